@@ -1,0 +1,17 @@
+//! The node process. Modules in the order of a request's path; the ten steps are in `ARCHITECTURE.md`.
+
+// control: what should be true
+pub mod endpoint;
+pub mod policy;
+// data: what happens to a connection
+pub mod accept;
+pub mod http;
+pub mod pod_net;
+pub mod reject;
+pub mod request;
+pub mod upstream;
+// evidence: what we say about it
+pub mod flow;
+pub mod metrics;
+// tools
+pub mod drain;

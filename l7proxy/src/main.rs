@@ -1,0 +1,3 @@
+//! The `l7proxy` command.
+
+fn main() {}

@@ -1,0 +1,66 @@
+//! What is in force now: one immutable [`World`] per revision, swapped whole.
+//!
+//! Owns publication of policy to the data path. Never compiles a policy and never touches the kernel.
+//! Start at [`Store`]; a connection reads it through [`Live`].
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rules::{Direction, DirectionPolicy, EndpointPolicy};
+
+use crate::endpoint::{EndpointId, IpCache, Peer};
+
+mod live;
+
+pub use live::{Live, Snapshot};
+
+/// A local pod and its policy at one revision.
+#[derive(Debug)]
+pub struct EndpointState {
+    /// The pod as records show it.
+    pub peer: Arc<Peer>,
+    /// What its policies mean.
+    pub policy: EndpointPolicy,
+}
+
+impl EndpointState {
+    /// The rules of one direction.
+    #[must_use]
+    pub fn direction(&self, direction: Direction) -> &DirectionPolicy {
+        self.policy.direction(direction)
+    }
+}
+
+/// Everything that a verdict depends on, at one revision.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Grows by one with each change of policies, pods or addresses.
+    pub revision: u64,
+    /// Address → identity.
+    pub ipcache: IpCache,
+    /// Pods of this node.
+    pub endpoints: HashMap<EndpointId, Arc<EndpointState>>,
+}
+
+/// The published world. Reading never blocks; one writer.
+#[derive(Debug, Default)]
+pub struct Store {
+    world: ArcSwap<World>,
+}
+
+impl Store {
+    /// The world of this moment.
+    #[must_use]
+    pub fn current(&self) -> Arc<World> {
+        self.world.load_full()
+    }
+
+    /// Puts `world` in force: the next request is judged by it.
+    pub fn publish(&self, world: World) {
+        self.world.store(Arc::new(world));
+    }
+
+    fn load(&self) -> arc_swap::Guard<Arc<World>> {
+        self.world.load()
+    }
+}

@@ -1,0 +1,207 @@
+//! Keys and values of the maps that the eBPF programs and the proxy share.
+//!
+//! Every type has explicit padding and an asserted size, because the kernel hashes and compares raw bytes.
+//! One address form everywhere: 16 bytes, IPv4 as `::ffff:a.b.c.d` ([`Addr`]), so that no key has a family branch and
+//! v4-mapped sockets meet their peers.
+#![no_std]
+
+#[cfg(feature = "user")]
+mod user;
+
+/// An address: IPv6 in network byte order as four words, IPv4 as `::ffff:a.b.c.d`.
+pub type Addr = [u32; 4];
+
+/// Third word of an IPv4 address in [`Addr`] form, in network byte order.
+pub const V4_MAPPED: u32 = 0x0000_ffff_u32.to_be();
+
+/// [`Addr`] form of an IPv4 address given in network byte order.
+#[inline(always)]
+#[must_use]
+pub const fn v4(addr_be: u32) -> Addr {
+    [0, 0, V4_MAPPED, addr_be]
+}
+
+/// Ports of the pod's address that stand for the egress listener: `base..base + EGRESS_PORTS`. More than one, because a
+/// 4-tuple to a single port would cap a pod at its ephemeral port range (`EADDRNOTAVAIL`).
+pub const EGRESS_PORTS: u16 = 64;
+
+/// Traffic that enters the pod.
+pub const INGRESS: u8 = 1;
+/// Traffic that leaves the pod.
+pub const EGRESS: u8 = 2;
+
+/// Passes without the proxy.
+pub const ALLOW: u8 = 1;
+/// Goes to the proxy, which decides each request.
+pub const REDIRECT: u8 = 2;
+/// Refused in the kernel.
+pub const DENY: u8 = 3;
+
+/// Set in [`Pod::flags`]: only what an entry allows may enter.
+pub const INGRESS_ENFORCED: u32 = 1;
+/// Set in [`Pod::flags`]: only what an entry allows may leave.
+pub const EGRESS_ENFORCED: u32 = 2;
+
+/// Bit of a `LISTENERS` key (or'd with the cookie): the listener for what leaves the pod.
+pub const LISTENER_EGRESS: u64 = 1 << 62;
+
+/// Value of `OWN`: a socket of the proxy, never judged and never redirected.
+pub const OWN_SOCKET: u32 = 1;
+
+/// World, the identity of every address that nothing else is known of.
+pub const IDENTITY_WORLD: u32 = 2;
+
+/// `PODS`: network-namespace cookie → pod. Written by the proxy, last of all at enrolment.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Endpoint number, for events.
+    pub endpoint: u32,
+    /// `INGRESS_ENFORCED` | `EGRESS_ENFORCED`.
+    pub flags: u32,
+    /// First field of the [`PolicyKey`]s in force. Changing it switches all entries of the pod at once.
+    pub policy: u32,
+    /// IPv4 address of the pod in network byte order: where redirected connects are sent.
+    pub ip4: u32,
+    /// First of [`EGRESS_PORTS`] ports, host byte order.
+    pub egress_port: u16,
+    /// Zero.
+    pub pad: [u8; 2],
+    /// Value for `errno` when a connect is refused.
+    pub errno: u32,
+}
+const _: () = assert!(size_of::<Pod>() == 4 * 4 + 2 + 2 + 4);
+
+/// `POLICY`: what a pod may exchange with an identity. 0 in a field is "any"; a lookup tries the six combinations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyKey {
+    /// [`Pod::policy`].
+    pub policy: u32,
+    /// Identity of the other side, 0 = any.
+    pub identity: u32,
+    /// Destination port in host byte order, 0 = any.
+    pub port: u16,
+    /// IP protocol number, 0 = any.
+    pub protocol: u8,
+    /// [`INGRESS`] or [`EGRESS`].
+    pub direction: u8,
+}
+const _: () = assert!(size_of::<PolicyKey>() == 4 + 4 + 2 + 1 + 1);
+
+/// Value of `POLICY`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyValue {
+    /// [`ALLOW`], [`REDIRECT`] or [`DENY`]; the largest of all matching entries wins (deny > redirect > allow, as in
+    /// Cilium's precedence).
+    pub action: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+const _: () = assert!(size_of::<PolicyValue>() == 4);
+
+/// `CONNS`: a redirected connection as the proxy's listener sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnKey {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// Source address (the pod's).
+    pub source: Addr,
+    /// Source port, host byte order.
+    pub source_port: u16,
+    /// Port that the connection was sent to (one of the pod's egress ports), host byte order.
+    pub port: u16,
+    /// Zero.
+    pub pad: [u8; 4],
+}
+const _: () = assert!(size_of::<ConnKey>() == 8 + 16 + 2 + 2 + 4);
+
+/// An address and port that an application is to see: the original destination of a client, the true client of a server.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Address.
+    pub addr: Addr,
+    /// Port, host byte order.
+    pub port: u16,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+const _: () = assert!(size_of::<Peer>() == 16 + 2 + 2);
+
+/// `REPLIES`: UDP that a pod sent, so that the answer may enter.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ReplyKey {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// The other side.
+    pub remote: Addr,
+    /// Port of the other side, host byte order.
+    pub remote_port: u16,
+    /// Port of the pod, host byte order.
+    pub local_port: u16,
+    /// Zero.
+    pub pad: [u8; 4],
+}
+const _: () = assert!(size_of::<ReplyKey>() == 8 + 16 + 2 + 2 + 4);
+
+/// Why the kernel refused: no entry allows it.
+pub const REASON_POLICY: u8 = 0;
+/// Why the kernel refused: L7 rules apply, but this kind of socket or address cannot be redirected.
+pub const REASON_NO_REDIRECT: u8 = 1;
+/// Why the kernel refused: the proxy holds no listener (it is not running).
+pub const REASON_NO_PROXY: u8 = 2;
+/// Why the kernel refused: the local address is not one that the pod is known to have.
+pub const REASON_UNKNOWN_ADDRESS: u8 = 3;
+/// Why the kernel refused: a connection to an egress port that was not redirected there.
+pub const REASON_NOT_REDIRECTED: u8 = 4;
+
+/// `EVENTS`: one refusal.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Cookie of the pod's network namespace.
+    pub cookie: u64,
+    /// Process that asked (egress only), 0 = unknown.
+    pub pid: u32,
+    /// Endpoint number, 0 = unknown.
+    pub endpoint: u32,
+    /// Identity of the other side.
+    pub identity: u32,
+    /// Local address (egress: zero until bound).
+    pub local: Addr,
+    /// The other side.
+    pub remote: Addr,
+    /// Local port, host byte order, 0 = not bound yet.
+    pub local_port: u16,
+    /// Remote port, host byte order.
+    pub remote_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`INGRESS`] or [`EGRESS`].
+    pub direction: u8,
+    /// `REASON_*`.
+    pub reason: u8,
+    /// Zero.
+    pub pad: [u8; 1],
+    /// Command name, NUL-padded (egress only).
+    pub command: [u8; 16],
+    /// Zero.
+    pub tail: [u8; 4],
+}
+const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4);
+
+/// Indexes of `STATS`.
+pub mod stat {
+    /// Refusals that found no room in `EVENTS`.
+    pub const EVENTS_LOST: u32 = 0;
+    /// Redirected connects.
+    pub const REDIRECTED: u32 = 1;
+    /// Refused by the kernel.
+    pub const REFUSED: u32 = 2;
+    /// Number of indexes in use.
+    pub const COUNT: u32 = 8;
+}

@@ -1,0 +1,2 @@
+//! What a network policy means. Pure: no IO, no async, no clock, no panic.
+#![forbid(unsafe_code)]

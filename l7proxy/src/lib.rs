@@ -1,8 +1,14 @@
 //! The node process. Modules in the order of a request's path; the ten steps are in `ARCHITECTURE.md`.
 
 // control: what should be true
+pub mod admin;
+pub mod app;
+pub mod command;
+pub mod config;
 pub mod endpoint;
 pub mod policy;
+pub mod redirect;
+pub mod source;
 // data: what happens to a connection
 pub mod accept;
 pub mod http;
@@ -15,3 +21,4 @@ pub mod flow;
 pub mod metrics;
 // tools
 pub mod drain;
+pub mod sys;

@@ -1,0 +1,110 @@
+//! Sockets in other network namespaces.
+//!
+//! Owns the way into a pod's namespace and back. Never awaits there, never leaves a closure of somebody else running
+//! there, and never decides what a socket is for. Start at [`PodNetns`].
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+    process,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::sys;
+
+/// Connections that may wait in a listener for their accept.
+const BACKLOG: i32 = 1024;
+
+/// Where a pod's namespace is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetnsPath {
+    /// A file, e.g. `/run/netns/NAME`.
+    File(PathBuf),
+    /// The namespace of a running process.
+    Pid(u32),
+}
+
+impl NetnsPath {
+    /// The file to open.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        }
+    }
+}
+
+/// A pod's network namespace, held open. While it or a socket of it lives, the kernel keeps the namespace.
+#[derive(Debug)]
+pub struct PodNetns {
+    namespace: File,
+    home: File,
+    cookie: u64,
+}
+
+impl PodNetns {
+    /// Opens the namespace and reads its cookie.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let namespace = File::open(path)?;
+        let home = File::open("/proc/thread-self/ns/net")?;
+        let probe = inside(&namespace, &home, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)))?;
+        let cookie = sys::netns_cookie(&probe)?;
+        Ok(Self { namespace, home, cookie })
+    }
+
+    /// Unique until reboot, also when the file's name is used again.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// A listener on the namespace's loopback, on a port of the kernel's choice: connections reach it by steering only.
+    pub fn listen(&self) -> io::Result<TcpListener> {
+        let socket = self.socket()?;
+        // No SO_REUSEPORT: root in the pod has the same uid and could join the group.
+        inside(&self.namespace, &self.home, || {
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+            socket.listen(BACKLOG)
+        })?;
+        Ok(socket.into())
+    }
+
+    /// A TCP socket of the namespace, not bound and not connected, non-blocking.
+    pub fn socket(&self) -> io::Result<Socket> {
+        let socket = inside(&self.namespace, &self.home, || {
+            Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+        })?;
+        Ok(socket)
+    }
+}
+
+impl AsFd for PodNetns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+}
+
+/// Runs `make` in `namespace`, on this thread, and comes back whatever happens in it.
+fn inside<T>(namespace: &File, home: &File, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    let _back = Return(home.as_fd());
+    make()
+}
+
+/// Moves the thread back on drop, also when a panic unwinds.
+struct Return<'n>(BorrowedFd<'n>);
+
+impl Drop for Return<'_> {
+    fn drop(&mut self) {
+        if move_into_link_name_space(self.0, Some(LinkNameSpaceType::Network)).is_err() {
+            // A thread that stays in a pod's namespace would make other pods' sockets there: die instead.
+            process::abort();
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Safe doors to what neither std nor rustix offers. The only module with `unsafe`; holds no policy.
+//!
+//! Start at the door that you need: [`netns_cookie`], [`replace_program`], [`abort_on_close`].
+
+mod bpf;
+mod cgroup;
+mod socket;
+
+pub use bpf::{is_bpffs, link_is_alive, mount_bpffs, replace_program};
+pub use cgroup::cgroup2_mount;
+pub use socket::{abort_on_close, netns_cookie};

@@ -1,0 +1,125 @@
+//! The `bpf(2)` commands that aya has no safe call for, and the file system of pins.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::statfs,
+    mount::{MountFlags, mount},
+};
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Part of `union bpf_attr` for `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Default)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Part of `union bpf_attr` for `BPF_LINK_UPDATE`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+#[derive(Default)]
+struct ObjInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// Head of `struct bpf_link_info`; for cgroup and netns links two words follow the common three.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    /// `cgroup_id` (u64) of a cgroup link; `netns_ino`, `attach_type` (u32 each) of a netns link.
+    target: [u32; 4],
+}
+
+const LINK_TYPE_NETNS: u32 = 5;
+
+/// Whether `path` lies on a bpf file system.
+#[must_use]
+pub fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|fs| i64::try_from(fs.f_type).is_ok_and(|magic| magic == BPF_FS_MAGIC))
+}
+
+/// Mounts a bpf file system of its own at `path`.
+pub fn mount_bpffs(path: &Path) -> io::Result<()> {
+    mount("bpf", path, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)?;
+    Ok(())
+}
+
+/// Lets the pinned link at `pin` run `program` from now on, without a moment in which it runs none.
+pub fn replace_program(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
+    let link = open_pin(pin)?;
+    let mut attr =
+        LinkUpdate { link_fd: number(link.as_fd())?, new_prog_fd: number(program)?, ..LinkUpdate::default() };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Whether the pinned link at `pin` is still attached: a namespace link outlives its namespace as an empty shell.
+pub fn link_is_alive(pin: &Path) -> io::Result<bool> {
+    let link = open_pin(pin)?;
+    let mut info = LinkInfo::default();
+    let mut attr = ObjInfo {
+        bpf_fd: number(link.as_fd())?,
+        info_len: u32::try_from(size_of::<LinkInfo>()).map_err(io::Error::other)?,
+        info: address(&raw mut info),
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info.kind != LINK_TYPE_NETNS || info.target.first().is_some_and(|inode| *inode != 0))
+}
+
+fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attr = ObjGet { pathname: address(path.as_ptr()), ..ObjGet::default() };
+    let fd = bpf(BPF_OBJ_GET, &mut attr)?;
+    #[expect(unsafe_code, reason = "BPF_OBJ_GET returns a plain number")]
+    // SAFETY: the kernel just made this file descriptor for us; nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(fd)
+}
+
+fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
+    #[expect(unsafe_code, reason = "no safe wrapper for these bpf(2) commands")]
+    // SAFETY: `attr` is a live value of the size that is passed; pointers in it point to live values of the caller.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    libc::c_int::try_from(result).map_err(io::Error::other)
+}
+
+fn number(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)
+}
+
+#[expect(clippy::as_conversions, reason = "bpf(2) takes pointers as 64-bit numbers")]
+fn address<T>(pointer: *const T) -> u64 {
+    pointer as u64
+}

@@ -1,0 +1,117 @@
+//! `connect()` of a pod: allow, refuse, or send to the pod's proxy listener.
+
+use aya_ebpf::{
+    helpers::{bpf_get_netns_cookie, bpf_set_retval},
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use redirect_abi::{
+    ALLOW, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod, REASON_NO_REDIRECT,
+    REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, stat, v4,
+};
+
+use crate::{
+    ctx::{SockAddr, source_port},
+    event::{Refused, report},
+    maps::{ADDRESSES, OWN, PODS, SEEN, count},
+    verdict::{identity, is_loopback, is_v4, verdict},
+};
+
+/// Result of a hook: go on.
+pub const PROCEED: i32 = 1;
+/// Result of a hook: fail with the errno set before.
+pub const FAIL: i32 = 0;
+
+pub const TCP: u8 = 6;
+const MPTCP: u32 = 262;
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    connect(SockAddr::new(ctx.sock_addr, false))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    connect(SockAddr::new(ctx.sock_addr, true))
+}
+
+#[inline(always)]
+fn connect(ctx: SockAddr) -> i32 {
+    // SAFETY: a helper that any sock_addr program may call with its context.
+    let cookie = unsafe { bpf_get_netns_cookie(ctx.raw()) };
+    // SAFETY: a `Pod` is replaced whole; a torn read would mix two policies of the same pod at worst for one connect.
+    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return PROCEED };
+    let sock = ctx.sock();
+    if sock.is_null() {
+        return FAIL;
+    }
+    if let Some(own) = OWN.get(sock) {
+        if *own == OWN_SOCKET {
+            return PROCEED;
+        }
+    }
+    let addr = ctx.addr();
+    let port = ctx.port();
+    let protocol = if ctx.protocol() == MPTCP { TCP } else { ctx.protocol() as u8 };
+    let is_own = is_own(cookie, &addr);
+    if protocol == TCP && is_own && port.wrapping_sub(pod.egress_port) < EGRESS_PORTS {
+        return refuse(ctx, cookie, pod, &addr, 0, protocol, REASON_NOT_REDIRECTED);
+    }
+    if is_own || is_loopback(&addr) || pod.flags & EGRESS_ENFORCED == 0 {
+        SEEN.remove(sock);
+        return PROCEED;
+    }
+    let identity = identity(&addr);
+    match verdict(pod, EGRESS, identity, protocol, port) {
+        ALLOW => {
+            // The socket may have been redirected by an earlier connect(); its peer is the real one now.
+            SEEN.remove(sock);
+            PROCEED
+        }
+        REDIRECT if protocol == TCP && is_v4(&addr) => redirect(ctx, pod, addr, port),
+        REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT),
+        DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY),
+    }
+}
+
+/// Sends the connection to one of the pod's egress ports and remembers where it wanted to go.
+#[inline(always)]
+fn redirect(ctx: SockAddr, pod: &Pod, addr: Addr, port: u16) -> i32 {
+    let Some(seen) = SEEN.get_or_create(ctx.sock()) else { return FAIL };
+    *seen = Peer { addr, port, pad: [0; 2] };
+    // Spread over the ports by destination, so that the pod's ephemeral ports are not shared by all destinations.
+    let mix = (addr[3] ^ u32::from(port).wrapping_mul(0x9e37_79b1)).wrapping_mul(0x85eb_ca6b);
+    let spread = (mix >> 16) as u16 % EGRESS_PORTS;
+    ctx.set_addr(&v4(pod.ip4));
+    ctx.set_port(pod.egress_port.wrapping_add(spread));
+    count(stat::REDIRECTED);
+    PROCEED
+}
+
+/// Whether an address belongs to the pod itself; its traffic to itself is never judged.
+#[inline(always)]
+pub fn is_own(cookie: u64, addr: &Addr) -> bool {
+    // SAFETY: u64 values are replaced whole.
+    unsafe { ADDRESSES.get(addr) }.is_some_and(|owner| *owner == cookie)
+}
+
+/// Fails the call with the pod's errno and reports it.
+#[inline(always)]
+pub fn refuse(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, protocol: u8, reason: u8) -> i32 {
+    let refused = Refused {
+        cookie,
+        endpoint: pod.endpoint,
+        identity,
+        local: &v4(pod.ip4),
+        local_port: source_port(ctx.sock()),
+        remote: addr,
+        remote_port: ctx.port(),
+        protocol,
+        direction: EGRESS,
+        reason,
+    };
+    report(&refused, true);
+    // SAFETY: a helper that cgroup programs may call; a negative errno is what it takes.
+    unsafe { bpf_set_retval(-(pod.errno as i32)) };
+    FAIL
+}

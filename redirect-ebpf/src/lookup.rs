@@ -1,0 +1,110 @@
+//! A first packet for a pod: pass, drop, or hand to the pod's proxy listener. Runs in the pod's namespace.
+
+use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
+use redirect_abi::{
+    ALLOW, Addr, ConnKey, EGRESS, EGRESS_PORTS, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, Pod, REASON_NO_PROXY,
+    REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
+};
+
+use crate::{
+    connect::TCP,
+    ctx::Lookup,
+    datagram::UDP,
+    event::{Refused, report},
+    maps::{ADDRESSES, CONNS, LISTENERS, PODS, REPLIES},
+    verdict::{identity, is_loopback, verdict},
+};
+
+const SK_DROP: u32 = 0;
+const SK_PASS: u32 = 1;
+
+#[sk_lookup]
+pub fn lookup(ctx: SkLookupContext) -> u32 {
+    let packet = Lookup(ctx.lookup);
+    let local = packet.local();
+    if is_loopback(&local) {
+        return SK_PASS;
+    }
+    // SAFETY: u64 values are replaced whole.
+    let Some(&cookie) = (unsafe { ADDRESSES.get(local) }) else {
+        return refuse(packet, 0, 0, 0, REASON_UNKNOWN_ADDRESS);
+    };
+    // SAFETY: a `Pod` is replaced whole. Without one the pod is being enrolled or removed: not judged.
+    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return SK_PASS };
+    let remote = packet.remote();
+    let port = packet.local_port();
+    if packet.protocol() == TCP && local == v4(pod.ip4) && port.wrapping_sub(pod.egress_port) < EGRESS_PORTS {
+        return egress(&ctx, packet, cookie, pod, &remote);
+    }
+    if remote == local || pod.flags & INGRESS_ENFORCED == 0 {
+        return SK_PASS;
+    }
+    ingress(&ctx, packet, cookie, pod, &remote)
+}
+
+/// A connection that the connect hook sent here, and only such a one, goes to the egress listener.
+#[inline(always)]
+fn egress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
+    let key = ConnKey {
+        cookie,
+        source: *remote,
+        source_port: packet.remote_port(),
+        port: packet.local_port(),
+        pad: [0; 4],
+    };
+    if CONNS.get_ptr(key).is_none() {
+        return refuse(packet, cookie, pod.endpoint, 0, REASON_NOT_REDIRECTED);
+    }
+    match LISTENERS.redirect_sk_lookup(ctx, cookie | LISTENER_EGRESS, 0) {
+        Ok(()) => SK_PASS,
+        Err(_) => refuse(packet, cookie, pod.endpoint, 0, REASON_NO_PROXY),
+    }
+}
+
+#[inline(always)]
+fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
+    let protocol = packet.protocol();
+    if protocol == UDP {
+        let key = ReplyKey {
+            cookie,
+            remote: *remote,
+            remote_port: packet.remote_port(),
+            local_port: packet.local_port(),
+            pad: [0; 4],
+        };
+        if REPLIES.get_ptr(key).is_some() {
+            return SK_PASS;
+        }
+    }
+    let identity = identity(remote);
+    match verdict(pod, INGRESS, identity, protocol, packet.local_port()) {
+        ALLOW => SK_PASS,
+        REDIRECT if protocol == TCP && packet.is_v4() => match LISTENERS.redirect_sk_lookup(ctx, cookie, 0) {
+            Ok(()) => SK_PASS,
+            Err(_) => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_PROXY),
+        },
+        REDIRECT => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_REDIRECT),
+        _ => refuse(packet, cookie, pod.endpoint, identity, REASON_POLICY),
+    }
+}
+
+/// The kernel answers with RST or port unreachable: the client sees "connection refused".
+#[inline(always)]
+fn refuse(packet: Lookup, cookie: u64, endpoint: u32, identity: u32, reason: u8) -> u32 {
+    // What came by way of an egress port is the pod's own outgoing connection.
+    let outgoing = reason == REASON_NOT_REDIRECTED;
+    let refused = Refused {
+        cookie,
+        endpoint,
+        identity,
+        local: &packet.local(),
+        local_port: packet.local_port(),
+        remote: &packet.remote(),
+        remote_port: packet.remote_port(),
+        protocol: packet.protocol(),
+        direction: if outgoing { EGRESS } else { INGRESS },
+        reason,
+    };
+    report(&refused, false);
+    SK_DROP
+}

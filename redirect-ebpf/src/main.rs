@@ -1,0 +1,22 @@
+//! Which connections come to the proxy. The module list is the list of hooks; `README.md` has the hook table.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod connect;
+mod ctx;
+mod datagram;
+mod event;
+mod lookup;
+mod maps;
+mod origin;
+mod verdict;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

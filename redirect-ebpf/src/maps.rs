@@ -1,0 +1,125 @@
+//! Every map, with who writes it and who reads it.
+//!
+//! A process that starts makes all of them anew and swaps the programs of the pinned links in place; so no map is ever
+//! read by a program that was built for another layout.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{
+        BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock,
+    },
+    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
+    helpers::{bpf_sk_storage_delete, bpf_sk_storage_get},
+    macros::btf_map,
+};
+use redirect_abi::{Addr, ConnKey, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, stat};
+
+const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+
+/// Network-namespace cookie → pod. Proxy writes, all hooks read. Its entry is what switches a pod on.
+#[btf_map]
+pub static PODS: HashMap<u64, Pod, 1024, SPARSE> = HashMap::new();
+
+/// Every address of an enrolled pod → cookie, for hooks that cannot ask for the cookie. Proxy writes, sk_lookup reads.
+#[btf_map]
+pub static ADDRESSES: HashMap<Addr, u64, 4096, SPARSE> = HashMap::new();
+
+/// Exact address → identity. Proxy writes, verdicts read.
+#[btf_map]
+pub static IDENTITIES: HashMap<Addr, u32, 131_072, SPARSE> = HashMap::new();
+
+/// CIDRs that policies name → identity. Proxy writes, verdicts read after `IDENTITIES` missed.
+#[btf_map]
+pub static CIDRS: LpmTrie<Addr, u32, 16_384> = LpmTrie::new();
+
+/// What is allowed or redirected. Proxy writes, verdicts read.
+#[btf_map]
+pub static POLICY: HashMap<PolicyKey, PolicyValue, 262_144, SPARSE> = HashMap::new();
+
+/// Redirected connections → where they wanted to go. sock_ops writes before the SYN, sk_lookup and the proxy read.
+/// An entry that is evicted before it was accepted makes that connection refused, never passed.
+#[btf_map]
+pub static CONNS: LruHashMap<ConnKey, Peer, 65_536> = LruHashMap::new();
+
+/// The proxy's connections to an application → the true client. Proxy writes, sock_ops moves it to `SEEN`.
+#[btf_map]
+pub static PEERS: HashMap<ConnKey, Peer, 65_536, SPARSE> = HashMap::new();
+
+/// UDP that went out, so that its answers may come in. sendmsg writes, sk_lookup reads.
+#[btf_map]
+pub static REPLIES: LruHashMap<ReplyKey, u32, 65_536> = LruHashMap::new();
+
+/// The proxy's listeners: cookie, or'd with `LISTENER_EGRESS` for the outgoing one. Proxy writes, sk_lookup reads.
+#[btf_map]
+pub static LISTENERS: SockHash<u64, 4096> = SockHash::new();
+
+/// Refusals. All hooks write, the proxy reads.
+#[btf_map]
+pub static EVENTS: RingBuf<(), { 1 << 19 }> = RingBuf::new();
+
+/// Counters, see `redirect_abi::stat`.
+#[btf_map]
+pub static STATS: PerCpuArray<u64, { stat::COUNT as usize }> = PerCpuArray::new();
+
+/// Marks the proxy's own sockets. Proxy writes by file descriptor, which nobody in a pod can; children of a marked
+/// listener inherit it.
+#[btf_map]
+pub static OWN: Storage<u32, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }> = Storage::new();
+
+/// What an application's socket is told as its peer: the original destination of a redirected connect, the true client
+/// of an accepted connection. connect and sock_ops write, getpeername reads.
+#[btf_map]
+pub static SEEN: Storage<Peer, { BPF_F_NO_PREALLOC as usize }> = Storage::new();
+
+/// Socket storage with flags of our choice (aya's own has them fixed).
+#[repr(C)]
+pub struct Storage<T, const FLAGS: usize> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; FLAGS],
+}
+
+// SAFETY: never dereferenced; the struct only describes a map to the loader.
+unsafe impl<T, const FLAGS: usize> Sync for Storage<T, FLAGS> {}
+
+impl<T, const FLAGS: usize> Storage<T, FLAGS> {
+    const fn new() -> Self {
+        Self { r#type: ptr::null(), key: ptr::null(), value: ptr::null(), max_entries: ptr::null(), map_flags: ptr::null() }
+    }
+
+    #[inline(always)]
+    fn raw(&self, sock: *mut bpf_sock, flags: u64) -> Option<&'static mut T> {
+        let map: *mut c_void = ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: the verifier proves that `sock` is a socket; the helper returns null or a value of this map.
+        unsafe { bpf_sk_storage_get(map, sock.cast(), ptr::null_mut(), flags).cast::<T>().as_mut() }
+    }
+
+    #[inline(always)]
+    pub fn get(&self, sock: *mut bpf_sock) -> Option<&'static mut T> {
+        self.raw(sock, 0)
+    }
+
+    #[inline(always)]
+    pub fn get_or_create(&self, sock: *mut bpf_sock) -> Option<&'static mut T> {
+        self.raw(sock, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    }
+
+    #[inline(always)]
+    pub fn remove(&self, sock: *mut bpf_sock) {
+        let map: *mut c_void = ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: as in `raw`. Nothing to remove is not an error.
+        unsafe { bpf_sk_storage_delete(map, sock.cast()) };
+    }
+}
+
+/// Adds one to a counter.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(value) = STATS.get_ptr_mut(index) {
+        // SAFETY: per-CPU slot, and programs of one CPU do not interrupt each other here.
+        unsafe { *value += 1 };
+    }
+}

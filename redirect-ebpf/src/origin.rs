@@ -1,0 +1,118 @@
+//! Remembers and gives back the original destination and the true client.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+    },
+    helpers::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_set},
+    macros::{cgroup_sock_addr, sock_ops},
+    programs::{SockAddrContext, SockOpsContext},
+};
+use redirect_abi::ConnKey;
+
+use crate::{
+    connect::PROCEED,
+    ctx::{SockAddr, SockOps},
+    maps::{CONNS, PEERS, SEEN},
+};
+
+const OK: u32 = 1;
+
+#[sock_ops]
+pub fn tcp_events(ctx: SockOpsContext) -> u32 {
+    let ops = SockOps(ctx.ops);
+    match ops.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => publish(ops),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => adopt(ops),
+        BPF_SOCK_OPS_STATE_CB if ops.new_state() == BPF_TCP_CLOSE => forget(ops),
+        _ => {}
+    }
+    OK
+}
+
+/// Before the SYN of a redirected connection: the local port is known now.
+#[inline(always)]
+fn publish(ops: SockOps) {
+    let sock = ops.sock();
+    if sock.is_null() {
+        return;
+    }
+    let Some(seen) = SEEN.get(sock) else { return };
+    // Without the entry sk_lookup drops the SYN: refused, never passed.
+    if CONNS.insert(client_key(ops), *seen, 0).is_ok() {
+        // SAFETY: a helper that sock_ops programs may call with their context.
+        unsafe { bpf_sock_ops_cb_flags_set(ops.0, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
+    }
+}
+
+/// The application accepted a connection of the proxy: tell its socket who the true client is.
+#[inline(always)]
+fn adopt(ops: SockOps) {
+    let sock = ops.sock();
+    if sock.is_null() {
+        return;
+    }
+    let key = ConnKey {
+        cookie: cookie(ops),
+        source: ops.remote(),
+        source_port: ops.remote_port(),
+        port: ops.local_port(),
+        pad: [0; 4],
+    };
+    // SAFETY: written once by the proxy before the connection is opened.
+    let Some(client) = (unsafe { PEERS.get(key) }) else { return };
+    if let Some(seen) = SEEN.get_or_create(sock) {
+        *seen = *client;
+    }
+    if PEERS.remove(key).is_err() {
+        // Somebody else removed it: nothing is left to do.
+    }
+}
+
+#[inline(always)]
+fn forget(ops: SockOps) {
+    if CONNS.remove(client_key(ops)).is_err() {
+        // Evicted before: nothing is left to do.
+    }
+}
+
+#[inline(always)]
+fn client_key(ops: SockOps) -> ConnKey {
+    ConnKey {
+        cookie: cookie(ops),
+        source: ops.local(),
+        source_port: ops.local_port(),
+        port: ops.remote_port(),
+        pad: [0; 4],
+    }
+}
+
+#[inline(always)]
+fn cookie(ops: SockOps) -> u64 {
+    // SAFETY: a helper that sock_ops programs may call with their context.
+    unsafe { bpf_get_netns_cookie(ops.0.cast()) }
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
+    getpeername(SockAddr::new(ctx.sock_addr, false))
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub fn getpeername6(ctx: SockAddrContext) -> i32 {
+    getpeername(SockAddr::new(ctx.sock_addr, true))
+}
+
+/// Also runs inside `accept()`.
+#[inline(always)]
+fn getpeername(ctx: SockAddr) -> i32 {
+    let sock = ctx.sock();
+    if !sock.is_null() {
+        if let Some(seen) = SEEN.get(sock) {
+            ctx.set_addr(&seen.addr);
+            ctx.set_port(seen.port);
+        }
+    }
+    PROCEED
+}

@@ -1,0 +1,143 @@
+//! Accept loops: one per worker, pod and direction.
+//!
+//! Owns the step from an accepted socket to a connection whose original destination is known. Never guesses one: what
+//! the kernel side did not send here is reset. Start at [`Door::open`].
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use rules::Direction;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    endpoint::EndpointId,
+    http::{self, Connection, Worker},
+    pod_net::PodNetns,
+    policy::{Live, Store},
+    redirect::DataMaps,
+    sys,
+    upstream::{Dialer, Leg},
+};
+
+/// Pause after an accept that failed for want of something (descriptors, memory).
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a worker needs to serve one direction of one pod.
+#[derive(Debug)]
+pub struct Door {
+    /// The pod.
+    pub endpoint: EndpointId,
+    /// Which way its connections go.
+    pub direction: Direction,
+    /// Its namespace.
+    pub netns: Arc<PodNetns>,
+    /// The address that connections are steered by.
+    pub address: Ipv4Addr,
+    /// Where the newest policy is.
+    pub store: Arc<Store>,
+}
+
+impl Door {
+    /// Accepts until `closed`, then drops the listener and ends the pod's connections: while one socket of it is held,
+    /// the kernel keeps the namespace.
+    pub async fn open(
+        self,
+        listener: TcpListener,
+        maps: Rc<RefCell<DataMaps>>,
+        worker: Rc<Worker>,
+        closed: CancellationToken,
+    ) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = closed.cancelled() => break,
+                () = worker.drain.draining() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    if let Some(connection) = self.admit(&stream, client, &maps, &worker) {
+                        connections.spawn_local(http::serve(stream, connection, Rc::clone(&worker)));
+                    }
+                }
+                Err(error) => {
+                    worker.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(%error, "accept");
+                    time::sleep(PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        loop {
+            tokio::select! {
+                biased;
+                () = closed.cancelled() => return connections.shutdown().await,
+                ended = connections.join_next() => if ended.is_none() { return },
+            }
+        }
+    }
+
+    /// `None`: nobody knows where it wanted to go; it is reset.
+    fn admit(
+        &self,
+        stream: &TcpStream,
+        client: SocketAddr,
+        maps: &Rc<RefCell<DataMaps>>,
+        worker: &Worker,
+    ) -> Option<Connection> {
+        let original = match self.original(stream, client, &maps.borrow()) {
+            Ok(Some(original)) => original,
+            unknown => {
+                worker.counters.connections_not_redirected.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(?unknown, %client, endpoint = self.endpoint.0, "connection that was not redirected: reset");
+                if let Err(error) = sys::abort_on_close(stream) {
+                    tracing::debug!(%error, "reset");
+                }
+                return None;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "nodelay");
+        }
+        let remote = match self.direction {
+            Direction::Egress => original.ip(),
+            Direction::Ingress => client.ip(),
+        };
+        let leg = Leg {
+            netns: Arc::clone(&self.netns),
+            address: self.address,
+            maps: Rc::clone(maps),
+            direction: self.direction,
+            client,
+        };
+        Some(Connection {
+            direction: self.direction,
+            client,
+            original,
+            live: Live::new(Arc::clone(&self.store), self.endpoint, self.direction, remote),
+            dialer: Dialer::in_pod(original, leg),
+        })
+    }
+
+    fn original(&self, stream: &TcpStream, client: SocketAddr, maps: &DataMaps) -> io::Result<Option<SocketAddr>> {
+        let local = stream.local_addr()?;
+        Ok(match self.direction {
+            Direction::Egress => maps.original(self.netns.cookie(), client, local),
+            // Steered connections keep the address they were made to; the listener's own is loopback.
+            Direction::Ingress => (local.ip() == IpAddr::V4(self.address)).then_some(local),
+        })
+    }
+}

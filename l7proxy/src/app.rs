@@ -1,1 +1,60 @@
-//! (being written)
+//! Composition root: brings up the node process, keeps it in step with its configuration, and ends it in order.
+//!
+//! Knows every module and decides nothing about a request. Start at [`run`].
+
+use std::{error::Error, path::Path, sync::Arc, thread};
+
+use tokio::runtime;
+
+use crate::{flow, metrics::Counters, redirect, source::standalone};
+
+mod assemble;
+mod control;
+mod refusals;
+mod status;
+mod workers;
+
+pub use assemble::{Assembled, Assembler, path_options};
+pub use status::{DirectionStatus, EndpointStatus, KernelStatus, Status};
+
+use self::{control::Control, workers::Workers};
+
+/// Why the process does not start or stopped: a line per reason, with place and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines.join("\n"))]
+pub struct RunError {
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+impl RunError {
+    fn one(line: impl Into<String>) -> Self {
+        Self { lines: vec![line.into()] }
+    }
+
+    fn of(error: &dyn Error) -> Self {
+        Self::one(error.to_string())
+    }
+}
+
+/// Runs until told to stop. Nothing is attached before everything that can be checked was found right.
+pub fn run(config: &Path) -> Result<(), RunError> {
+    let input = standalone::read(config).map_err(|error| RunError { lines: error.lines })?;
+    let counters = Arc::new(Counters::default());
+    let control = Control::new(config, &input, Arc::clone(&counters))?;
+    let place = control::place(&input.config)?;
+    let redirect = redirect::Redirect::load(place).map_err(|error| RunError::of(&error))?;
+    let (flows, writer) =
+        flow::pipeline(assemble::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
+            RunError::one(format!("flows.file: {error}; give a path in a directory that can be written"))
+        })?;
+    let writer = thread::Builder::new().name("flows".to_owned()).spawn(move || writer.run()).map_err(|error| RunError::of(&error))?;
+    let workers = Workers::start(&input.config, &redirect, &flows, &counters)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| RunError::of(&error))?;
+    let result = runtime.block_on(control.run(input, redirect, &workers, flows));
+    workers.join();
+    if writer.join().is_err() {
+        return Err(RunError::one("the records' writer panicked; see the log"));
+    }
+    result
+}

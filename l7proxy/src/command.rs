@@ -1,1 +1,137 @@
-//! (being written)
+//! The commands: what a user types, and what it prints.
+//!
+//! Owns the command line, exit codes and texts. Never decides a verdict. Exit codes: 0 as asked or allowed, 1 refused or
+//! denied, 2 usage or environment. Start at [`Command::execute`].
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use crate::{app, redirect, source::standalone};
+
+mod check;
+mod explain;
+mod status;
+
+pub use explain::Explain;
+
+/// L7 policy for every pod of this node, beside any CNI.
+#[derive(Debug, Parser)]
+#[command(name = "l7proxy", version, about)]
+pub enum Command {
+    /// Runs the node process.
+    Run {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Parses and validates manifests: `file:line: field.path: reason`.
+    Check {
+        /// Files or directories.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// `text` or `json`.
+        #[arg(long, default_value = "text")]
+        output: Output,
+    },
+    /// The verdict for a request, offline: policy, rule and why.
+    Explain(Explain),
+    /// What the running process does: endpoints, policies, kernel, what is not enforced and why.
+    Status {
+        /// The configuration file of the process.
+        #[arg(long)]
+        config: PathBuf,
+        /// `text` or `json`.
+        #[arg(long, default_value = "text")]
+        output: Output,
+    },
+    /// Removes pins and links of a dead process: the node is as if it had never run.
+    Cleanup {
+        /// The configuration file of the process.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// How a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As asked, or allowed.
+    Done,
+    /// Refused, or denied.
+    Refused,
+    /// Usage or environment.
+    Trouble,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Refused => Self::from(1),
+            Exit::Trouble => Self::from(2),
+        }
+    }
+}
+
+impl Command {
+    /// Does it.
+    #[must_use]
+    pub fn execute(self) -> Exit {
+        match self {
+            Self::Run { config } => run(&config),
+            Self::Check { paths, output } => check::check(&paths, output),
+            Self::Explain(explain) => explain.run(),
+            Self::Status { config, output } => status::status(&config, output),
+            Self::Cleanup { config } => cleanup(&config),
+        }
+    }
+}
+
+fn run(config: &std::path::Path) -> Exit {
+    crate::telemetry::start();
+    match app::run(config) {
+        Ok(()) => Exit::Done,
+        Err(error) => trouble(error),
+    }
+}
+
+fn cleanup(file: &std::path::Path) -> Exit {
+    let config = match standalone::read(file) {
+        Ok(input) => input.config,
+        Err(error) => return trouble(error),
+    };
+    let cgroup = config.redirect.cgroup.clone().unwrap_or_default();
+    match redirect::cleanup(&redirect::Place { cgroup, pins: config.redirect.pins }) {
+        Ok(links) => {
+            say(format_args!("removed {links} links"));
+            Exit::Done
+        }
+        Err(error) => trouble(error),
+    }
+}
+
+/// One line or several to standard output. A closed pipe ends nothing.
+fn say(text: impl Display) {
+    drop(writeln!(io::stdout().lock(), "{text}"));
+}
+
+/// Every error is a line on standard error.
+fn trouble(error: impl Display) -> Exit {
+    drop(writeln!(io::stderr().lock(), "{error}"));
+    Exit::Trouble
+}

@@ -39,19 +39,22 @@ impl Peer {
     }
 }
 
+/// A CIDR that policies name, and what its addresses are.
+pub type Net = (IpNet, Arc<Peer>);
+
 /// Address → who it is. Exact addresses win over CIDRs, longer prefixes over shorter, world is what remains.
 #[derive(Clone, Debug, Default)]
 pub struct IpCache {
     exact: HashMap<IpAddr, Arc<Peer>>,
     /// Longest prefix first.
-    cidrs: Vec<(IpNet, Arc<Peer>)>,
+    cidrs: Vec<Net>,
     world: Arc<Peer>,
 }
 
 impl IpCache {
     /// `cidrs` in any order.
     #[must_use]
-    pub fn new(exact: HashMap<IpAddr, Arc<Peer>>, mut cidrs: Vec<(IpNet, Arc<Peer>)>, world: Arc<Peer>) -> Self {
+    pub fn new(exact: HashMap<IpAddr, Arc<Peer>>, mut cidrs: Vec<Net>, world: Arc<Peer>) -> Self {
         cidrs.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         Self { exact, cidrs, world }
     }
@@ -72,7 +75,7 @@ impl IpCache {
     }
 
     /// Every CIDR, longest prefix first.
-    pub fn cidrs(&self) -> impl Iterator<Item = &(IpNet, Arc<Peer>)> {
+    pub fn cidrs(&self) -> impl Iterator<Item = &Net> {
         self.cidrs.iter()
     }
 }

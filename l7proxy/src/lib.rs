@@ -22,3 +22,4 @@ pub mod metrics;
 // tools
 pub mod drain;
 pub mod sys;
+pub mod telemetry;

@@ -68,19 +68,16 @@ impl PodNetns {
     pub fn listen(&self) -> io::Result<TcpListener> {
         let socket = self.socket()?;
         // No SO_REUSEPORT: root in the pod has the same uid and could join the group.
-        inside(&self.namespace, &self.home, || {
-            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-            socket.listen(BACKLOG)
-        })?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.listen(BACKLOG)?;
         Ok(socket.into())
     }
 
     /// A TCP socket of the namespace, not bound and not connected, non-blocking.
     pub fn socket(&self) -> io::Result<Socket> {
-        let socket = inside(&self.namespace, &self.home, || {
+        inside(&self.namespace, &self.home, || {
             Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))
-        })?;
-        Ok(socket)
+        })
     }
 }
 

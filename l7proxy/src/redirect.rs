@@ -1,1 +1,150 @@
-//! (being written)
+//! The kernel side, from here: the eBPF object, its links and its maps.
+//!
+//! Owns which namespaces are steered and what the kernel's maps hold. Never knows a policy or a request; it is told
+//! entries. Start at [`Redirect::apply`]. Failing closed is a matter of order, and the order is in `reconcile.rs`.
+
+use std::{collections::BTreeMap, fmt, io, path::PathBuf};
+
+use aya::Ebpf;
+
+mod attach;
+mod events;
+mod load;
+mod maps;
+mod reconcile;
+
+pub use events::{Refusals, command, local, remote};
+pub use maps::DataMaps;
+pub use reconcile::{Desired, DesiredPod, Entry, Enrolment, NotEnrolled};
+pub use redirect_abi::{ALLOW, DENY, EGRESS, INGRESS, REDIRECT, Refusal};
+
+use self::{attach::Links, maps::ControlMaps, reconcile::Applied};
+
+/// What cannot be done with the kernel. Each text says where, what and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RedirectError {
+    /// The binary holds no eBPF object.
+    #[error("this binary was built without its eBPF object: run `cargo xtask build`")]
+    NoObject,
+    /// Not root, or capabilities are missing.
+    #[error("loading eBPF needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN): run as root")]
+    NotPermitted,
+    /// The kernel refused the object or a program.
+    #[error("kernel feature {feature}: {reason}; l7proxy needs Linux 5.18 or newer with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and BTF")]
+    Feature {
+        /// The program or map that needs it.
+        feature: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A file or directory.
+    #[error("{path}: {what}: {source}")]
+    Path {
+        /// Where.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A map refused an entry.
+    #[error("eBPF map {map}: {reason}")]
+    Map {
+        /// Which.
+        map: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+impl RedirectError {
+    fn map(map: &'static str) -> impl Fn(aya::maps::MapError) -> Self {
+        move |error| Self::Map { map, reason: describe(&error) }
+    }
+
+    fn path(path: impl Into<PathBuf>, what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Path { path, what, source }
+    }
+}
+
+/// An error with all of its causes on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// A counter's name and value.
+pub type Count = (&'static str, u64);
+
+/// Where the programs are attached and where the links are pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Directory of the cgroup2 hierarchy below which pods' processes are judged.
+    pub cgroup: PathBuf,
+    /// Directory for pins; a bpf file system is mounted on it when it is none.
+    pub pins: PathBuf,
+}
+
+/// Loaded programs and maps. Dropping it leaves what is pinned in force: selected traffic is refused, not let by.
+pub struct Redirect {
+    ebpf: Ebpf,
+    maps: ControlMaps,
+    links: Links,
+    applied: Applied,
+}
+
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redirect").field("links", &self.links).field("applied", &self.applied).finish_non_exhaustive()
+    }
+}
+
+impl Redirect {
+    /// Loads programs and maps; nothing is attached yet and nothing that runs is touched.
+    pub fn load(place: Place) -> Result<Self, RedirectError> {
+        let mut ebpf = load::load()?;
+        let maps = ControlMaps::take(&mut ebpf)?;
+        let links = Links::new(place)?;
+        Ok(Self { ebpf, maps, links, applied: Applied::default() })
+    }
+
+    /// Handles for one data worker.
+    pub fn data_maps(&self) -> Result<DataMaps, RedirectError> {
+        self.maps.for_worker()
+    }
+
+    /// The stream of refusals; to be taken once.
+    pub fn refusals(&mut self) -> Result<Refusals, RedirectError> {
+        Refusals::new(&mut self.ebpf)
+    }
+
+    /// Number of links that are attached.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.links.count()
+    }
+
+    /// Programs by name: all of them were loaded, or this value would not exist.
+    #[must_use]
+    pub fn features(&self) -> BTreeMap<&'static str, bool> {
+        load::AT_CGROUP.into_iter().chain([load::AT_NETNS]).map(|name| (name, self.ebpf.program(name).is_some())).collect()
+    }
+
+    /// Counters of the kernel side by name.
+    pub fn counters(&self) -> Result<Vec<Count>, RedirectError> {
+        self.maps.counters()
+    }
+}
+
+/// Removes every pin below `place` and, when it is a mount of its own, the mount: the way back to a clean node.
+/// Says how many links were removed.
+pub fn cleanup(place: &Place) -> Result<usize, RedirectError> {
+    attach::cleanup(place)
+}

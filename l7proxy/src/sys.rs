@@ -4,8 +4,10 @@
 
 mod bpf;
 mod cgroup;
+mod readiness;
 mod socket;
 
 pub use bpf::{is_bpffs, link_is_alive, mount_bpffs, replace_program};
 pub use cgroup::cgroup2_mount;
+pub use readiness::register;
 pub use socket::{abort_on_close, netns_cookie};

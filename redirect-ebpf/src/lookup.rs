@@ -2,8 +2,8 @@
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use redirect_abi::{
-    ALLOW, Addr, ConnKey, EGRESS, EGRESS_PORTS, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, Pod, REASON_NO_PROXY,
-    REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
+    ALLOW, Addr, ConnKey, EGRESS, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, Pod,
+    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
 };
 
 use crate::{
@@ -77,6 +77,9 @@ fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote
         }
     }
     let identity = identity(remote);
+    if identity == IDENTITY_HOST && pod.flags & HOST_ALLOWED != 0 {
+        return SK_PASS;
+    }
     match verdict(pod, INGRESS, identity, protocol, packet.local_port()) {
         ALLOW => SK_PASS,
         REDIRECT if protocol == TCP && packet.is_v4() => match LISTENERS.redirect_sk_lookup(ctx, cookie, 0) {

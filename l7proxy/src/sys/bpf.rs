@@ -65,7 +65,7 @@ const LINK_TYPE_NETNS: u32 = 5;
 /// Whether `path` lies on a bpf file system.
 #[must_use]
 pub fn is_bpffs(path: &Path) -> bool {
-    statfs(path).is_ok_and(|fs| i64::try_from(fs.f_type).is_ok_and(|magic| magic == BPF_FS_MAGIC))
+    statfs(path).is_ok_and(|fs| fs.f_type == BPF_FS_MAGIC)
 }
 
 /// Mounts a bpf file system of its own at `path`.

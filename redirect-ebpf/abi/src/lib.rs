@@ -41,12 +41,17 @@ pub const DENY: u8 = 3;
 pub const INGRESS_ENFORCED: u32 = 1;
 /// Set in [`Pod::flags`]: only what an entry allows may leave.
 pub const EGRESS_ENFORCED: u32 = 2;
+/// Set in [`Pod::flags`]: the node itself may always enter (probes), as in Cilium on Kubernetes.
+pub const HOST_ALLOWED: u32 = 4;
 
 /// Bit of a `LISTENERS` key (or'd with the cookie): the listener for what leaves the pod.
 pub const LISTENER_EGRESS: u64 = 1 << 62;
 
 /// Value of `OWN`: a socket of the proxy, never judged and never redirected.
 pub const OWN_SOCKET: u32 = 1;
+
+/// The node itself.
+pub const IDENTITY_HOST: u32 = 1;
 
 /// World, the identity of every address that nothing else is known of.
 pub const IDENTITY_WORLD: u32 = 2;

@@ -10,3 +10,16 @@ macro_rules! pod {
 }
 
 pod!(ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey);
+
+// SAFETY: any bytes are a valid value: integers only.
+unsafe impl bytemuck::Zeroable for Refusal {}
+// SAFETY: `repr(C)`, integers only, no padding.
+unsafe impl bytemuck::Pod for Refusal {}
+
+impl Refusal {
+    /// A refusal from the bytes of a ring buffer entry; `None` when the length is not that of this type.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == size_of::<Self>()).then(|| bytemuck::pod_read_unaligned(bytes))
+    }
+}

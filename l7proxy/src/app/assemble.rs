@@ -1,0 +1,272 @@
+//! From configuration and policies to what should be true: the data path's world and the kernel's entries.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use rules::{
+    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, NamedPorts, PathOptions,
+    PodLabels,
+};
+
+use crate::{
+    config::Config,
+    drain, flow,
+    endpoint::{EndpointId, IpCache, Net, Peer},
+    http::{Limits, Worker},
+    metrics::Counters,
+    policy::{EndpointState, World},
+    redirect::{self, DesiredPod, Entry},
+};
+
+/// Numbers that stay the same while the process lives.
+#[derive(Debug)]
+pub struct Assembler {
+    identities: Identities,
+    ids: BTreeMap<String, u32>,
+}
+
+/// One revision of what should be true.
+#[derive(Debug)]
+pub struct Assembled {
+    /// For the data path.
+    pub world: World,
+    /// For the kernel: pods of this node by `namespace/name`.
+    pub pods: BTreeMap<String, DesiredPod>,
+    /// For the kernel: exact addresses.
+    pub identities: HashMap<IpAddr, u32>,
+    /// For the kernel: CIDRs that policies name.
+    pub cidrs: HashMap<IpNet, u32>,
+}
+
+impl Default for Assembler {
+    fn default() -> Self {
+        Self { identities: Identities::new(), ids: BTreeMap::new() }
+    }
+}
+
+/// A pod of this node or of another, as far as policy is concerned.
+struct Pod<'a> {
+    name: &'a str,
+    addresses: &'a [IpAddr],
+    ports: &'a BTreeMap<String, u16>,
+    labels: Labels,
+    peer: Arc<Peer>,
+}
+
+impl Assembler {
+    /// What `config` and `policies` mean, as revision `revision`.
+    pub fn assemble(&mut self, config: &Config, policies: &[InForce], revision: u64) -> Assembled {
+        let (local, remote) = self.pods(config);
+        let cidrs = self.cidrs(policies);
+        let mut exact: HashMap<IpAddr, Arc<Peer>> = HashMap::new();
+        let host = Arc::new(self.reserved(Identity::HOST));
+        exact.extend(config.host.addresses.iter().map(|address| (address.to_canonical(), Arc::clone(&host))));
+        for pod in local.iter().chain(&remote) {
+            exact.extend(pod.addresses.iter().map(|address| (address.to_canonical(), Arc::clone(&pod.peer))));
+        }
+        let peers_ports = local.iter().chain(&remote).map(|pod| (pod.peer.identity(), pod.ports.clone())).collect();
+        let mut named = NamedPorts { own: BTreeMap::new(), peers: peers_ports };
+        let mut endpoints = HashMap::new();
+        let mut pods = BTreeMap::new();
+        for pod in &local {
+            named.own.clone_from(pod.ports);
+            let policy = rules::resolve(policies, &pod.labels, &named, &self.identities);
+            pods.insert(pod.name.to_owned(), desired(pod, &policy, config.host.allow));
+            let state = EndpointState { peer: Arc::clone(&pod.peer), policy };
+            endpoints.insert(EndpointId(pod.peer.id), Arc::new(state));
+        }
+        let identities = exact.iter().map(|(address, peer)| (*address, peer.identity)).collect();
+        let numbers = cidrs.iter().map(|(net, peer)| (*net, peer.identity)).collect();
+        let world = Arc::new(self.reserved(Identity::WORLD));
+        let ipcache = IpCache::new(exact, cidrs, world);
+        Assembled { world: World { revision, ipcache, endpoints }, pods, identities, cidrs: numbers }
+    }
+
+    /// What the policies mean for one pod, here or elsewhere; `None` when `pod` names none.
+    #[must_use]
+    pub fn policy_of(&mut self, config: &Config, policies: &[InForce], pod: &str) -> Option<EndpointPolicy> {
+        let (local, remote) = self.pods(config);
+        let pods = || local.iter().chain(&remote);
+        let wanted = pods().find(|known| known.name == pod)?;
+        let peers = pods().map(|pod| (pod.peer.identity(), pod.ports.clone())).collect();
+        let named = NamedPorts { own: wanted.ports.clone(), peers };
+        Some(rules::resolve(policies, &wanted.labels, &named, &self.identities))
+    }
+
+    /// Number of a pod of this node that was assembled.
+    #[must_use]
+    pub fn endpoint(&self, pod: &str) -> Option<u32> {
+        self.ids.get(pod).copied()
+    }
+
+    /// Numbers of known label sets.
+    #[must_use]
+    pub fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
+    fn pods<'a>(&mut self, config: &'a Config) -> (Vec<Pod<'a>>, Vec<Pod<'a>>) {
+        let mut local = Vec::new();
+        for endpoint in &config.endpoints {
+            let next = u32::try_from(self.ids.len() + 1).unwrap_or(u32::MAX);
+            let id = *self.ids.entry(endpoint.pod.clone()).or_insert(next);
+            local.push(self.pod(
+                config,
+                &Described {
+                    id,
+                    pod: &endpoint.pod,
+                    addresses: &endpoint.addresses,
+                    labels: &endpoint.labels,
+                    ports: &endpoint.ports,
+                    service_account: endpoint.service_account.as_deref(),
+                    workload: endpoint.workload.as_deref(),
+                },
+            ));
+        }
+        let mut remote = Vec::new();
+        for elsewhere in &config.remotes {
+            remote.push(self.pod(
+                config,
+                &Described {
+                    id: 0,
+                    pod: &elsewhere.pod,
+                    addresses: &elsewhere.addresses,
+                    labels: &elsewhere.labels,
+                    ports: &elsewhere.ports,
+                    service_account: elsewhere.service_account.as_deref(),
+                    workload: elsewhere.workload.as_deref(),
+                },
+            ));
+        }
+        (local, remote)
+    }
+
+    fn pod<'a>(&mut self, config: &Config, described: &Described<'a>) -> Pod<'a> {
+        let (namespace, pod) = described.pod.split_once('/').unwrap_or_default();
+        let none = BTreeMap::new();
+        let labels = Labels::from(PodLabels {
+            namespace,
+            cluster: &config.cluster,
+            service_account: described.service_account,
+            labels: described.labels,
+            namespace_labels: config.namespaces.get(namespace).unwrap_or(&none),
+        });
+        let identity = self.identities.allocate(&labels);
+        let workload = described.workload.and_then(|workload| workload.split_once('/'));
+        let peer = Peer {
+            identity: identity.0,
+            id: described.id,
+            cluster: config.cluster.clone(),
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            labels: labels.strings(),
+            workload: workload.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+        };
+        Pod {
+            name: described.pod,
+            addresses: described.addresses,
+            ports: described.ports,
+            labels,
+            peer: Arc::new(peer),
+        }
+    }
+
+    fn cidrs(&mut self, policies: &[InForce]) -> Vec<Net> {
+        let nets: BTreeSet<IpNet> = policies.iter().flat_map(InForce::cidrs).map(|net| net.trunc()).collect();
+        let mut cidrs = Vec::new();
+        for net in nets {
+            let identity = self.identities.allocate_cidr(net);
+            cidrs.push((net, Arc::new(self.reserved(identity))));
+        }
+        cidrs
+    }
+
+    fn reserved(&self, identity: Identity) -> Peer {
+        let labels = self.identities.labels(identity).map(Labels::strings).unwrap_or_default();
+        Peer { identity: identity.0, labels, ..Peer::default() }
+    }
+}
+
+struct Described<'a> {
+    id: u32,
+    pod: &'a str,
+    addresses: &'a [IpAddr],
+    labels: &'a BTreeMap<String, String>,
+    ports: &'a BTreeMap<String, u16>,
+    service_account: Option<&'a str>,
+    workload: Option<&'a str>,
+}
+
+fn desired(pod: &Pod<'_>, policy: &EndpointPolicy, host_allowed: bool) -> DesiredPod {
+    let entries = [(Direction::Ingress, redirect::INGRESS), (Direction::Egress, redirect::EGRESS)]
+        .into_iter()
+        .flat_map(|(direction, number)| policy.direction(direction).entries().iter().map(move |line| entry(number, line)))
+        .collect();
+    let ip4 = pod.addresses.iter().find_map(|address| match address.to_canonical() {
+        IpAddr::V4(four) => Some(four),
+        IpAddr::V6(_) => None,
+    });
+    DesiredPod {
+        endpoint: pod.peer.id,
+        ip4: ip4.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        addresses: pod.addresses.iter().map(IpAddr::to_canonical).collect(),
+        ingress_enforced: policy.direction(Direction::Ingress).enforced(),
+        egress_enforced: policy.direction(Direction::Egress).enforced(),
+        host_allowed,
+        entries,
+    }
+}
+
+fn entry(direction: u8, line: &MapEntry) -> Entry {
+    Entry {
+        direction,
+        identity: line.identity.map_or(0, |identity| identity.0),
+        protocol: line.protocol.number(),
+        port: line.port,
+        action: action(line),
+    }
+}
+
+/// The kernel's number of what an entry does.
+pub(super) fn action(line: &MapEntry) -> u8 {
+    match line.action {
+        Action::Allow => redirect::ALLOW,
+        Action::Redirect => redirect::REDIRECT,
+        Action::Deny => redirect::DENY,
+    }
+}
+
+/// A data worker's state.
+pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>, drain: drain::Watch) -> Worker {
+    let wanted = &config.proxy.limits;
+    let mut limits = Limits::default();
+    limits.head_bytes = wanted.head_bytes.unwrap_or(limits.head_bytes);
+    limits.request_line_bytes = wanted.request_line_bytes.unwrap_or(limits.request_line_bytes);
+    limits.headers = wanted.headers.unwrap_or(limits.headers);
+    limits.header_timeout = wanted.header_timeout_seconds.map_or(limits.header_timeout, Duration::from_secs);
+    Worker { flows, counters, limits, path: path_options(config), drain }
+}
+
+/// How paths are brought to their normal form.
+#[must_use]
+pub fn path_options(config: &Config) -> PathOptions {
+    PathOptions { merge_slashes: config.proxy.path.merge_slashes, ..PathOptions::default() }
+}
+
+pub(super) fn flow_config(config: &Config) -> flow::Config {
+    flow::Config {
+        file: config.flows.file.as_ref().map(|file| flow::FileConfig {
+            path: file.path.clone(),
+            max_size_mb: file.max_size_mb,
+            max_backups: file.max_backups,
+        }),
+        stdout: config.flows.stdout,
+        node: config.node.clone(),
+        cluster: config.cluster.clone(),
+    }
+}

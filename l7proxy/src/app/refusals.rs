@@ -1,0 +1,41 @@
+//! From a refusal of the kernel to a record.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use rules::Direction;
+
+use crate::{
+    endpoint::EndpointId,
+    flow::{DropReason, DropRecord, Process, Record, Sink},
+    policy::World,
+    redirect::{self, EGRESS, Refusal},
+};
+
+/// Writes the record of a refusal, as seen by the newest policy.
+pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: SystemTime) {
+    let direction = if refusal.direction == EGRESS { Direction::Egress } else { Direction::Ingress };
+    let (local, remote) = (redirect::local(refusal), redirect::remote(refusal));
+    let endpoint = world.endpoints.get(&EndpointId(refusal.endpoint));
+    let own = endpoint.map_or_else(|| world.ipcache.lookup(local.ip()), |endpoint| &endpoint.peer);
+    let other = world.ipcache.lookup(remote.ip());
+    let ends = ((Arc::clone(own), local), (Arc::clone(other), remote));
+    let (source, destination) = match direction {
+        Direction::Egress => ends,
+        Direction::Ingress => (ends.1, ends.0),
+    };
+    let policy = endpoint.map(|endpoint| endpoint.direction(direction));
+    let port = SocketAddr::port(&destination.1);
+    flows.emit(Record::Drop(DropRecord {
+        time: now,
+        direction,
+        protocol: refusal.protocol,
+        source,
+        destination,
+        denied_by: policy.map(|policy| Arc::clone(policy.default_denied_by())).unwrap_or_default(),
+        nearest: policy.and_then(|policy| policy.nearest(other.identity(), refusal.protocol, port)),
+        process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),
+        reason: DropReason::from_kernel(refusal.reason),
+        revision: world.revision,
+        count: 1,
+    }));
+}

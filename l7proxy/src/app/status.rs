@@ -1,0 +1,99 @@
+//! What `l7proxy status` shows.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Serialize;
+
+use crate::{config::Config, source::PolicyStatus};
+
+/// The node process as a whole.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Every pod is enrolled, or its error is told below.
+    pub ready: bool,
+    /// What is in force now.
+    pub revision: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Pods of this node.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Every policy.
+    pub policies: Vec<PolicyStatus>,
+    /// What is wrong with the configuration or cannot be tied to a policy; what was in force before stays.
+    pub errors: Vec<String>,
+    /// Documents that are not ours.
+    pub skipped: Vec<String>,
+    /// The kernel side.
+    pub kernel: KernelStatus,
+    /// What the configuration asks for and this version does not do.
+    pub not_enforced: Vec<String>,
+    /// Counters by name.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// One pod.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// `namespace/name`.
+    pub pod: String,
+    /// Its number on this node.
+    pub id: u32,
+    /// Its label set's number.
+    pub identity: u32,
+    /// What enters it.
+    pub ingress: DirectionStatus,
+    /// What leaves it.
+    pub egress: DirectionStatus,
+    /// `ready`, or `error`.
+    pub state: &'static str,
+    /// Why it is not ready.
+    pub error: Option<String>,
+}
+
+/// One direction of a pod.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectionStatus {
+    /// Only what policy allows may pass.
+    pub enforced: bool,
+    /// Entries that send connections to the proxy.
+    pub redirects: usize,
+}
+
+/// The kernel side.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelStatus {
+    /// Links that are attached.
+    pub links: usize,
+    /// Programs that were loaded, by name.
+    pub features: BTreeMap<&'static str, bool>,
+}
+
+/// What the configuration asks for and this version does not do: told, never silently dropped.
+pub(super) fn not_enforced(config: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |asked: bool, line: &str| {
+        if asked {
+            lines.push(line.to_owned());
+        }
+    };
+    say(config.flows.socket.is_some(), "flows.socket: the Hubble API is not served by this version");
+    say(config.flows.listen.is_some(), "flows.listen: the Hubble API is not served by this version");
+    say(config.admin.metrics.is_some(), "admin.metrics: Prometheus metrics are not served by this version; see counters");
+    for service in &config.services {
+        lines.push(format!(
+            "services: {}: its addresses are judged as world by this version, not by its backends",
+            service.name
+        ));
+    }
+    for endpoint in config.endpoints.iter().filter(|endpoint| endpoint.addresses.iter().any(IpAddr::is_ipv6)) {
+        lines.push(format!(
+            "endpoints: {}: IPv6 is allowed or refused by address and port; connections that need HTTP rules are refused",
+            endpoint.pod
+        ));
+    }
+    lines
+}

@@ -1,0 +1,151 @@
+//! Who is there: endpoints, remotes, services.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::pod_net::NetnsPath;
+
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `namespace/name`.
+    pub pod: String,
+    /// File of its network namespace; or `pid`.
+    #[serde(default)]
+    pub netns: Option<PathBuf>,
+    /// A process in its network namespace; or `netns`.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// All of its addresses; at least one IPv4.
+    pub addresses: Vec<IpAddr>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its service account.
+    #[serde(default)]
+    pub service_account: Option<String>,
+    /// Its named container ports.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
+    /// `Kind/name` of what owns it.
+    #[serde(default)]
+    pub workload: Option<String>,
+}
+
+/// A pod elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Remote {
+    /// `namespace/name`.
+    pub pod: String,
+    /// All of its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its service account.
+    #[serde(default)]
+    pub service_account: Option<String>,
+    /// Its named container ports.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
+    /// `Kind/name` of what owns it.
+    #[serde(default)]
+    pub workload: Option<String>,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Service {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its virtual addresses.
+    #[serde(rename = "clusterIPs", default)]
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its ports.
+    #[serde(default)]
+    pub ports: Vec<ServicePort>,
+    /// Labels of the pods behind it, in its own namespace.
+    #[serde(default)]
+    pub selector: BTreeMap<String, String>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServicePort {
+    /// On the Service's address.
+    pub port: u16,
+    /// On the pods.
+    pub target_port: u16,
+}
+
+impl Endpoint {
+    /// Where its namespace is found; validation made sure that there is one.
+    #[must_use]
+    pub fn namespace_path(&self) -> Option<NetnsPath> {
+        self.netns.clone().map(NetnsPath::File).or(self.pid.map(NetnsPath::Pid))
+    }
+
+    /// The address that its connections are steered by: its first IPv4 one.
+    #[must_use]
+    pub fn ip4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address.to_canonical() {
+            IpAddr::V4(four) => Some(four),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    pub(super) fn validate(&self, place: &str) -> Vec<String> {
+        let mut problems = validate_name(place, &self.pod);
+        if self.netns.is_some() == self.pid.is_some() {
+            problems.push(format!("{place}: give either netns (a file) or pid (a process), for {}", self.pod));
+        }
+        if self.ip4().is_none() {
+            problems.push(format!("{place}.addresses: {} has no IPv4 address; redirection needs one", self.pod));
+        }
+        problems.extend(validate_addresses(place, &self.addresses));
+        problems.extend(validate_workload(place, self.workload.as_deref()));
+        problems
+    }
+}
+
+impl Remote {
+    pub(super) fn validate(&self, place: &str) -> Vec<String> {
+        let mut problems = validate_name(place, &self.pod);
+        if self.addresses.is_empty() {
+            problems.push(format!("{place}.addresses: {} has none; give at least one", self.pod));
+        }
+        problems.extend(validate_addresses(place, &self.addresses));
+        problems.extend(validate_workload(place, self.workload.as_deref()));
+        problems
+    }
+}
+
+fn validate_name(place: &str, pod: &str) -> Vec<String> {
+    let valid = pod.split_once('/').is_some_and(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    });
+    if valid {
+        return Vec::new();
+    }
+    vec![format!("{place}.pod: {pod:?} is not namespace/name; write for example default/web-1")]
+}
+
+fn validate_addresses(place: &str, addresses: &[IpAddr]) -> Option<String> {
+    let odd = addresses.iter().find(|a| a.is_loopback() || a.is_unspecified() || a.is_multicast())?;
+    Some(format!("{place}.addresses: {odd} is no address of a pod; give the address of its network interface"))
+}
+
+fn validate_workload(place: &str, workload: Option<&str>) -> Option<String> {
+    let workload = workload?;
+    (!workload.contains('/'))
+        .then(|| format!("{place}.workload: {workload:?} is not Kind/name; write for example Deployment/web"))
+}

@@ -1,0 +1,152 @@
+//! How this process works: kernel side, data path, records, control.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where the kernel side is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Redirect {
+    /// Directory of the cgroup2 hierarchy; without it the hierarchy's root.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
+    /// Directory for pins. A bpf file system is mounted on it when it is none.
+    #[serde(default = "default_pins")]
+    pub pins: PathBuf,
+}
+
+impl Default for Redirect {
+    fn default() -> Self {
+        Self { cgroup: None, pins: default_pins() }
+    }
+}
+
+fn default_pins() -> PathBuf {
+    PathBuf::from("/run/l7proxy/bpf")
+}
+
+/// The data path.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Proxy {
+    /// Data workers: threads with a runtime of their own.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// How a path is brought to its normal form.
+    #[serde(default)]
+    pub path: PathRules,
+    /// What a client may cost.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { workers: default_workers(), path: PathRules::default(), limits: Limits::default() }
+    }
+}
+
+/// A quarter of the cores, at least two.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| (cores.get() / 4).max(2))
+}
+
+/// How a path is brought to its normal form.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PathRules {
+    /// `//` becomes `/`.
+    #[serde(default = "yes")]
+    pub merge_slashes: bool,
+}
+
+impl Default for PathRules {
+    fn default() -> Self {
+        Self { merge_slashes: true }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a client may cost. Absent: the defaults of `docs/limits.md`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Limits {
+    /// Bytes of a request head.
+    #[serde(default)]
+    pub head_bytes: Option<usize>,
+    /// Bytes of a request line.
+    #[serde(default)]
+    pub request_line_bytes: Option<usize>,
+    /// Header lines of a request.
+    #[serde(default)]
+    pub headers: Option<usize>,
+    /// Seconds from the first byte of a head to its last.
+    #[serde(default)]
+    pub header_timeout_seconds: Option<u64>,
+}
+
+/// Records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Flows {
+    /// Unix socket of the Hubble API; not served yet, `status` says so.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
+    /// TCP address of the Hubble API; not served yet, `status` says so.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// JSON-lines file.
+    #[serde(default)]
+    pub file: Option<FlowsFile>,
+    /// Also to standard output.
+    #[serde(default)]
+    pub stdout: bool,
+}
+
+/// A JSON-lines file with rotation, as Hubble's exporter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FlowsFile {
+    /// Where.
+    pub path: PathBuf,
+    /// Mebibytes after which it is rotated.
+    #[serde(default = "default_size")]
+    pub max_size_mb: u64,
+    /// Rotated files that are kept.
+    #[serde(default = "default_backups")]
+    pub max_backups: usize,
+}
+
+fn default_size() -> u64 {
+    10
+}
+
+fn default_backups() -> usize {
+    5
+}
+
+/// Status and control.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Admin {
+    /// Unix socket that `l7proxy status` asks.
+    #[serde(default = "default_admin")]
+    pub socket: PathBuf,
+    /// Address for Prometheus; not served yet, `status` says so.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { socket: default_admin(), metrics: None }
+    }
+}
+
+fn default_admin() -> PathBuf {
+    PathBuf::from("/run/l7proxy/admin.sock")
+}

@@ -1,0 +1,87 @@
+use super::*;
+
+/// Writes `text` to a file of its own and loads it.
+fn load_text(text: &str) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("l7proxy.yaml");
+    fs::write(&file, text).unwrap();
+    load(&file).map_err(|error| ConfigError {
+        lines: error.lines.iter().map(|line| line.replace(&format!("{}", file.display()), "FILE")).collect(),
+    })
+}
+
+fn refused(text: &str) -> String {
+    load_text(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_documented_example_is_accepted() {
+    let config = load_text(
+        r#"
+cluster: default
+node: node-a
+policies: [policies/]
+namespaces:
+  payments: {team: money}
+endpoints:
+  - pod: default/reporting-1
+    netns: /run/netns/reporting-1
+    addresses: [10.77.0.2, "fd77::2"]
+    labels: {app: reporting}
+    serviceAccount: reporting
+    ports: {http: 8080}
+    workload: Deployment/reporting
+remotes:
+  - pod: default/internal-api-1
+    addresses: [10.77.0.3]
+    labels: {app: internal-api}
+services:
+  - name: default/internal-api
+    clusterIPs: [10.96.0.7]
+    ports: [{port: 8080, targetPort: 8080}]
+    selector: {app: internal-api}
+host: {addresses: [10.77.0.1], allow: true}
+redirect: {cgroup: /sys/fs/cgroup/unified}
+proxy: {workers: 2, path: {mergeSlashes: true}, limits: {}}
+flows:
+  socket: /run/l7proxy/hubble.sock
+  listen: 127.0.0.1:4244
+  file: {path: flows.jsonl, maxSizeMb: 10, maxBackups: 5}
+  stdout: false
+admin: {socket: /run/l7proxy/admin.sock, metrics: 127.0.0.1:9965}
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.endpoints[0].addresses.len(), 2);
+    assert!(config.policies[0].is_absolute(), "relative to the file: {:?}", config.policies);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let error = refused("cluster: a\nendpoints:\n  - pod: a/b\n    netnss: /x\n    addresses: [10.0.0.1]\n");
+    assert!(error.starts_with("FILE:4:5: unknown field `netnss`"), "{error}");
+}
+
+#[test]
+fn overlapping_addresses_name_both_owners() {
+    let error = refused(
+        "endpoints:\n  - {pod: a/b, pid: 1, addresses: [10.0.0.1]}\nremotes:\n  - {pod: a/c, addresses: ['::ffff:10.0.0.1']}\n",
+    );
+    assert_eq!(
+        error,
+        "FILE: remotes[0].addresses: ::ffff:10.0.0.1 is also an address of endpoints[0]; each address belongs to one of them"
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let error = refused("endpoints:\n  - {pod: b, addresses: [127.0.0.1]}\nproxy: {workers: 0}\n");
+    assert_eq!(error.lines().count(), 4, "{error}");
+}
+
+#[test]
+fn a_missing_file_is_one_line() {
+    let error = load(Path::new("/nonexistent/l7proxy.yaml")).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/l7proxy.yaml: cannot be read"), "{error}");
+    assert_eq!(error.lines().count(), 1);
+}

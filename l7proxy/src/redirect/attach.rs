@@ -1,0 +1,186 @@
+//! Links: made once, pinned, and given new programs in place when a process takes over.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
+        links::{FdLink, LinkError},
+    },
+};
+use rustix::mount::{UnmountFlags, unmount};
+
+use super::{Place, RedirectError, describe, load};
+use crate::sys;
+
+/// Pins of pods' links are named after the namespace's cookie, which is never used again.
+const POD_PREFIX: &str = "pod_";
+const CGROUP_PREFIX: &str = "cgroup_";
+
+/// The links of this node, by the name of their pin.
+#[derive(Debug)]
+pub(super) struct Links {
+    place: Place,
+    cgroup: Arc<File>,
+    /// Part of the pins' names: links of another cgroup are not ours to go on with.
+    cgroup_inode: u64,
+    ours: BTreeMap<String, PathBuf>,
+}
+
+impl Links {
+    pub(super) fn new(place: Place) -> Result<Self, RedirectError> {
+        let cgroup = File::open(&place.cgroup).map_err(RedirectError::path(&place.cgroup, "open the cgroup"))?;
+        let inode = cgroup.metadata().map_err(RedirectError::path(&place.cgroup, "read the cgroup"))?.ino();
+        fs::create_dir_all(&place.pins).map_err(RedirectError::path(&place.pins, "make the directory for pins"))?;
+        if !sys::is_bpffs(&place.pins) {
+            sys::mount_bpffs(&place.pins).map_err(RedirectError::path(&place.pins, "mount a bpf file system"))?;
+        }
+        Ok(Self { place, cgroup: Arc::new(cgroup), cgroup_inode: inode, ours: BTreeMap::new() })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.ours.len()
+    }
+
+    /// Switches the programs at the cgroup on, or in for those of the process before.
+    pub(super) fn attach_cgroup(&mut self, ebpf: &mut Ebpf) -> Result<(), RedirectError> {
+        for name in load::AT_CGROUP {
+            let pin = format!("{CGROUP_PREFIX}{}_{name}", self.cgroup_inode);
+            if self.ours.contains_key(&pin) {
+                continue;
+            }
+            let program = ebpf.program_mut(name).ok_or(RedirectError::NoObject)?;
+            let cgroup = Arc::clone(&self.cgroup);
+            self.attach(pin, program, |program| {
+                if let Program::SockOps(_) = program {
+                    attach_sock_ops(program, cgroup.as_fd()).map_err(|error| describe(&*error))
+                } else {
+                    attach_sock_addr(program, cgroup.as_fd()).map_err(|error| describe(&*error))
+                }
+            })
+            .map_err(|reason| RedirectError::Feature { feature: name, reason })?;
+        }
+        Ok(())
+    }
+
+    /// Switches steering on in a pod's namespace, or in for that of the process before.
+    pub(super) fn attach_pod(
+        &mut self,
+        ebpf: &mut Ebpf,
+        cookie: u64,
+        netns: BorrowedFd<'_>,
+    ) -> Result<(), RedirectError> {
+        let program = ebpf.program_mut(load::AT_NETNS).ok_or(RedirectError::NoObject)?;
+        self.attach(format!("{POD_PREFIX}{cookie:x}"), program, |program| {
+            attach_lookup(program, netns).map_err(|error| describe(&*error))
+        })
+        .map_err(|reason| RedirectError::Feature { feature: load::AT_NETNS, reason })
+    }
+
+    pub(super) fn detach_pod(&mut self, cookie: u64) -> Result<(), RedirectError> {
+        match self.ours.remove(&format!("{POD_PREFIX}{cookie:x}")) {
+            Some(pin) => fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin")),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes links of a process before that nothing in the configuration asks for any more.
+    pub(super) fn remove_foreign(&self) -> Result<(), RedirectError> {
+        for pin in pins(&self.place.pins)? {
+            let ours = self.ours.values().any(|known| known == &pin);
+            if !ours {
+                fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        name: String,
+        program: &mut Program,
+        make: impl FnOnce(&mut Program) -> Result<FdLink, String>,
+    ) -> Result<(), String> {
+        let pin = self.place.pins.join(&name);
+        let adopted = pin.exists() && sys::link_is_alive(&pin).unwrap_or(false) && {
+            let fd = program.fd().map_err(|error| describe(&error))?;
+            sys::replace_program(&pin, fd.as_fd()).is_ok()
+        };
+        if !adopted {
+            if pin.exists() {
+                // Its namespace is gone: an empty shell.
+                fs::remove_file(&pin).map_err(|error| format!("{}: {error}", pin.display()))?;
+            }
+            let link: FdLink = make(program)?;
+            drop(link.pin(&pin).map_err(|error| describe(&error))?);
+        }
+        self.ours.insert(name, pin);
+        Ok(())
+    }
+}
+
+fn attach_lookup(program: &mut Program, netns: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
+    let program: &mut SkLookup = program.try_into()?;
+    let id = program.attach(netns)?;
+    Ok(program.take_link(id)?.into())
+}
+
+fn attach_sock_ops(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
+    let program: &mut SockOps = program.try_into()?;
+    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+    as_fd_link(program.take_link(id)?.try_into())
+}
+
+fn attach_sock_addr(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
+    let program: &mut CgroupSockAddr = program.try_into()?;
+    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+    as_fd_link(program.take_link(id)?.try_into())
+}
+
+fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<ProgramError>> {
+    link.map_err(|error| Box::new(ProgramError::IOError(std::io::Error::other(error))))
+}
+
+fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
+    let entries = fs::read_dir(directory).map_err(RedirectError::path(directory, "list the pins"))?;
+    let mut pins = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(RedirectError::path(directory, "list the pins"))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(POD_PREFIX) || name.starts_with(CGROUP_PREFIX) {
+            pins.push(entry.path());
+        }
+    }
+    // Connect hooks sort first among the cgroup's: switched off first, as they were switched on last.
+    pins.sort();
+    Ok(pins)
+}
+
+pub(super) fn cleanup(place: &Place) -> Result<usize, RedirectError> {
+    if !sys::is_bpffs(&place.pins) {
+        return Ok(0);
+    }
+    let pins = pins(&place.pins)?;
+    for pin in &pins {
+        fs::remove_file(pin).map_err(RedirectError::path(pin, "remove the pin"))?;
+    }
+    let parent = place.pins.parent().unwrap_or(Path::new("/"));
+    if !sys::is_bpffs(parent) {
+        // Ours: the directory above is no bpf file system.
+        unmount(&place.pins, UnmountFlags::DETACH)
+            .map_err(|error| RedirectError::path(&place.pins, "unmount the bpf file system")(error.into()))?;
+        fs::remove_dir(&place.pins).map_err(RedirectError::path(&place.pins, "remove the directory"))?;
+    }
+    Ok(pins.len())
+}

@@ -1,0 +1,62 @@
+//! From the embedded object to loaded programs.
+
+use std::io;
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::MapError,
+    programs::{CgroupSockAddr, Program, ProgramError, SkLookup, SockOps},
+};
+
+use super::{RedirectError, describe};
+
+#[cfg(redirect_ebpf_object)]
+const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect.o")));
+#[cfg(not(redirect_ebpf_object))]
+const OBJECT: Option<&[u8]> = None;
+
+/// Programs at the cgroup, in the order in which they are switched on: connect last, so that nothing is redirected
+/// before it can be steered and remembered.
+pub(super) const AT_CGROUP: [&str; 7] =
+    ["getpeername4", "getpeername6", "tcp_events", "sendmsg4", "sendmsg6", "connect4", "connect6"];
+/// The program of each pod's namespace.
+pub(super) const AT_NETNS: &str = "lookup";
+
+/// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
+pub(super) fn load() -> Result<Ebpf, RedirectError> {
+    let object = OBJECT.ok_or(RedirectError::NoObject)?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(RedirectError::NotPermitted);
+    }
+    let mut ebpf = EbpfLoader::new().load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
+    for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
+        load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
+    }
+    Ok(ebpf)
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramError>> {
+    let Some(program) = ebpf.program_mut(name) else {
+        return Err(Box::new(ProgramError::IOError(io::Error::other("not in the object; run `cargo xtask build`"))));
+    };
+    if name == AT_NETNS {
+        <&mut SkLookup>::try_from(program)?.load()?;
+    } else if let Program::SockOps(_) = program {
+        <&mut SockOps>::try_from(program)?.load()?;
+    } else {
+        <&mut CgroupSockAddr>::try_from(program)?.load()?;
+    }
+    Ok(())
+}
+
+fn refused(feature: &'static str, error: &dyn std::error::Error, not_permitted: bool) -> RedirectError {
+    if not_permitted {
+        return RedirectError::NotPermitted;
+    }
+    RedirectError::Feature { feature, reason: describe(error) }
+}
+
+fn is_eperm(error: &EbpfError) -> bool {
+    let EbpfError::MapError(MapError::CreateError { io_error, .. }) = error else { return false };
+    io_error.kind() == io::ErrorKind::PermissionDenied
+}

@@ -1,0 +1,185 @@
+//! Typed handles of the maps: one set for the control thread, a small one for each data worker.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash},
+};
+use redirect_abi::{Addr, ConnKey, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, V4_MAPPED, stat, v4};
+
+use super::{Count, RedirectError};
+
+/// The form that the kernel side keeps addresses in.
+pub(super) fn addr(address: IpAddr) -> Addr {
+    match address {
+        IpAddr::V4(four) => v4(u32::from_ne_bytes(four.octets())),
+        IpAddr::V6(six) => {
+            let mut words = [0; 4];
+            for (word, bytes) in words.iter_mut().zip(six.octets().chunks_exact(4)) {
+                *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
+            }
+            words
+        }
+    }
+}
+
+/// The way back; `::ffff:a.b.c.d` is IPv4.
+pub(super) fn ip(addr: Addr) -> IpAddr {
+    if let [0, 0, V4_MAPPED, four] = addr {
+        return IpAddr::V4(Ipv4Addr::from(four.to_ne_bytes()));
+    }
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.chunks_exact_mut(4).zip(addr) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    IpAddr::V6(Ipv6Addr::from(octets))
+}
+
+/// Maps that only the control thread writes.
+pub(super) struct ControlMaps {
+    pub(super) pods: HashMap<MapData, u64, Pod>,
+    pub(super) addresses: HashMap<MapData, Addr, u64>,
+    pub(super) identities: HashMap<MapData, Addr, u32>,
+    pub(super) cidrs: LpmTrie<MapData, Addr, u32>,
+    pub(super) policy: HashMap<MapData, PolicyKey, PolicyValue>,
+    pub(super) listeners: SockHash<MapData, u64>,
+    stats: PerCpuArray<MapData, u64>,
+    shared: Shared,
+}
+
+/// Maps that data workers use too: kept as they are, each worker gets handles of its own.
+#[derive(Debug)]
+struct Shared {
+    conns: MapData,
+    peers: MapData,
+    own: MapData,
+}
+
+impl ControlMaps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, RedirectError> {
+        Ok(Self {
+            pods: take(ebpf, "PODS")?,
+            addresses: take(ebpf, "ADDRESSES")?,
+            identities: take(ebpf, "IDENTITIES")?,
+            cidrs: take(ebpf, "CIDRS")?,
+            policy: take(ebpf, "POLICY")?,
+            listeners: take(ebpf, "LISTENERS")?,
+            stats: take(ebpf, "STATS")?,
+            shared: Shared {
+                conns: data(ebpf, "CONNS")?,
+                peers: data(ebpf, "PEERS")?,
+                own: data(ebpf, "OWN")?,
+            },
+        })
+    }
+
+    pub(super) fn for_worker(&self) -> Result<DataMaps, RedirectError> {
+        Ok(DataMaps {
+            conns: typed(reopen(&self.shared.conns, "CONNS")?, "CONNS", Map::LruHashMap)?,
+            peers: typed(reopen(&self.shared.peers, "PEERS")?, "PEERS", Map::HashMap)?,
+            own: typed(reopen(&self.shared.own, "OWN")?, "OWN", Map::SkStorage)?,
+        })
+    }
+
+    pub(super) fn counters(&self) -> Result<Vec<Count>, RedirectError> {
+        let read = |index| -> Result<u64, RedirectError> {
+            let slots = self.stats.get(&index, 0).map_err(RedirectError::map("STATS"))?;
+            Ok(slots.iter().sum())
+        };
+        Ok(vec![
+            ("kernel_redirected_connects", read(stat::REDIRECTED)?),
+            ("kernel_refused", read(stat::REFUSED)?),
+            ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
+        ])
+    }
+}
+
+/// What one data worker needs of the kernel.
+#[derive(Debug)]
+pub struct DataMaps {
+    conns: HashMap<MapData, ConnKey, Peer>,
+    peers: HashMap<MapData, ConnKey, Peer>,
+    own: SkStorage<MapData, u32>,
+}
+
+impl DataMaps {
+    /// Where a redirected connection wanted to go: `client` and `accepted` are the accepted socket's peer and local
+    /// address. `None`: it was not redirected here by the kernel.
+    #[must_use]
+    pub fn original(&self, cookie: u64, client: SocketAddr, accepted: SocketAddr) -> Option<SocketAddr> {
+        let key = conn_key(cookie, client, accepted.port());
+        // Any error means that nothing is known of it, which is all that counts: the connection is refused.
+        let peer = self.conns.get(&key, 0).ok()?;
+        Some(SocketAddr::new(ip(peer.addr), peer.port))
+    }
+
+    /// Marks a socket as the proxy's own: it is never judged or redirected, nor are a listener's children.
+    pub fn mark_own(&mut self, socket: &impl AsRawFd) -> io::Result<()> {
+        self.own.insert(socket, OWN_SOCKET, 0).map_err(io::Error::other)
+    }
+
+    /// Announces that the connection from `leg` to port `port` of the same pod stands for `client`.
+    pub fn announce(&mut self, cookie: u64, leg: SocketAddr, port: u16, client: SocketAddr) -> io::Result<()> {
+        let client = Peer { addr: addr(client.ip()), port: client.port(), pad: [0; 2] };
+        self.peers.insert(conn_key(cookie, leg, port), client, 0).map_err(io::Error::other)
+    }
+
+    /// Takes an announcement back that no connection took up. (One that was is removed by the kernel side.)
+    pub fn withdraw(&mut self, cookie: u64, leg: SocketAddr, port: u16) {
+        // Already gone is as good.
+        drop(self.peers.remove(&conn_key(cookie, leg, port)));
+    }
+}
+
+fn conn_key(cookie: u64, source: SocketAddr, port: u16) -> ConnKey {
+    ConnKey { cookie, source: addr(source.ip()), source_port: source.port(), port, pad: [0; 4] }
+}
+
+fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, RedirectError> {
+    let map = ebpf.take_map(name).ok_or(RedirectError::NoObject)?;
+    T::try_from(map).map_err(RedirectError::map(name))
+}
+
+fn data(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, RedirectError> {
+    match ebpf.take_map(name) {
+        Some(Map::HashMap(data) | Map::LruHashMap(data) | Map::SkStorage(data)) => Ok(data),
+        _ => Err(RedirectError::NoObject),
+    }
+}
+
+fn typed<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    data: MapData,
+    name: &'static str,
+    kind: fn(MapData) -> Map,
+) -> Result<T, RedirectError> {
+    T::try_from(kind(data)).map_err(RedirectError::map(name))
+}
+
+fn reopen(data: &MapData, name: &'static str) -> Result<MapData, RedirectError> {
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|error| RedirectError::Map { map: name, reason: error.to_string() })?;
+    MapData::from_fd(fd).map_err(RedirectError::map(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_round_trip() {
+        for text in ["10.77.0.2", "fd77::2", "::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(ip(addr(address)), address);
+        }
+        assert_eq!(ip(addr("::ffff:10.0.0.1".parse().unwrap())), "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(addr("10.0.0.1".parse().unwrap()), v4(u32::from_be_bytes([10, 0, 0, 1]).to_be()));
+    }
+}

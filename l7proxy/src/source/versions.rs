@@ -1,0 +1,234 @@
+//! Which version of each policy is in force: the last valid one stays when its file turns bad.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rules::{
+    InForce, PolicyKey,
+    manifest::{Document, FieldError, Policy, Refused},
+};
+use serde::Serialize;
+
+use super::standalone::ManifestFile;
+
+/// How a policy is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum PolicyState {
+    /// As its manifest says now.
+    #[serde(rename = "in force")]
+    InForce,
+    /// As its manifest said before it turned bad.
+    #[serde(rename = "last good version")]
+    LastGood,
+    /// It never was valid: what it selects is under default deny and it allows nothing.
+    #[serde(rename = "refused")]
+    Refused,
+}
+
+/// One line of `status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolicyStatus {
+    /// Kind, namespace and name.
+    pub policy: String,
+    /// Where it is written.
+    pub file: String,
+    /// How it is in force.
+    pub state: PolicyState,
+    /// Revision since which it is in force in this form.
+    pub revision: u64,
+    /// What is wrong with it: `file:line: field: reason`.
+    pub errors: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    in_force: InForce,
+    state: PolicyState,
+    file: PathBuf,
+    revision: u64,
+    errors: Vec<String>,
+}
+
+/// Every known policy with the version in force.
+#[derive(Clone, Debug, Default)]
+pub struct Versions {
+    entries: BTreeMap<(PolicyKey, usize), Entry>,
+    /// What cannot be tied to a policy: unreadable files, broken YAML.
+    problems: Vec<String>,
+    /// Documents of other kinds, which are not ours.
+    skipped: Vec<String>,
+}
+
+impl Versions {
+    /// The next versions, after reading `files` for `revision`.
+    #[must_use]
+    pub fn next(&self, files: &[ManifestFile], revision: u64) -> Self {
+        let mut next = Self::default();
+        let mut whole = BTreeSet::new();
+        for file in files {
+            match &file.documents {
+                Ok(documents) if documents.is_empty() && self.has_policies_of(&file.path) => {
+                    next.problems.push(format!(
+                        "{}: is empty now; what it held stays in force: delete the file to remove its policies",
+                        file.path.display()
+                    ));
+                }
+                Ok(documents) => {
+                    if next.read(self, file, documents, revision) {
+                        whole.insert(file.path.as_path());
+                    }
+                }
+                Err(reason) => next.problems.push(format!("{}: {reason}", file.path.display())),
+            }
+        }
+        next.keep_what_was_not_read(self, files, &whole);
+        next
+    }
+
+    /// What is in force, in the order of the policies' names.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<InForce> {
+        self.entries.values().map(|entry| entry.in_force.clone()).collect()
+    }
+
+    /// One line per policy.
+    #[must_use]
+    pub fn status(&self) -> Vec<PolicyStatus> {
+        let line = |((key, _), entry): (&(PolicyKey, usize), &Entry)| PolicyStatus {
+            policy: key.to_string(),
+            file: entry.file.display().to_string(),
+            state: entry.state,
+            revision: entry.revision,
+            errors: entry.errors.clone(),
+        };
+        self.entries.iter().map(line).collect()
+    }
+
+    /// What cannot be tied to a policy.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Every error line, those of policies too.
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
+        let of_policies = self.entries.values().flat_map(|entry| entry.errors.iter().cloned());
+        self.problems.iter().cloned().chain(of_policies).collect()
+    }
+
+    /// Documents that are not ours, a line each.
+    #[must_use]
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    fn has_policies_of(&self, path: &Path) -> bool {
+        self.entries.values().any(|entry| entry.file == path)
+    }
+
+    /// Says whether every document of the file could be tied to a policy.
+    fn read(&mut self, before: &Self, file: &ManifestFile, documents: &[Document], revision: u64) -> bool {
+        let mut whole = true;
+        for document in documents {
+            match document {
+                Document::Policy(policy) => self.valid(before, &file.path, policy, revision),
+                Document::Refused(refused) => self.refused(before, &file.path, refused, revision),
+                Document::Unattributable { errors, .. } => {
+                    whole = false;
+                    self.problems.extend(error_lines(&file.path, errors));
+                }
+                Document::Skipped { line, what } => {
+                    self.skipped.push(format!("{}:{line}: {what}", file.path.display()));
+                }
+            }
+        }
+        whole
+    }
+
+    fn valid(&mut self, before: &Self, file: &Path, policy: &Arc<Policy>, revision: u64) {
+        let in_force = InForce::Policy(Arc::clone(policy));
+        let key = in_force.key().clone();
+        let mut entry = Entry {
+            in_force,
+            state: PolicyState::InForce,
+            file: file.to_path_buf(),
+            revision,
+            errors: Vec::new(),
+        };
+        if let Some(known) = before.entries.get(&(key.clone(), 0))
+            && known.state == PolicyState::InForce
+            && known.in_force == entry.in_force
+        {
+            entry.revision = known.revision;
+        }
+        self.insert(key, entry);
+    }
+
+    fn refused(&mut self, before: &Self, file: &Path, refused: &Arc<Refused>, revision: u64) {
+        let key = refused.key.clone();
+        let errors = error_lines(file, &refused.errors);
+        let entry = match before.entries.get(&(key.clone(), 0)) {
+            Some(known) if known.state != PolicyState::Refused => {
+                Entry { state: PolicyState::LastGood, errors, file: file.to_path_buf(), ..known.clone() }
+            }
+            _ => Entry {
+                in_force: InForce::Refused(Arc::clone(refused)),
+                state: PolicyState::Refused,
+                file: file.to_path_buf(),
+                revision,
+                errors,
+            },
+        };
+        self.insert(key, entry);
+    }
+
+    /// A second document of the same name joins the first: both restrict, both are told.
+    fn insert(&mut self, key: PolicyKey, mut entry: Entry) {
+        let mut copy = 0;
+        while let Some(known) = self.entries.get(&(key.clone(), copy)) {
+            if copy == 0 {
+                entry.errors.push(format!(
+                    "{}: {key} is also in {}; both are in force: give each policy once",
+                    entry.file.display(),
+                    known.file.display()
+                ));
+            }
+            copy += 1;
+        }
+        self.entries.insert((key, copy), entry);
+    }
+
+    /// Policies of a file that cannot be read whole any more stay as they were.
+    fn keep_what_was_not_read(&mut self, before: &Self, files: &[ManifestFile], whole: &BTreeSet<&Path>) {
+        let known: BTreeSet<PolicyKey> = self.entries.keys().map(|(key, _)| key.clone()).collect();
+        for ((key, copy), entry) in &before.entries {
+            let path = entry.file.as_path();
+            let below_unread = files.iter().any(|file| file.documents.is_err() && path.starts_with(&file.path));
+            let half_read = files.iter().any(|file| file.path == path) && !whole.contains(path);
+            if !known.contains(key) && (half_read || below_unread) {
+                let state =
+                    if entry.state == PolicyState::Refused { PolicyState::Refused } else { PolicyState::LastGood };
+                self.entries.insert((key.clone(), *copy), Entry { state, ..entry.clone() });
+            }
+        }
+    }
+}
+
+/// `file:line: field: reason`.
+fn error_lines(file: &Path, errors: &[FieldError]) -> Vec<String> {
+    let line = |error: &FieldError| {
+        if error.field.is_empty() {
+            format!("{}:{}: {}", file.display(), error.line, error.reason)
+        } else {
+            format!("{}:{}: {}: {}", file.display(), error.line, error.field, error.reason)
+        }
+    };
+    errors.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+use super::*;
+
+fn policy(name: &str, method: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  \
+         endpointSelector: {{matchLabels: {{app: a}}}}\n  egress:\n  - toEndpoints: [{{matchLabels: {{app: b}}}}]\n    \
+         toPorts:\n    - ports: [{{port: '80', protocol: TCP}}]\n      rules: {{http: [{{method: '{method}'}}]}}\n---\n"
+    )
+}
+
+fn file(path: &str, text: &str) -> ManifestFile {
+    ManifestFile { path: PathBuf::from(path), documents: Ok(rules::manifest::parse(text)) }
+}
+
+fn states(versions: &Versions) -> Vec<(String, PolicyState, u64)> {
+    versions.status().into_iter().map(|status| (status.policy, status.state, status.revision)).collect()
+}
+
+#[test]
+fn a_policy_that_turns_bad_keeps_its_last_good_version() {
+    let first = Versions::default().next(&[file("p.yaml", &policy("x", "GET"))], 1);
+    let second = first.next(&[file("p.yaml", &policy("x", "("))], 2);
+    assert_eq!(states(&second), [("CiliumNetworkPolicy default/x".to_owned(), PolicyState::LastGood, 1)]);
+    assert!(second.errors()[0].starts_with("p.yaml:"), "{:?}", second.errors());
+    assert!(matches!(second.in_force()[0], InForce::Policy(_)));
+    let third = second.next(&[file("p.yaml", &policy("x", "POST"))], 3);
+    assert_eq!(states(&third)[0].1, PolicyState::InForce);
+    assert!(third.errors().is_empty());
+}
+
+#[test]
+fn a_policy_that_was_never_valid_is_refused() {
+    let first = Versions::default().next(&[file("p.yaml", &policy("x", "("))], 1);
+    assert_eq!(states(&first)[0].1, PolicyState::Refused);
+    assert!(matches!(first.in_force()[0], InForce::Refused(_)));
+}
+
+#[test]
+fn one_bad_document_leaves_the_others_alone() {
+    let text = policy("good", "GET") + &policy("bad", "(");
+    let versions = Versions::default().next(&[file("p.yaml", &text)], 1);
+    let states: Vec<_> = states(&versions).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [PolicyState::Refused, PolicyState::InForce]);
+}
+
+#[test]
+fn broken_yaml_keeps_all_of_its_file() {
+    let text = policy("x", "GET") + &policy("y", "GET");
+    let first = Versions::default().next(&[file("p.yaml", &text)], 1);
+    let second = first.next(&[file("p.yaml", "kind: [\n")], 2);
+    assert_eq!(second.in_force().len(), 2);
+    assert!(states(&second).iter().all(|(_, state, _)| *state == PolicyState::LastGood));
+    assert_eq!(second.problems().len(), 1);
+}
+
+#[test]
+fn an_emptied_file_keeps_its_policies_and_a_deleted_one_does_not() {
+    let first = Versions::default().next(&[file("p.yaml", &policy("x", "GET"))], 1);
+    let emptied = first.next(&[file("p.yaml", "\n")], 2);
+    assert_eq!(emptied.in_force().len(), 1);
+    assert!(emptied.problems()[0].contains("delete the file"), "{:?}", emptied.problems());
+    assert!(first.next(&[], 2).in_force().is_empty());
+}
+
+#[test]
+fn an_unreadable_directory_keeps_what_was_below_it() {
+    let first = Versions::default().next(&[file("policies/p.yaml", &policy("x", "GET"))], 1);
+    let unreadable = ManifestFile { path: PathBuf::from("policies"), documents: Err("gone".to_owned()) };
+    assert_eq!(first.next(&[unreadable], 2).in_force().len(), 1);
+}
+
+#[test]
+fn an_unchanged_policy_keeps_its_revision() {
+    let first = Versions::default().next(&[file("p.yaml", &policy("x", "GET"))], 1);
+    let second = first.next(&[file("p.yaml", &policy("x", "GET")), file("q.yaml", &policy("y", "GET"))], 2);
+    assert_eq!(states(&second).iter().map(|(_, _, revision)| *revision).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_name_given_twice_is_told() {
+    let files = [file("p.yaml", &policy("x", "GET")), file("q.yaml", &policy("x", "POST"))];
+    let versions = Versions::default().next(&files, 1);
+    assert_eq!(versions.in_force().len(), 2);
+    assert!(versions.errors()[0].contains("p.yaml"), "{:?}", versions.errors());
+}

@@ -31,7 +31,8 @@ impl Watch {
     pub fn follow<'a>(&mut self, paths: impl IntoIterator<Item = &'a Path>) -> Vec<String> {
         let mut problems = Vec::new();
         for path in paths {
-            let directory = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let directory = if path.is_dir() { path } else { parent };
             if self.directories.contains(directory) {
                 continue;
             }

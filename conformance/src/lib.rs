@@ -1,1 +1,15 @@
-//! Black-box tests of the real binary.
+//! Black-box tests: the real binary on a node made of network namespaces, judged by other people's programs.
+//!
+//! Owns nodes, pods and clients, and the form of the cases under `cases/`. Must never link against the program under
+//! test; what it knows of it is its command line, its configuration and its records. Runs inside `.ci/in-netns` only.
+//! Start at [`Node`].
+
+pub mod case;
+pub mod client;
+pub mod node;
+pub mod pod;
+pub mod process;
+pub mod server;
+
+pub use node::{Node, Pod};
+pub use process::{Process, eventually};

@@ -1,0 +1,274 @@
+//! A node: pods out of network namespaces, one configuration file, and the real binary.
+//!
+//! Owns what is made for a test and removes it. Must never touch anything outside of the runner's namespaces and cgroup.
+//! Start at [`Node`].
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::{self, Process, eventually};
+
+mod flow;
+mod network;
+mod status;
+
+pub use flow::Flow;
+pub use network::{Netns, Network, Place, ip};
+pub use status::{Direction, Endpoint, Kernel, Policy, Status};
+
+/// A node under test. What is declared last goes first: the process, then pods, then the rest.
+#[derive(Debug)]
+pub struct Node {
+    proxy: Option<Process>,
+    endpoints: Vec<Value>,
+    /// Further keys of the configuration.
+    extra: BTreeMap<String, Value>,
+    network: Network,
+    directory: TempDir,
+}
+
+/// A pod of a node.
+#[derive(Debug)]
+pub struct Pod {
+    /// `namespace/name`.
+    pub name: String,
+    place: Place,
+}
+
+impl Deref for Pod {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+/// The binary under test.
+pub fn l7proxy() -> Result<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/l7proxy");
+    let path = env::var_os("L7PROXY").map_or(built, PathBuf::from);
+    if !path.is_file() {
+        bail!("{}: is not there; run `cargo xtask build`, or set L7PROXY", path.display());
+    }
+    Ok(path)
+}
+
+impl Node {
+    /// A node without pods; nothing runs yet.
+    pub fn new() -> Result<Self> {
+        let network = Network::new()?;
+        let directory = tempfile::tempdir().context("a directory for the node")?;
+        fs::create_dir(directory.path().join("policies"))?;
+        Ok(Self { proxy: None, endpoints: Vec::new(), extra: BTreeMap::new(), network, directory })
+    }
+
+    /// A pod that the configuration names.
+    pub fn pod(&mut self, name: &str, labels: &[(&str, &str)]) -> Result<Pod> {
+        let place = self.network.add()?;
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        self.endpoints.push(json!({
+            "pod": name,
+            "netns": place.netns(),
+            "addresses": place.addresses(),
+            "labels": labels,
+        }));
+        Ok(Pod { name: name.to_owned(), place })
+    }
+
+    /// A pod that nobody told the proxy about.
+    pub fn stranger(&mut self) -> Result<Pod> {
+        Ok(Pod { name: "stranger".to_owned(), place: self.network.add()? })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// A file of the node's directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.path("config.yaml")
+    }
+
+    /// Sets a top-level key of the configuration.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.extra.insert(key.to_owned(), value);
+    }
+
+    /// The configuration as it would be written now.
+    #[must_use]
+    pub fn configuration(&self) -> Value {
+        let mut config = json!({
+            "cluster": "default",
+            "node": "node-a",
+            "policies": ["policies/"],
+            "endpoints": self.endpoints,
+            "host": { "addresses": [self.network.host()] },
+            "redirect": { "cgroup": self.network.cgroup(), "pins": "bpf" },
+            "flows": { "file": { "path": "flows.jsonl" } },
+            "admin": { "socket": "admin.sock" },
+        });
+        if let Some(config) = config.as_object_mut() {
+            config.extend(self.extra.clone());
+        }
+        config
+    }
+
+    /// Writes the configuration; every JSON document is a YAML document.
+    pub fn write_config(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.configuration())?;
+        self.put(&self.config(), &text)
+    }
+
+    /// Endpoints of the configuration, for tests that change them.
+    pub fn endpoints_mut(&mut self) -> &mut Vec<Value> {
+        &mut self.endpoints
+    }
+
+    /// Writes a manifest; what is half written is never in the directory.
+    pub fn write_manifest(&self, name: &str, text: &str) -> Result<()> {
+        self.put(&self.directory.path().join("policies").join(name), text)
+    }
+
+    fn put(&self, path: &Path, text: &str) -> Result<()> {
+        let half = self.path("half-written");
+        fs::write(&half, text).with_context(|| format!("{}: cannot be written", half.display()))?;
+        fs::rename(&half, path).with_context(|| format!("{}: cannot be written", path.display()))
+    }
+
+    /// Puts a manifest in force and says under which revision.
+    pub fn apply(&self, name: &str, text: &str) -> Result<u64> {
+        let before = self.status()?.revision;
+        self.write_manifest(name, text)?;
+        self.wait_revision(before)
+    }
+
+    /// Waits for a newer revision.
+    pub fn wait_revision(&self, before: u64) -> Result<u64> {
+        Ok(self.wait_status("a new revision", |status| status.revision > before)?.revision)
+    }
+
+    /// Waits until the status is as it should be.
+    pub fn wait_status(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Result<Status> {
+        eventually(what, || self.status().map(|status| is_so(&status).then_some(status)))
+            .with_context(|| format!("the proxy's log:\n{}", self.log()))
+    }
+
+    /// Writes the configuration, starts the proxy and waits until it is ready.
+    pub fn start(&mut self) -> Result<()> {
+        self.write_config()?;
+        self.launch()?;
+        let what = "the proxy to become ready";
+        let result = eventually(what, || {
+            let exited = self.proxy.as_mut().map(Process::exited).transpose()?.flatten();
+            if let Some(status) = exited {
+                bail!("the proxy ended with {status}");
+            }
+            Ok(self.status().ok().filter(|status| status.ready))
+        });
+        result.map(|_status| ()).with_context(|| format!("the proxy's log:\n{}", self.log()))
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
+        let mut command = self.network.command(l7proxy()?);
+        command.args(["run", "--config"]).arg(self.config()).stdout(log.try_clone()?).stderr(log);
+        self.proxy = Some(Process::spawn(&mut command)?);
+        Ok(())
+    }
+
+    /// The running proxy.
+    pub fn proxy(&mut self) -> Result<&mut Process> {
+        self.proxy.as_mut().context("the proxy is not running")
+    }
+
+    /// Ends the proxy at once, as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.proxy.take().context("the proxy is not running")?.kill()
+    }
+
+    /// Ends the proxy in order.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.proxy.take().context("the proxy is not running")?.terminate()?;
+        if !status.success() {
+            bail!("the proxy ended with {status}; its log:\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// Runs a command of the binary with this node's configuration.
+    pub fn run(&self, command: &str, arguments: &[&str]) -> Result<Output> {
+        let mut program = self.network.command(l7proxy()?);
+        program.arg(command).arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
+        program.output().context("l7proxy cannot be started")
+    }
+
+    /// What the proxy says of itself.
+    pub fn status(&self) -> Result<Status> {
+        let output = self.run("status", &["--output", "json"])?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("status: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    /// What the proxy wrote to its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// All records so far.
+    pub fn flows(&self) -> Result<Vec<Flow>> {
+        let text = fs::read_to_string(self.path("flows.jsonl")).unwrap_or_default();
+        // The last line may still be being written.
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| Ok(Flow(serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?))).collect()
+    }
+
+    /// Waits until there are this many records of a kind after the first `from`, and returns all of that kind.
+    pub fn wait_flows(&self, from: usize, number: usize, wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Flow>> {
+        eventually(&format!("{number} records"), || {
+            let found: Vec<Flow> = self.flows()?.into_iter().skip(from).filter(|flow| wanted(flow)).collect();
+            Ok((found.len() >= number).then_some(found))
+        })
+        .with_context(|| format!("records: {:#?}\nlog: {}", self.flows(), self.log()))
+    }
+
+    /// Names of pins.
+    pub fn pins(&self) -> Result<Vec<String>> {
+        let directory = self.path("bpf");
+        if !directory.exists() {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&directory)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.proxy = None;
+        // The directory cannot be removed with a file system mounted in it; without one there is nothing to unmount.
+        drop(process::output(Command::new("umount").arg("--lazy").arg(self.path("bpf"))));
+    }
+}

@@ -1,0 +1,196 @@
+//! Pods' namespaces, their cgroup, and the bridge between them.
+//!
+//! Owns kernel objects; each is removed when its value is dropped. Start at [`Network`].
+
+use std::{
+    env, fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// One node's network: a bridge with an address, a cgroup, and pods.
+#[derive(Debug)]
+pub struct Network {
+    number: u8,
+    pods: u8,
+    cgroup: Arc<Cgroup>,
+}
+
+/// A child cgroup; programs are attached to it and to nothing else of the machine.
+#[derive(Debug)]
+struct Cgroup(PathBuf);
+
+/// A network namespace with a name; dropping it removes both.
+#[derive(Debug)]
+pub struct Netns(String);
+
+/// Where a pod is.
+#[derive(Debug)]
+pub struct Place {
+    cgroup: Arc<Cgroup>,
+    netns: Netns,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+}
+
+impl Network {
+    /// A bridge of its own, so that nodes of several tests do not meet.
+    pub fn new() -> Result<Self> {
+        static NODES: AtomicU8 = AtomicU8::new(0);
+        must_be_isolated()?;
+        let number = NODES.fetch_add(1, Ordering::Relaxed);
+        let network = Self { number, pods: 0, cgroup: Arc::new(Cgroup::new(number)?) };
+        let bridge = network.bridge();
+        ip(&["link", "add", &bridge, "type", "bridge"])?;
+        ip(&["addr", "add", &format!("{}/24", network.host()), "dev", &bridge])?;
+        ip(&["addr", "add", &format!("fd77:{number}::1/64"), "dev", &bridge, "nodad"])?;
+        ip(&["link", "set", &bridge, "up"])?;
+        Ok(network)
+    }
+
+    fn bridge(&self) -> String {
+        format!("br{}", self.number)
+    }
+
+    /// The node's own address.
+    #[must_use]
+    pub fn host(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, self.number, 1)
+    }
+
+    /// Directory of the cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup.0
+    }
+
+    /// A namespace with one interface, joined to the bridge.
+    pub fn add(&mut self) -> Result<Place> {
+        self.pods += 1;
+        let last = self.pods.checked_add(1).context("this network is full")?;
+        let name = format!("n{}p{}", self.number, self.pods);
+        let netns = Netns::new(&name)?;
+        let v4 = Ipv4Addr::new(10, 77, self.number, last);
+        let v6 = Ipv6Addr::new(0xfd77, self.number.into(), 0, 0, 0, 0, 0, last.into());
+        let host_end = format!("v{name}");
+        ip(&["link", "add", &host_end, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
+        ip(&["link", "set", &host_end, "master", &self.bridge(), "up"])?;
+        ip(&["-n", &name, "addr", "add", &format!("{v4}/24"), "dev", "eth0"])?;
+        ip(&["-n", &name, "addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
+        ip(&["-n", &name, "link", "set", "eth0", "up"])?;
+        ip(&["-n", &name, "route", "add", "default", "via", &self.host().to_string()])?;
+        Ok(Place { cgroup: Arc::clone(&self.cgroup), netns, v4, v6 })
+    }
+
+    /// A program in the node's own namespace, inside the cgroup.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        self.cgroup.command(program.as_ref())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        drop(ip(&["link", "del", &self.bridge()]));
+    }
+}
+
+impl Place {
+    /// File of its network namespace.
+    #[must_use]
+    pub fn netns(&self) -> PathBuf {
+        self.netns.path()
+    }
+
+    /// Both addresses.
+    #[must_use]
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        [self.v4.into(), self.v6.into()]
+    }
+
+    /// A program inside the pod.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = self.cgroup.command(Path::new("nsenter"));
+        command.arg(format!("--net={}", self.netns().display())).arg(program.as_ref());
+        command
+    }
+}
+
+impl Netns {
+    /// A namespace whose loopback interface is up.
+    pub fn new(name: &str) -> Result<Self> {
+        ip(&["netns", "add", name])?;
+        let netns = Self(name.to_owned());
+        ip(&["-n", name, "link", "set", "lo", "up"])?;
+        Ok(netns)
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.0)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        drop(ip(&["netns", "del", &self.0]));
+    }
+}
+
+impl Cgroup {
+    fn new(number: u8) -> Result<Self> {
+        let parent =
+            env::var_os("TEST_CGROUP").context("TEST_CGROUP is not set: run the tests by `cargo xtask test netns`")?;
+        let path = Path::new(&parent).join(format!("node-{number}-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("{}: cannot be made", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 0 > \"$0/cgroup.procs\" && exec \"$@\""]).arg(&self.0).arg(program);
+        command
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A process that was just killed may need a moment to leave.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Nothing here may reach the machine's own network.
+fn must_be_isolated() -> Result<()> {
+    let outer =
+        env::var_os("OUTER_NETNS").context("OUTER_NETNS is not set: run the tests by `cargo xtask test netns`")?;
+    if fs::read_link("/proc/self/ns/net").context("the network namespace cannot be read")?.as_os_str() == outer {
+        bail!("this is the machine's own network namespace: run the tests by `cargo xtask test netns`");
+    }
+    Ok(())
+}
+
+/// `ip`, of iproute2.
+pub fn ip(arguments: &[&str]) -> Result<String> {
+    process::output(Command::new("ip").args(arguments))
+}

@@ -1,0 +1,86 @@
+//! `l7proxy status --output json`, as far as tests look at it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Every pod is enrolled, or its error is told.
+    pub ready: bool,
+    /// Grows with every change.
+    pub revision: u64,
+    /// Pods of the node.
+    pub endpoints: Vec<Endpoint>,
+    /// Every policy.
+    pub policies: Vec<Policy>,
+    /// What is wrong with the configuration.
+    #[serde(default)]
+    pub errors: Vec<String>,
+    /// The kernel side.
+    pub kernel: Kernel,
+    /// What is asked for and not done.
+    #[serde(default)]
+    pub not_enforced: Vec<String>,
+    /// Counters by name.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// One pod.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Endpoint {
+    /// `namespace/name`.
+    pub pod: String,
+    /// What enters.
+    pub ingress: Direction,
+    /// What leaves.
+    pub egress: Direction,
+    /// `ready` or `error`.
+    pub state: String,
+    /// Why it is not ready.
+    pub error: Option<String>,
+}
+
+/// One direction of a pod.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Direction {
+    /// Only what policy allows may pass.
+    pub enforced: bool,
+    /// Entries that need HTTP rules.
+    pub redirects: usize,
+}
+
+/// One policy.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Policy {
+    /// Kind, namespace and name.
+    pub policy: String,
+    /// `in force`, `last good version` or `refused`.
+    pub state: String,
+    /// What is wrong with it.
+    pub errors: Vec<String>,
+}
+
+/// The kernel side.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Kernel {
+    /// Links that are attached.
+    pub links: usize,
+}
+
+impl Status {
+    /// A policy by kind and name.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.policy == name)
+    }
+
+    /// A pod by name.
+    #[must_use]
+    pub fn endpoint(&self, pod: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.pod == pod)
+    }
+}

@@ -1,0 +1,71 @@
+//! What `conformance-pod` does inside a pod: simple servers that say exactly what they saw, and clients that say exactly
+//! what happened to them.
+//!
+//! Owns the forms of these reports. Uses the standard library's sockets as they are: what `accept()` and `getpeername()`
+//! say there is what an application is told. Start at [`run`].
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    path::Path,
+    sync::Mutex,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+mod http;
+mod load;
+mod tcp;
+mod udp;
+
+/// Runs one command.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["http-server", address, record] => http::serve(address, &Record::open(Path::new(record))?),
+        ["tcp-server", address, record] => tcp::serve(address, &Record::open(Path::new(record))?),
+        ["udp-server", address] => udp::serve(address),
+        ["connect", address] => report(&tcp::connect(address, None)?),
+        ["connect", address, text] => report(&tcp::connect(address, Some(text))?),
+        ["hold", address, path] => http::hold(address, path),
+        ["udp-send", address, text] => report(&udp::send(address, text, false)?),
+        ["udp-connect", address, text] => report(&udp::send(address, text, true)?),
+        ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
+        _ => bail!(
+            "usage: conformance-pod http-server|tcp-server ADDRESS RECORD | udp-server ADDRESS | connect ADDRESS [TEXT] | \
+             hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | load ADDRESS PATH CLIENTS"
+        ),
+    }
+}
+
+fn report(value: &Value) -> Result<()> {
+    say(&value.to_string())
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// What a failed call says: its name and its errno.
+fn failed(call: &str, error: &io::Error) -> Value {
+    json!({ "result": "failed", "call": call, "errno": error.raw_os_error(), "error": error.to_string() })
+}
+
+/// A file with one JSON line per thing that was seen.
+struct Record(Mutex<std::fs::File>);
+
+impl Record {
+    fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Self(Mutex::new(file.with_context(|| path.display().to_string())?)))
+    }
+
+    fn write(&self, value: &Value) -> io::Result<()> {
+        let mut file = self.0.lock().map_err(|_poisoned| io::Error::other("a writer panicked"))?;
+        file.write_all(format!("{value}\n").as_bytes())
+    }
+}

@@ -1,0 +1,51 @@
+//! Plain TCP.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{Record, failed, say};
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends back what it gets; records the client's address as `accept()` and as `getpeername()` give it.
+pub(super) fn serve(address: &str, record: &Record) -> Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
+    say("ready")?;
+    thread::scope(|scope| {
+        loop {
+            let (stream, accepted) = listener.accept()?;
+            record
+                .write(&json!({ "accepted": accepted, "peer": stream.peer_addr()?, "local": stream.local_addr()? }))?;
+            // A client that resets in the middle is part of some tests.
+            scope.spawn(move || drop(std::io::copy(&mut &stream, &mut &stream)));
+        }
+    })
+}
+
+/// Connects, says what both ends are called, and with a text also what came back for it.
+pub(super) fn connect(address: &str, text: Option<&str>) -> Result<Value> {
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    let mut stream = match TcpStream::connect_timeout(&address, PATIENCE) {
+        Ok(stream) => stream,
+        Err(error) => return Ok(failed("connect", &error)),
+    };
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    let Some(text) = text else { return Ok(json!({ "result": "connected", "peer": peer, "local": local })) };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut reply = String::new();
+    let talked = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.shutdown(Shutdown::Write))
+        .and_then(|()| stream.read_to_string(&mut reply));
+    Ok(match talked {
+        Ok(_) => json!({ "result": "connected", "peer": peer, "local": local, "reply": reply }),
+        Err(error) => failed("read", &error),
+    })
+}

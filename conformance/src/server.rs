@@ -1,0 +1,192 @@
+//! Servers and clients of `conformance-pod`, seen from a test.
+//!
+//! Owns how they are started and how their reports are read. Start at [`http`] and [`connect`].
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    node::Place,
+    process::{self, Process},
+};
+
+/// A server inside a pod; it ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    _process: Process,
+    directory: TempDir,
+}
+
+/// What a server saw of one request or connection.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Seen {
+    /// Method; empty below HTTP.
+    #[serde(default)]
+    pub method: String,
+    /// Request target.
+    #[serde(default)]
+    pub target: String,
+    /// Header lines in their order.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// Bytes of the body.
+    #[serde(default)]
+    pub body: u64,
+    /// The client, says `accept()`.
+    pub accepted: SocketAddr,
+    /// The client, says `getpeername()`.
+    pub peer: SocketAddr,
+    /// The server's own end.
+    pub local: SocketAddr,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Outcome {
+    /// `connected`, `answered`, `silent` or `failed`.
+    pub result: String,
+    /// The call that failed.
+    #[serde(default)]
+    pub call: String,
+    /// With which errno.
+    pub errno: Option<i32>,
+    /// The destination, says `getpeername()`.
+    pub peer: Option<SocketAddr>,
+    /// The own end.
+    pub local: Option<SocketAddr>,
+    /// What came back.
+    pub reply: Option<String>,
+    /// What came back in a datagram.
+    pub text: Option<String>,
+    /// And from where.
+    pub from: Option<SocketAddr>,
+}
+
+impl Outcome {
+    /// The call said "connection refused".
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        const ECONNREFUSED: i32 = 111;
+        self.result == "failed" && self.errno == Some(ECONNREFUSED)
+    }
+}
+
+impl Server {
+    fn start(pod: &Place, kind: &str, address: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = pod.command(program()?);
+        command.args([kind, address]).arg(directory.path().join("seen"));
+        Ok(Self { _process: Process::spawn_ready(&mut command)?, directory })
+    }
+
+    /// Everything that reached it.
+    pub fn seen(&self) -> Result<Vec<Seen>> {
+        let text = fs::read_to_string(self.directory.path().join("seen"))?;
+        text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+}
+
+/// An HTTP server on every address of the pod.
+pub fn http(pod: &Place, port: u16) -> Result<Server> {
+    Server::start(pod, "http-server", &format!("0.0.0.0:{port}"))
+}
+
+/// An HTTP server on one address, for example `[::]:8080`.
+pub fn http_at(pod: &Place, address: &str) -> Result<Server> {
+    Server::start(pod, "http-server", address)
+}
+
+/// A server that sends back what it gets.
+pub fn tcp(pod: &Place, address: &str) -> Result<Server> {
+    Server::start(pod, "tcp-server", address)
+}
+
+/// The same with datagrams; it records nothing.
+pub fn udp(pod: &Place, address: &str) -> Result<Process> {
+    Process::spawn_ready(pod.command(program()?).args(["udp-server", address]))
+}
+
+/// Connects from inside a pod and, with a text, talks.
+pub fn connect(pod: &Place, address: impl Into<SocketAddr>, text: Option<&str>) -> Result<Outcome> {
+    attempt(pod, "connect", address.into(), text)
+}
+
+/// Sends one datagram from an unconnected socket.
+pub fn udp_send(pod: &Place, address: impl Into<SocketAddr>, text: &str) -> Result<Outcome> {
+    attempt(pod, "udp-send", address.into(), Some(text))
+}
+
+/// Sends one datagram from a connected socket.
+pub fn udp_connect(pod: &Place, address: impl Into<SocketAddr>, text: &str) -> Result<Outcome> {
+    attempt(pod, "udp-connect", address.into(), Some(text))
+}
+
+fn attempt(pod: &Place, kind: &str, address: SocketAddr, text: Option<&str>) -> Result<Outcome> {
+    let mut command = pod.command(program()?);
+    let report = process::output(command.args([kind, &address.to_string()]).args(text))?;
+    serde_json::from_str(&report).with_context(|| report.clone())
+}
+
+/// Clients in a loop inside a pod, until finished.
+#[derive(Debug)]
+pub struct Load(Process);
+
+/// Answers in their order; equal ones that followed each other are counted.
+pub type Runs = Vec<(String, u64)>;
+
+/// What a load saw.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Answers {
+    /// One list per client.
+    pub clients: Vec<Runs>,
+}
+
+impl Load {
+    /// Starts them.
+    pub fn start(pod: &Place, address: impl Into<SocketAddr>, path: &str, clients: usize) -> Result<Self> {
+        let mut command = pod.command(program()?);
+        command.args(["load", &address.into().to_string(), path, &clients.to_string()]);
+        Ok(Self(Process::spawn_ready(&mut command)?))
+    }
+
+    /// Stops them and says what they saw.
+    pub fn finish(self) -> Result<Answers> {
+        let report = self.0.finish()?;
+        serde_json::from_str(&report).with_context(|| report.clone())
+    }
+}
+
+/// One open connection of a client inside a pod.
+#[derive(Debug)]
+pub struct Held(Process);
+
+impl Held {
+    /// Connects; every request on it asks for `path`.
+    pub fn open(pod: &Place, address: impl Into<SocketAddr>, path: &str) -> Result<Self> {
+        let mut command = pod.command(program()?);
+        Ok(Self(Process::spawn_ready(command.args(["hold", &address.into().to_string(), path]))?))
+    }
+
+    /// One more request on the same connection: its status, or why there was none.
+    pub fn request(&mut self) -> Result<Value> {
+        let answer = self.0.ask()?;
+        serde_json::from_str(&answer).with_context(|| answer.clone())
+    }
+}
+
+/// `conformance-pod` lies beside the directory of the test programs.
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let beside = own.parent().and_then(Path::parent).context("this program has no directory")?;
+    let program = beside.join("conformance-pod");
+    anyhow::ensure!(program.is_file(), "{}: is not there; run the tests by cargo", program.display());
+    Ok(program)
+}

@@ -1,0 +1,156 @@
+//! What cannot be right is told in one line, and nothing is attached.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use anyhow::{Result, bail};
+use conformance::{Node, node::l7proxy};
+use serde_json::json;
+
+use crate::manifests::READ_ONLY;
+
+fn node() -> Result<Node> {
+    let mut node = Node::new()?;
+    node.pod("default/client", &[("app", "client")])?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    Ok(node)
+}
+
+/// `run` must end at once, with exit code 2 and one line that says all of this, and leave nothing attached.
+fn must_not_start(node: &Node, says: &[&str]) -> Result<()> {
+    let output = node.run("run", &[])?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 1, "one line: {told}");
+    for part in says {
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+    assert!(node.pins()?.is_empty(), "{:?}", node.pins());
+    Ok(())
+}
+
+#[test]
+fn an_unknown_key() -> Result<()> {
+    let node = node()?;
+    let text = "cluster: default\npolicies: [policies/]\nendpoint: []\n";
+    fs::write(node.config(), text)?;
+    must_not_start(&node, &["config.yaml:3", "endpoint"])
+}
+
+#[test]
+fn a_configuration_that_is_not_there() -> Result<()> {
+    must_not_start(&node()?, &["config.yaml"])
+}
+
+#[test]
+fn a_namespace_that_is_not_there() -> Result<()> {
+    let mut node = node()?;
+    node.endpoints_mut().push(json!({ "pod": "default/gone", "netns": "/run/netns/gone", "addresses": ["10.99.0.9"] }));
+    node.write_config()?;
+    must_not_start(&node, &["/run/netns/gone", "default/gone"])
+}
+
+#[test]
+fn an_address_of_two_pods() -> Result<()> {
+    let mut node = node()?;
+    let first = node.endpoints_mut()[0].clone();
+    let address = first["addresses"][0].as_str().expect("an address").to_owned();
+    node.endpoints_mut().push(json!({ "pod": "default/twin", "netns": first["netns"], "addresses": [address] }));
+    node.write_config()?;
+    must_not_start(&node, &["endpoints[1]", &address, "endpoints[0]"])
+}
+
+#[test]
+fn manifests_that_are_not_there() -> Result<()> {
+    let mut node = node()?;
+    node.set("policies", json!(["policies/", "nowhere/"]));
+    node.write_config()?;
+    must_not_start(&node, &["nowhere"])
+}
+
+#[test]
+fn not_root() -> Result<()> {
+    let node = node()?;
+    node.write_config()?;
+    // Where others may go too; the node's directory is root's own.
+    let open = tempfile::tempdir()?;
+    fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755))?;
+    let binary = open.path().join("l7proxy");
+    fs::copy(l7proxy()?, &binary)?;
+    fs::copy(node.config(), open.path().join("config.yaml"))?;
+    fs::create_dir(open.path().join("policies"))?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary).args(["run", "--config"]);
+    let output = command.arg(open.path().join("config.yaml")).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{told}");
+    assert!(told.contains("root"), "{told}");
+    assert!(!open.path().join("bpf").exists());
+    Ok(())
+}
+
+/// `check` must find exactly one thing wrong.
+fn must_be_refused(manifest: &str, says: &[&str]) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("policy.yaml");
+    fs::write(&file, manifest)?;
+    let output = Command::new(l7proxy()?).arg("check").arg(&file).output()?;
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("policy.yaml:")).collect();
+    let [line] = lines.as_slice() else { bail!("one line: {told}") };
+    assert!(told.len() < 2000, "an error may not repeat a whole pattern: {} bytes", told.len());
+    for part in says {
+        assert!(line.contains(part), "{part:?} is not in: {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_invalid_pattern() -> Result<()> {
+    must_be_refused(&READ_ONLY.replace("/read.*", "/read("), &["spec.egress[0].toPorts[0].rules.http[0].path"])
+}
+
+#[test]
+fn a_pattern_of_a_megabyte() -> Result<()> {
+    let long = format!("/{}.*", "a".repeat(1 << 20));
+    must_be_refused(&READ_ONLY.replace("/read.*", &long), &["spec.egress[0].toPorts[0].rules.http[0].path"])
+}
+
+#[test]
+fn a_field_that_is_not_known() -> Result<()> {
+    must_be_refused(&READ_ONLY.replace("method:", "verb:"), &["spec.egress[0].toPorts[0].rules.http[0].verb"])
+}
+
+#[test]
+fn a_good_manifest_passes_the_check() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("policy.yaml"), READ_ONLY)?;
+    let output = Command::new(l7proxy()?).arg("check").arg(directory.path()).output()?;
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+#[test]
+fn nobody_answers_for_a_process_that_is_not_there() -> Result<()> {
+    let node = node()?;
+    node.write_config()?;
+    let output = node.run("status", &[])?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), told.lines().count()), (Some(2), 1), "{told}");
+    Ok(())
+}
+
+#[test]
+fn an_orderly_end_leaves_a_clean_node() -> Result<()> {
+    let mut node = node()?;
+    node.start()?;
+    node.stop()?;
+    assert!(!node.path("admin.sock").exists());
+    Ok(())
+}

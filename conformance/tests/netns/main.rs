@@ -1,0 +1,13 @@
+//! The real binary with real eBPF on a node made of network namespaces. Run by `cargo xtask test netns`.
+
+mod baseline;
+mod configuration;
+mod datagram;
+mod egress;
+mod enrolment;
+mod ingress;
+mod isolation;
+mod manifests;
+mod reload;
+mod restart;
+mod untouched;

@@ -1,0 +1,73 @@
+//! What policy does not select is as without us.
+
+use anyhow::Result;
+use conformance::{
+    Node,
+    client::curl,
+    server::{self, udp_send},
+};
+
+use crate::manifests::{GUARDED, READ_ONLY};
+
+#[test]
+fn a_pod_without_policy() -> Result<()> {
+    let mut node = Node::new()?;
+    node.pod("default/client", &[("app", "client")])?;
+    let free = node.pod("default/free", &[("app", "free")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http_at(&api, "[::]:8080")?;
+    let _udp = server::udp(&api, "0.0.0.0:5353")?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    assert_eq!(curl(&free, &["--request", "POST"], &format!("http://{}:8080/anything", api.v4))?.status, 200);
+    assert_eq!(curl(&free, &[], &format!("http://[{}]:8080/anything", api.v6))?.status, 200);
+    assert_eq!(udp_send(&free, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
+    assert_eq!(server.seen()?.len(), 2);
+    assert!(node.flows()?.is_empty(), "nobody had to judge it");
+    let status = node.status()?;
+    let pod = status.endpoint("default/free").expect("it is configured");
+    assert!(!pod.egress.enforced && !pod.ingress.enforced);
+    Ok(())
+}
+
+#[test]
+fn a_namespace_that_nobody_named() -> Result<()> {
+    let mut node = Node::new()?;
+    node.pod("default/client", &[("app", "client")])?;
+    let (one, two) = (node.stranger()?, node.stranger()?);
+    let server = server::http(&two, 8080)?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    assert_eq!(curl(&one, &[], &format!("http://{}:8080/", two.v4))?.status, 200);
+    assert_eq!(server.seen()?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_pod_s_traffic_to_itself() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http(&api, 8080)?;
+    let selfish = READ_ONLY.replace("app: client", "app: api").replace("read-only", "selfish");
+    node.write_manifest("policy.yaml", &format!("{GUARDED}---{selfish}"))?;
+    node.start()?;
+    for address in ["127.0.0.1".to_owned(), api.v4.to_string()] {
+        let answer = curl(&api, &["--request", "POST"], &format!("http://{address}:8080/anything"))?;
+        assert_eq!(answer.status, 200, "{address}");
+    }
+    assert_eq!(server.seen()?.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn the_other_direction_of_a_selected_pod() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let other = node.pod("default/other", &[("app", "other")])?;
+    let server = server::http(&client, 8080)?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    assert_eq!(curl(&other, &[], &format!("http://{}:8080/anything", client.v4))?.status, 200);
+    assert_eq!(server.seen()?.len(), 1);
+    Ok(())
+}

@@ -1,2 +1,35 @@
-//! What a network policy means. Pure: no IO, no async, no clock, no panic.
+//! What a network policy means: parse, validate, resolve, decide, explain.
+//!
+//! Pure: no IO, no async, no clock, no panic. Start at [`manifest::parse`] (text → policies), [`resolve`] (policies and
+//! identities → what one endpoint may do) and [`DirectionPolicy::evaluate`] (one request → [`Verdict`]).
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::wildcard_enum_match_arm,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+mod http_rule;
+mod identity;
+mod labels;
+pub mod manifest;
+mod pattern;
+mod policy;
+mod request;
+mod resolve;
+mod selector;
+mod set;
+mod verdict;
+
+pub use identity::{Identities, Identity};
+pub use labels::{Label, Labels, PodLabels};
+pub use pattern::{MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
+pub use policy::{InForce, Kind, PolicyKey};
+pub use request::{Malformed, PathOptions, RequestView};
+pub use resolve::{NamedPorts, resolve};
+pub use selector::Selector;
+pub use set::{Action, DirectionPolicy, EndpointPolicy, MapEntry};
+pub use verdict::{Denial, Direction, L4Verdict, Nearest, Permit, Protocol, RuleRef, Verdict};

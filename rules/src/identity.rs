@@ -1,0 +1,138 @@
+//! Label set ↔ number.
+
+use std::{collections::HashMap, fmt};
+
+use ipnet::IpNet;
+
+use crate::labels::{Label, Labels};
+
+/// Number of a label set. Below 256 reserved; numbers of CIDRs have bit 24 set, as Cilium's node-local ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(pub u32);
+
+impl Identity {
+    /// Nothing is known of it.
+    pub const UNKNOWN: Self = Self(0);
+    /// This node.
+    pub const HOST: Self = Self(1);
+    /// What is outside the cluster.
+    pub const WORLD: Self = Self(2);
+    /// Pods that nobody manages.
+    pub const UNMANAGED: Self = Self(3);
+    /// Health endpoints.
+    pub const HEALTH: Self = Self(4);
+    /// Endpoints whose labels are not known yet.
+    pub const INIT: Self = Self(5);
+    /// Other nodes.
+    pub const REMOTE_NODE: Self = Self(6);
+    /// The API server.
+    pub const KUBE_APISERVER: Self = Self(7);
+    /// The node's ingress proxy.
+    pub const INGRESS: Self = Self(8);
+    /// First number for pods.
+    pub const FIRST_ALLOCATED: Self = Self(256);
+    /// Set in numbers of CIDRs.
+    const LOCAL_SCOPE: u32 = 1 << 24;
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+const RESERVED: [(Identity, &str); 9] = [
+    (Identity::UNKNOWN, "unknown"),
+    (Identity::HOST, "host"),
+    (Identity::WORLD, "world"),
+    (Identity::UNMANAGED, "unmanaged"),
+    (Identity::HEALTH, "health"),
+    (Identity::INIT, "init"),
+    (Identity::REMOTE_NODE, "remote-node"),
+    (Identity::KUBE_APISERVER, "kube-apiserver"),
+    (Identity::INGRESS, "ingress"),
+];
+
+/// Every known label set with its number. A number is never given twice while the value lives.
+#[derive(Clone, Debug)]
+pub struct Identities {
+    by_labels: HashMap<Labels, Identity>,
+    labels: HashMap<Identity, Labels>,
+    by_cidr: HashMap<IpNet, Identity>,
+    cidrs: HashMap<Identity, IpNet>,
+    next: u32,
+    next_cidr: u32,
+}
+
+impl Default for Identities {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Identities {
+    /// Only the reserved ones.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut identities = Self {
+            by_labels: HashMap::new(),
+            labels: HashMap::new(),
+            by_cidr: HashMap::new(),
+            cidrs: HashMap::new(),
+            next: Identity::FIRST_ALLOCATED.0,
+            next_cidr: Identity::LOCAL_SCOPE | 1,
+        };
+        for (identity, name) in RESERVED {
+            identities.insert(identity, Labels::new([Label::new("reserved", name, "")]));
+        }
+        identities
+    }
+
+    /// The number of `labels`, a new one if need be.
+    pub fn allocate(&mut self, labels: &Labels) -> Identity {
+        if let Some(known) = self.by_labels.get(labels) {
+            return *known;
+        }
+        let identity = Identity(self.next);
+        self.next = self.next.saturating_add(1);
+        self.insert(identity, labels.clone());
+        identity
+    }
+
+    /// The number of the addresses of `net`, a new one if need be. Its labels: the CIDR and world.
+    pub fn allocate_cidr(&mut self, net: IpNet) -> Identity {
+        let net = net.trunc();
+        if let Some(known) = self.by_cidr.get(&net) {
+            return *known;
+        }
+        let identity = Identity(self.next_cidr);
+        self.next_cidr = self.next_cidr.saturating_add(1);
+        let labels = [Label::new("cidr", &net.to_string(), ""), Label::new("reserved", "world", "")];
+        self.labels.insert(identity, Labels::new(labels));
+        self.by_cidr.insert(net, identity);
+        self.cidrs.insert(identity, net);
+        identity
+    }
+
+    /// What a number stands for.
+    #[must_use]
+    pub fn labels(&self, identity: Identity) -> Option<&Labels> {
+        self.labels.get(&identity)
+    }
+
+    /// The CIDR of a number, if it is one's.
+    #[must_use]
+    pub fn cidr(&self, identity: Identity) -> Option<IpNet> {
+        self.cidrs.get(&identity).copied()
+    }
+
+    /// Every number with its labels, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Identity, &Labels)> {
+        self.labels.iter().map(|(identity, labels)| (*identity, labels))
+    }
+
+    fn insert(&mut self, identity: Identity, labels: Labels) {
+        self.by_labels.insert(labels.clone(), identity);
+        self.labels.insert(identity, labels);
+    }
+}

@@ -1,0 +1,276 @@
+//! The only place that builds a regular expression: full match, on the syntax tree, with a size limit.
+
+use std::fmt;
+
+use regex_automata::meta::Regex;
+use regex_syntax::{
+    ParserBuilder,
+    ast::{self, ClassSetBinaryOp, ClassSetItem, Flag, FlagsItemKind, Visitor},
+    hir::{Class, Hir, HirKind, Look, Repetition},
+};
+
+/// A pattern may have this many bytes.
+pub const MAX_PATTERN_BYTES: usize = 16 << 10;
+/// A pattern's automaton may have this many bytes.
+const MAX_AUTOMATON_BYTES: usize = 1 << 20;
+/// Groups and repetitions may be nested this deep.
+const MAX_NESTING: u32 = 100;
+
+/// Why a text is no pattern. The text says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// It is too long.
+    #[error("pattern has {0} bytes, more than {MAX_PATTERN_BYTES}; split it into several rules")]
+    TooLong(usize),
+    /// It does not parse, or its automaton would be too large.
+    #[error("not a regular expression (RE2 syntax): {0}")]
+    Syntax(String),
+    /// It parses, but with another meaning than in RE2.
+    #[error("{0} has another meaning in RE2; write it without")]
+    NotRe2(&'static str),
+}
+
+/// A pattern that a whole value must match, in RE2's meaning (bytes, ASCII classes; `.` matches no line feed).
+#[derive(Clone)]
+pub struct Pattern {
+    text: String,
+    matcher: Matcher,
+}
+
+#[derive(Clone)]
+enum Matcher {
+    /// Exactly these bytes.
+    Literal(Box<[u8]>),
+    /// These bytes, then anything: the commonest form of a path.
+    Prefix(Box<[u8]>),
+    Regex(Box<Regex>),
+}
+
+impl Pattern {
+    /// Whether all of `value` matches.
+    #[must_use]
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match &self.matcher {
+            Matcher::Literal(literal) => **literal == *value,
+            Matcher::Prefix(prefix) => value.strip_prefix(&**prefix).is_some_and(|rest| !rest.contains(&b'\n')),
+            Matcher::Regex(regex) => regex.is_match(value),
+        }
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pattern").field(&self.text).finish()
+    }
+}
+
+/// Compiles `pattern` so that it must match a whole value. The anchors are put around the syntax tree: put around the
+/// text, `a)|(?:b` would get out of them.
+pub fn full_match(pattern: &str) -> Result<Pattern, PatternError> {
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return Err(PatternError::TooLong(pattern.len()));
+    }
+    refuse_other_dialect(pattern)?;
+    let mut parser = ParserBuilder::new().unicode(false).utf8(false).nest_limit(MAX_NESTING).build();
+    let body = parser.parse(pattern).map_err(|error| PatternError::Syntax(short(&error)))?;
+    let matcher = match plain(&body) {
+        Some(matcher) => matcher,
+        None => Matcher::Regex(Box::new(compile(body)?)),
+    };
+    Ok(Pattern { text: pattern.to_owned(), matcher })
+}
+
+fn compile(body: Hir) -> Result<Regex, PatternError> {
+    let whole = Hir::concat(vec![Hir::look(Look::Start), body, Hir::look(Look::End)]);
+    let limits = Regex::config().nfa_size_limit(Some(MAX_AUTOMATON_BYTES));
+    Regex::builder().configure(limits).build_from_hir(&whole).map_err(|error| {
+        let limit =
+            error.size_limit().map(|limit| format!("its automaton would exceed {limit} bytes; make it simpler"));
+        PatternError::Syntax(limit.unwrap_or_else(|| short(&error)))
+    })
+}
+
+/// The forms that need no automaton.
+fn plain(body: &Hir) -> Option<Matcher> {
+    match body.kind() {
+        HirKind::Empty => Some(Matcher::Literal(Box::default())),
+        HirKind::Literal(literal) => Some(Matcher::Literal(literal.0.clone())),
+        HirKind::Repetition(rest) if is_anything(rest) => Some(Matcher::Prefix(Box::default())),
+        HirKind::Concat(parts) => match parts.as_slice() {
+            [first, second] => match (first.kind(), second.kind()) {
+                (HirKind::Literal(literal), HirKind::Repetition(rest)) if is_anything(rest) => {
+                    Some(Matcher::Prefix(literal.0.clone()))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        HirKind::Class(_)
+        | HirKind::Look(_)
+        | HirKind::Repetition(_)
+        | HirKind::Capture(_)
+        | HirKind::Alternation(_) => None,
+    }
+}
+
+/// `.*`: every byte but a line feed, any number of times.
+fn is_anything(rest: &Repetition) -> bool {
+    let HirKind::Class(Class::Bytes(class)) = rest.sub.kind() else { return false };
+    let ranges: Vec<(u8, u8)> = class.ranges().iter().map(|range| (range.start(), range.end())).collect();
+    rest.min == 0 && rest.max.is_none() && ranges == [(0, b'\n' - 1), (b'\n' + 1, 255)]
+}
+
+/// What Rust's syntax has and RE2 has not, or reads differently: a policy must mean the same to both.
+fn refuse_other_dialect(pattern: &str) -> Result<(), PatternError> {
+    let tree = ast::parse::ParserBuilder::new().nest_limit(MAX_NESTING).build().parse(pattern);
+    let tree = tree
+        .map_err(|error| PatternError::Syntax(format!("{} at column {}", error.kind(), error.span().start.column)))?;
+    ast::visit(&tree, Dialect)
+}
+
+struct Dialect;
+
+impl Visitor for Dialect {
+    type Output = ();
+    type Err = PatternError;
+
+    fn finish(self) -> Result<(), PatternError> {
+        Ok(())
+    }
+
+    fn visit_pre(&mut self, ast: &ast::Ast) -> Result<(), PatternError> {
+        let flags = match ast {
+            ast::Ast::Flags(set) => Some(&set.flags),
+            ast::Ast::Group(group) => group.flags(),
+            ast::Ast::Assertion(assertion) => return assertion_of_re2(&assertion.kind),
+            ast::Ast::Empty(_)
+            | ast::Ast::Literal(_)
+            | ast::Ast::Dot(_)
+            | ast::Ast::ClassUnicode(_)
+            | ast::Ast::ClassPerl(_)
+            | ast::Ast::ClassBracketed(_)
+            | ast::Ast::Repetition(_)
+            | ast::Ast::Alternation(_)
+            | ast::Ast::Concat(_) => None,
+        };
+        let foreign = |flag: &Flag| matches!(flag, Flag::IgnoreWhitespace | Flag::Unicode | Flag::CRLF);
+        let items = flags.map(|flags| flags.items.as_slice()).unwrap_or_default();
+        let found = items.iter().any(|item| matches!(&item.kind, FlagsItemKind::Flag(flag) if foreign(flag)));
+        if found { Err(PatternError::NotRe2("a flag other than i, m, s, U")) } else { Ok(()) }
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), PatternError> {
+        match item {
+            ClassSetItem::Bracketed(_) => Err(PatternError::NotRe2("a [class] inside a [class]")),
+            ClassSetItem::Empty(_)
+            | ClassSetItem::Literal(_)
+            | ClassSetItem::Range(_)
+            | ClassSetItem::Ascii(_)
+            | ClassSetItem::Unicode(_)
+            | ClassSetItem::Perl(_)
+            | ClassSetItem::Union(_) => Ok(()),
+        }
+    }
+
+    fn visit_class_set_binary_op_pre(&mut self, _: &ClassSetBinaryOp) -> Result<(), PatternError> {
+        Err(PatternError::NotRe2("&&, -- or ~~ inside a [class]"))
+    }
+}
+
+fn assertion_of_re2(kind: &ast::AssertionKind) -> Result<(), PatternError> {
+    use ast::AssertionKind as K;
+    match kind {
+        K::StartLine | K::EndLine | K::StartText | K::EndText | K::WordBoundary | K::NotWordBoundary => Ok(()),
+        K::WordBoundaryStart
+        | K::WordBoundaryEnd
+        | K::WordBoundaryStartAngle
+        | K::WordBoundaryEndAngle
+        | K::WordBoundaryStartHalf
+        | K::WordBoundaryEndHalf => Err(PatternError::NotRe2("\\< \\> \\b{..}")),
+    }
+}
+
+/// The last line of an error: the libraries draw the pattern above it.
+fn short(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(source) = error.source() {
+        text = source.to_string();
+    }
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.trim().trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, value: &str) -> bool {
+        full_match(pattern).unwrap().matches(value.as_bytes())
+    }
+
+    #[test]
+    fn the_whole_value_must_match() {
+        assert!(matches("/public", "/public"));
+        assert!(!matches("/public", "/public/x"));
+        assert!(!matches("GET", "GETX"));
+        assert!(matches("/foo|/foobar", "/foobar"));
+        assert!(!matches("^/a|/b$", "/a/b"));
+        assert!(matches("^/a|/b$", "/b"));
+        assert!(!matches("(?m)^/a$", "x\n/a"));
+        assert!(matches("(?i)get", "GeT"));
+        assert!(matches("/a/.*", "/a/b?c=d"));
+        assert!(!matches("/a/.*", "/a/b\nc"));
+        assert!(matches(".*", ""));
+        assert!(matches("/[0-9]+", "/42"));
+    }
+
+    #[test]
+    fn an_unbalanced_alternative_does_not_get_out_of_the_anchors() {
+        assert!(full_match("a)|(?:b").is_err());
+    }
+
+    #[test]
+    fn classes_are_ascii_as_in_re2() {
+        assert!(!matches(r"/\w+", "/é"));
+        assert!(matches(r"/\w+", "/e_1"));
+    }
+
+    #[test]
+    fn common_forms_need_no_automaton() {
+        assert!(matches!(full_match("/api/v1").unwrap().matcher, Matcher::Literal(_)));
+        assert!(matches!(full_match("/api/v1/.*").unwrap().matcher, Matcher::Prefix(_)));
+        assert!(matches!(full_match(r"/api/v1\.0").unwrap().matcher, Matcher::Literal(_)));
+        assert!(matches!(full_match("/api/.+").unwrap().matcher, Matcher::Regex(_)));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_an_error_with_a_reason() {
+        for (pattern, reason) in [("(", "unclosed group"), ("*", "repetition operator missing expression")] {
+            let error = full_match(pattern).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert_eq!(full_match(&"a".repeat(1 << 20)), Err(PatternError::TooLong(1 << 20)));
+        assert!(full_match("((((a{100}){100}){100}){100})").unwrap_err().to_string().contains("exceed"));
+    }
+
+    #[test]
+    fn another_dialect_is_refused() {
+        for pattern in ["[a&&b]", "[[a]b]", "(?x) a", r"\<a", "(?u)a"] {
+            assert!(matches!(full_match(pattern), Err(PatternError::NotRe2(_))), "{pattern}");
+        }
+    }
+}

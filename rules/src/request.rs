@@ -1,0 +1,231 @@
+//! A request in its one normal form: what is judged is what must be forwarded.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+
+mod path;
+
+/// How a path is brought to its normal form. Everything that is `false` by default is a relaxation, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathOptions {
+    /// `//` becomes `/`.
+    pub merge_slashes: bool,
+    /// `;` inside a segment passes (servlet containers cut segments there: `/admin;x` may be `/admin` to them).
+    pub allow_path_parameters: bool,
+    /// `%2F` passes and is no separator.
+    pub allow_encoded_slash: bool,
+}
+
+impl Default for PathOptions {
+    fn default() -> Self {
+        Self { merge_slashes: true, allow_path_parameters: false, allow_encoded_slash: false }
+    }
+}
+
+/// Why a request has no single meaning. It is answered with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Neither `/path`, nor `http://host/path`, nor `*` with OPTIONS.
+    #[error("the request target is neither a path nor an absolute URL")]
+    Target,
+    /// A method that this version does not forward.
+    #[error("CONNECT is not supported yet")]
+    Connect,
+    /// A byte that a request target may not have: control, blank, non-ASCII, `#`, `<`, `>`.
+    #[error("the request target has a byte that must be percent-encoded")]
+    Byte,
+    /// `%` without two hexadecimal digits.
+    #[error("the path has a broken percent-encoding")]
+    Escape,
+    /// `%2F`.
+    #[error("the path has an encoded slash")]
+    EncodedSlash,
+    /// `\` or `%5C`.
+    #[error("the path has a backslash")]
+    Backslash,
+    /// `%00`.
+    #[error("the path has an encoded NUL")]
+    EncodedNul,
+    /// `%01` to `%1F`, `%7F`.
+    #[error("the path has an encoded control character")]
+    EncodedControl,
+    /// `%252e`, `%252f`, `%255c`.
+    #[error("the path has a doubly encoded dot, slash or backslash")]
+    DoubleEncoding,
+    /// Escapes that are no UTF-8, overlong forms included.
+    #[error("the path's percent-encoded bytes are not UTF-8")]
+    Utf8,
+    /// `;` inside a segment.
+    #[error("the path has parameters (;)")]
+    PathParameter,
+    /// More `..` than there are segments.
+    #[error("the path leads above the root")]
+    AboveRoot,
+    /// None, several, or not a host.
+    #[error("the Host header is missing, repeated or not a host")]
+    Host,
+    /// The authority of an absolute URL is not the Host header's.
+    #[error("the Host header differs from the request target's authority")]
+    HostDiffers,
+}
+
+impl Malformed {
+    /// A stable word for metrics and records.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Target => "target-form",
+            Self::Connect => "connect",
+            Self::Byte => "target-byte",
+            Self::Escape => "escape",
+            Self::EncodedSlash => "encoded-slash",
+            Self::Backslash => "backslash",
+            Self::EncodedNul => "encoded-nul",
+            Self::EncodedControl => "encoded-control",
+            Self::DoubleEncoding => "double-encoding",
+            Self::Utf8 => "utf-8",
+            Self::PathParameter => "path-parameter",
+            Self::AboveRoot => "above-root",
+            Self::Host => "host",
+            Self::HostDiffers => "host-differs",
+        }
+    }
+}
+
+/// One request as rules see it.
+#[derive(Clone, Debug)]
+pub struct RequestView<'a> {
+    method: &'a str,
+    /// `http://authority` of an absolute-form target, else empty.
+    origin: &'a str,
+    host: &'a str,
+    path: Cow<'a, str>,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> RequestView<'a> {
+    /// The view of a request line and its headers. `target` is what stood in the request line, byte for byte; `http10`
+    /// says that the Host header may be missing.
+    pub fn new(
+        method: &'a str,
+        target: &'a [u8],
+        http10: bool,
+        headers: &'a HeaderMap,
+        options: &PathOptions,
+    ) -> Result<Self, Malformed> {
+        if method == "CONNECT" {
+            return Err(Malformed::Connect);
+        }
+        let target = std::str::from_utf8(target).map_err(|_| Malformed::Byte)?;
+        let host = host(headers, http10)?;
+        let (origin, path) = split(method, target)?;
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
+            return Err(Malformed::HostDiffers);
+        }
+        let path = if path == "*" { Cow::Borrowed(path) } else { path::normalize(path, *options)? };
+        Ok(Self { method, origin, host, path, headers })
+    }
+
+    /// As sent; methods are case-sensitive.
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// Normal form, with the query as it was sent.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// As sent, with its port if it had one; empty when HTTP/1.0 sent none.
+    #[must_use]
+    pub fn host(&self) -> &'a str {
+        self.host
+    }
+
+    /// All headers.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The target to forward: the path of this view, in the form (origin or absolute) that was sent.
+    #[must_use]
+    pub fn forward_target(&self) -> Cow<'_, str> {
+        if self.origin.is_empty() {
+            Cow::Borrowed(&self.path)
+        } else {
+            Cow::Owned(format!("{}{}", self.origin, self.path))
+        }
+    }
+
+    /// Whether the path differs from what was sent.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        matches!(self.path, Cow::Owned(_))
+    }
+}
+
+/// Origin (`http://authority`, or nothing) and the path with its query.
+fn split<'a>(method: &str, target: &'a str) -> Result<(&'a str, &'a str), Malformed> {
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(("", target));
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(Malformed::Target)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Malformed::Target);
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).ok_or(Malformed::Target)?;
+    let length = target.len().saturating_sub(path.len());
+    let origin = target.get(..length).ok_or(Malformed::Target)?;
+    if authority.is_empty() {
+        return Err(Malformed::Target);
+    }
+    match path.as_bytes().first() {
+        // An empty path is "/" (RFC 9112 §3.2.2).
+        None => Ok((origin, "/")),
+        Some(b'/') => Ok((origin, path)),
+        // "http://host?query": proxies and servers disagree on it.
+        Some(_) => Err(Malformed::Target),
+    }
+}
+
+fn host(headers: &HeaderMap, http10: bool) -> Result<&str, Malformed> {
+    let mut values = headers.get_all(header::HOST).iter();
+    let Some(value) = values.next() else {
+        return if http10 { Ok("") } else { Err(Malformed::Host) };
+    };
+    if values.next().is_some() {
+        return Err(Malformed::Host);
+    }
+    let host = value.to_str().map_err(|_| Malformed::Host)?;
+    if is_authority(host) { Ok(host) } else { Err(Malformed::Host) }
+}
+
+/// `name`, `1.2.3.4` or `[::1]`, each with an optional port. No user information.
+fn is_authority(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port),
+            _ => return false,
+        },
+        None => match text.find(':').and_then(|colon| text.split_at_checked(colon)) {
+            Some((name, port)) => (name, port),
+            None => (text, ""),
+        },
+    };
+    let port_is_valid = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|digits| {
+            digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+        });
+    let name_is_valid =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
+    port_is_valid && name_is_valid
+}
+
+#[cfg(test)]
+mod tests;

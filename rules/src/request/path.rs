@@ -1,0 +1,130 @@
+//! The normal form of a path (RFC 3986 §6.2.2, and what has no single meaning is refused).
+
+use std::borrow::Cow;
+
+use super::{Malformed, PathOptions};
+
+/// `target` begins with `/`; the query stays as it is.
+pub(super) fn normalize(target: &str, options: PathOptions) -> Result<Cow<'_, str>, Malformed> {
+    let end = target.find('?').unwrap_or(target.len());
+    let (path, query) = target.split_at_checked(end).ok_or(Malformed::Byte)?;
+    if query.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'#' | b'<' | b'>')) {
+        return Err(Malformed::Byte);
+    }
+    if is_normal(path, options)? {
+        return Ok(Cow::Borrowed(target));
+    }
+    let decoded = decode(path, options)?;
+    let mut normal = remove_dots(&decoded, options)?;
+    normal.push_str(query);
+    // An escape may have stayed as it was: then nothing changed after all.
+    Ok(if normal == target { Cow::Borrowed(target) } else { Cow::Owned(normal) })
+}
+
+/// One pass that also refuses what is never allowed raw. `false`: there is something to decode, merge or remove.
+fn is_normal(path: &str, options: PathOptions) -> Result<bool, Malformed> {
+    let mut normal = true;
+    let mut before = b'a';
+    for byte in path.bytes() {
+        match byte {
+            b'%' => normal = false,
+            b'/' | b'.' if before == b'/' => normal = false,
+            b'\\' => return Err(Malformed::Backslash),
+            b';' if !options.allow_path_parameters => return Err(Malformed::PathParameter),
+            b'#' | b'<' | b'>' | b'`' => return Err(Malformed::Byte),
+            byte if !byte.is_ascii_graphic() => return Err(Malformed::Byte),
+            _ => {}
+        }
+        before = byte;
+    }
+    Ok(normal)
+}
+
+/// Decodes what is unreserved, refuses what is ambiguous, leaves other escapes as they were sent.
+fn decode(path: &str, options: PathOptions) -> Result<String, Malformed> {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (plain, escape) = rest.split_at_checked(at).ok_or(Malformed::Escape)?;
+        out.push_str(plain);
+        let value = escaped(escape)?;
+        let (text, after) = escape.split_at_checked(3).ok_or(Malformed::Escape)?;
+        rest = after;
+        match value {
+            0 => return Err(Malformed::EncodedNul),
+            1..0x20 | 0x7f => return Err(Malformed::EncodedControl),
+            b'/' if !options.allow_encoded_slash => return Err(Malformed::EncodedSlash),
+            b'\\' => return Err(Malformed::Backslash),
+            b'%' if is_double(after) => return Err(Malformed::DoubleEncoding),
+            b'-' | b'.' | b'_' | b'~' => out.push(char::from(value)),
+            value if value.is_ascii_alphanumeric() => out.push(char::from(value)),
+            value if value.is_ascii() => out.push_str(text),
+            _ => {
+                let length = utf8_length(escape)?;
+                let (sequence, after) = escape.split_at_checked(length).ok_or(Malformed::Utf8)?;
+                out.push_str(sequence);
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The byte that `%XX` at the beginning of `text` stands for.
+fn escaped(text: &str) -> Result<u8, Malformed> {
+    let digits = text.get(1..3).ok_or(Malformed::Escape)?;
+    if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Malformed::Escape);
+    }
+    u8::from_str_radix(digits, 16).map_err(|_| Malformed::Escape)
+}
+
+/// Whether what follows `%25` makes it an encoded dot, slash or backslash, however often encoded.
+fn is_double(mut after: &str) -> bool {
+    while let Some(rest) = after.strip_prefix("25") {
+        after = rest;
+    }
+    let digits = after.get(..2).map(str::to_ascii_lowercase);
+    digits.is_some_and(|digits| matches!(digits.as_str(), "2e" | "2f" | "5c" | "00"))
+}
+
+/// Length of the escapes at the beginning of `text` that are one character outside ASCII. Overlong forms, surrogates and
+/// cut sequences are no character.
+fn utf8_length(text: &str) -> Result<usize, Malformed> {
+    let mut bytes = Vec::with_capacity(4);
+    let mut rest = text;
+    while bytes.len() < 4 && rest.starts_with('%') {
+        bytes.push(escaped(rest)?);
+        match std::str::from_utf8(&bytes) {
+            Ok(_) => return Ok(bytes.len().saturating_mul(3)),
+            Err(error) if error.error_len().is_some() => return Err(Malformed::Utf8),
+            Err(_) => {}
+        }
+        rest = rest.get(3..).unwrap_or_default();
+    }
+    Err(Malformed::Utf8)
+}
+
+/// RFC 3986 §5.2.4, but `..` above the root is refused, and `//` merged if asked.
+fn remove_dots(path: &str, options: PathOptions) -> Result<String, Malformed> {
+    let inside = path.strip_prefix('/').ok_or(Malformed::Target)?;
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = inside.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." && kept.pop().is_none() {
+                    return Err(Malformed::AboveRoot);
+                }
+                if last {
+                    kept.push("");
+                }
+            }
+            "" if options.merge_slashes && !last => {}
+            segment => kept.push(segment),
+        }
+    }
+    Ok(format!("/{}", kept.join("/")))
+}

@@ -1,0 +1,131 @@
+//! The answers, and what they refer to.
+
+use std::{fmt, sync::Arc};
+
+use crate::policy::PolicyKey;
+
+/// Seen from the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// What enters it.
+    Ingress,
+    /// What leaves it.
+    Egress,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ingress => "INGRESS",
+            Self::Egress => "EGRESS",
+        })
+    }
+}
+
+/// Layer 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Every protocol, also those that have no ports.
+    Any,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// IP protocol number; 0 for any.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Any => 0,
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "ANY",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
+}
+
+/// One rule of a policy, as records name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRef {
+    /// The policy.
+    pub policy: Arc<PolicyKey>,
+    /// Where in its spec: `egress[0].toPorts[0].rules.http[1]`.
+    pub rule: String,
+    /// What it asks for, short: `GET /api/.*`.
+    pub summary: String,
+}
+
+/// Leave to forward one request. Only this crate makes one.
+#[derive(Debug)]
+pub struct Permit {
+    rule: Option<Arc<RuleRef>>,
+}
+
+impl Permit {
+    pub(crate) fn new(rule: Option<Arc<RuleRef>>) -> Self {
+        Self { rule }
+    }
+
+    /// The rule that allows it; `None` when the direction is not under enforcement.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Arc<RuleRef>> {
+        self.rule.as_ref()
+    }
+}
+
+/// Why a request may not pass.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// The policies that put the endpoint under default deny.
+    pub denied_by: Arc<[Arc<PolicyKey>]>,
+    /// The rule that came nearest.
+    pub nearest: Option<Nearest>,
+}
+
+/// The rule that came nearest to allowing, and what was missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// The rule.
+    pub rule: Arc<RuleRef>,
+    /// `method`, `path`, `host`, `header NAME`, `port` or `peer`.
+    pub field: String,
+    /// What the rule wants there.
+    pub expected: String,
+}
+
+/// The answer for a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It may pass.
+    Allow(Permit),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// The answer below HTTP, the same as the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum L4Verdict {
+    /// No policy selects the endpoint in this direction.
+    NotEnforced,
+    /// It passes without the proxy.
+    Allowed(Option<Arc<RuleRef>>),
+    /// The proxy judges each request.
+    Redirect,
+    /// Nothing allows it.
+    Denied,
+}

@@ -33,7 +33,7 @@ pub(crate) enum Layer {
     Inprocess,
     /// The real binary, eBPF and all, with pods made of network namespaces
     Netns,
-    /// Licences and advisories of dependencies, where cargo-deny is installed
+    /// Licences, duplicates and sources of dependencies, where cargo-deny is installed
     Deny,
 }
 

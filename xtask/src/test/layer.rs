@@ -135,5 +135,5 @@ fn deny(repo: &Repo) -> Result<Outcome> {
     if repo::which("cargo-deny").is_none() {
         return Ok(Outcome::Skipped("cargo-deny is not installed; `cargo install cargo-deny` brings it".to_owned()));
     }
-    check(repo.cargo().args(["deny", "check"]))
+    check(repo.cargo().args(["deny", "check", "bans", "licenses", "sources"]))
 }

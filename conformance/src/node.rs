@@ -67,7 +67,9 @@ impl Node {
     pub fn new() -> Result<Self> {
         let network = Network::new()?;
         let directory = tempfile::tempdir().context("a directory for the node")?;
-        fs::create_dir(directory.path().join("policies"))?;
+        for name in ["policies", "unwatched"] {
+            fs::create_dir(directory.path().join(name))?;
+        }
         Ok(Self { proxy: None, endpoints: Vec::new(), extra: BTreeMap::new(), network, directory })
     }
 
@@ -148,7 +150,8 @@ impl Node {
     }
 
     fn put(&self, path: &Path, text: &str) -> Result<()> {
-        let half = self.path("half-written");
+        // Beside the file it would be a change of its own in a directory that the proxy watches.
+        let half = self.path("unwatched/half-written");
         fs::write(&half, text).with_context(|| format!("{}: cannot be written", half.display()))?;
         fs::rename(&half, path).with_context(|| format!("{}: cannot be written", path.display()))
     }

@@ -19,7 +19,11 @@ const LONGEST: Duration = Duration::from_mins(2);
 /// What one client saw, in order: equal answers that follow each other are counted.
 type Runs = Vec<(String, u64)>;
 
-/// Half of the clients keep their connection, the others make a new one for each request.
+/// So many new connections would use up the pod's ports.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Half of the clients keep their connection, the others make a new one for each request. Each makes one more request
+/// after the sign to stop.
 pub(super) fn run(address: &str, path: &str, clients: usize) -> Result<()> {
     let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
     let stop = AtomicBool::new(false);
@@ -40,7 +44,9 @@ pub(super) fn run(address: &str, path: &str, clients: usize) -> Result<()> {
 fn client(address: SocketAddr, path: &str, keeps: bool, go_on: impl Fn() -> bool) -> Runs {
     let mut runs = Runs::new();
     let mut kept = None;
-    while go_on() {
+    let mut last = false;
+    while !last {
+        last = !go_on();
         let connection = match kept.take() {
             Some(connection) => Ok(connection),
             None => Client::connect(address),
@@ -54,6 +60,9 @@ fn client(address: SocketAddr, path: &str, keeps: bool, go_on: impl Fn() -> bool
         match runs.last_mut() {
             Some((last, count)) if *last == answer => *count += 1,
             _ => runs.push((answer, 1)),
+        }
+        if !keeps {
+            thread::sleep(PAUSE);
         }
     }
     runs

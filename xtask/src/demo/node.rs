@@ -70,7 +70,9 @@ impl Node {
             env::var_os("TEST_CGROUP").context("this runs inside .ci/in-netns only: use `cargo xtask demo`")?;
         // /run is the stage's own and empty.
         let node = Self { directory: "/run/l7proxy-demo".into(), cgroup: cgroup.into(), proxy: proxy.to_path_buf() };
-        fs::create_dir_all(node.directory.join("policies")).context("the demo's directory cannot be made")?;
+        for name in ["policies", "unwatched"] {
+            fs::create_dir_all(node.directory.join(name)).context("the demo's directory cannot be made")?;
+        }
         let config = CONFIG.replace("CGROUP", &node.cgroup.display().to_string());
         fs::write(node.config(), config).context("the demo's configuration cannot be written")?;
         node.put_manifest(&fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?, manifest)?;
@@ -97,7 +99,7 @@ impl Node {
     /// Replaces a manifest at once: what is half written is never read.
     fn put_manifest(&self, text: &str, name: &Path) -> Result<()> {
         let name = name.file_name().context("a manifest has a file name")?;
-        let half = self.directory.join("manifest.new");
+        let half = self.directory.join("unwatched/manifest");
         fs::write(&half, text).with_context(|| format!("{}: cannot be written", half.display()))?;
         let whole = self.directory.join("policies").join(name);
         fs::rename(&half, &whole).with_context(|| format!("{}: cannot be written", whole.display()))

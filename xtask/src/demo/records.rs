@@ -32,7 +32,7 @@ impl Records {
         Self { file, seen: 0 }
     }
 
-    /// The next verdicts on a destination port, as many as there must be, in the order in which they were given.
+    /// The next verdicts on a destination port, as many as there must be, in the order of the request's way.
     pub(super) fn next(&mut self, port: u16, number: usize) -> Result<Vec<Record>> {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
@@ -50,6 +50,8 @@ impl Records {
             }
             if found.len() >= number {
                 self.seen = lines.len();
+                // Denials are written first; on the way egress comes before ingress.
+                found.sort_by(|a, b| a.direction().cmp(b.direction()));
                 return Ok(found);
             }
             thread::sleep(PAUSE);

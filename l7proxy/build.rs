@@ -9,7 +9,9 @@ fn main() {
     let Some(object) = env::var_os("REDIRECT_EBPF_OBJECT") else { return };
     let object = Path::new(&object);
     println!("cargo::rerun-if-changed={}", object.display());
-    let Some(out) = env::var_os("OUT_DIR") else { return println!("cargo::error=OUT_DIR is not set; build with cargo") };
+    let Some(out) = env::var_os("OUT_DIR") else {
+        return println!("cargo::error=OUT_DIR is not set; build with cargo");
+    };
     let copy = Path::new(&out).join("redirect.o");
     if let Err(error) = fs::copy(object, copy) {
         println!("cargo::error=REDIRECT_EBPF_OBJECT {}: {error}; run `cargo xtask build`", object.display());

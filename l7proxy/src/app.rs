@@ -48,7 +48,10 @@ pub fn run(config: &Path) -> Result<(), RunError> {
         flow::pipeline(assemble::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
             RunError::one(format!("flows.file: {error}; give a path in a directory that can be written"))
         })?;
-    let writer = thread::Builder::new().name("flows".to_owned()).spawn(move || writer.run()).map_err(|error| RunError::of(&error))?;
+    let writer = thread::Builder::new()
+        .name("flows".to_owned())
+        .spawn(move || writer.run())
+        .map_err(|error| RunError::of(&error))?;
     let workers = Workers::start(&input.config, &redirect, &flows, &counters)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| RunError::of(&error))?;
     let result = runtime.block_on(control.run(input, redirect, &workers, flows));

@@ -1,0 +1,150 @@
+//! Records: what was decided about whom, in Hubble's shape.
+//!
+//! Owns the values, the bounded queues and the files. Never delays a request: what finds no room is counted and told.
+//! Start at [`FlowGuard`] (who makes records) and [`Writer::run`] (who writes them).
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use rules::{Direction, Nearest, PolicyKey, RuleRef};
+
+use crate::endpoint::Peer;
+
+mod file;
+mod guard;
+mod info;
+mod json;
+mod queue;
+
+pub use file::FileConfig;
+pub use guard::FlowGuard;
+pub use info::HttpInfo;
+pub use queue::{Config, Sink, Writer, pipeline};
+
+/// Both ends of a connection, as the applications have it.
+#[derive(Debug)]
+pub struct Ends {
+    /// Seen from the pod of this node.
+    pub direction: Direction,
+    /// Who connected.
+    pub source: (Arc<Peer>, SocketAddr),
+    /// Where to.
+    pub destination: (Arc<Peer>, SocketAddr),
+}
+
+/// What is recorded.
+#[derive(Debug)]
+pub enum Record {
+    /// A request was judged.
+    Request(HttpRecord),
+    /// It was answered, or ended without an answer.
+    Response(HttpRecord),
+    /// The kernel refused a connection or a datagram.
+    Drop(DropRecord),
+}
+
+/// One request or response.
+#[derive(Debug)]
+pub struct HttpRecord {
+    /// When.
+    pub time: SystemTime,
+    /// Who with whom.
+    pub ends: Arc<Ends>,
+    /// Method, URL, protocol.
+    pub http: Arc<HttpInfo>,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Status of a response; 0 for a request.
+    pub code: u16,
+    /// From the judgement to the response; 0 for a request.
+    pub latency_ns: u64,
+    /// Why, in one stable word; empty when it was simply allowed.
+    pub reason: &'static str,
+    /// Revision of what was in force.
+    pub revision: u64,
+}
+
+/// What was decided about a request.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It was allowed, by this rule if the direction is under enforcement.
+    Forwarded(Option<Arc<RuleRef>>),
+    /// It was refused.
+    Dropped {
+        /// As Hubble names it.
+        reason: DropReason,
+        /// The policies that put the pod under default deny.
+        denied_by: Arc<[Arc<PolicyKey>]>,
+        /// The rule that came nearest.
+        nearest: Option<Nearest>,
+    },
+    /// It was allowed, and failed afterwards.
+    Error,
+}
+
+/// A connection or datagram that the kernel refused.
+#[derive(Debug)]
+pub struct DropRecord {
+    /// When.
+    pub time: SystemTime,
+    /// Seen from the pod.
+    pub direction: Direction,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Who.
+    pub source: (Arc<Peer>, SocketAddr),
+    /// Where to.
+    pub destination: (Arc<Peer>, SocketAddr),
+    /// The policies that put the pod under default deny.
+    pub denied_by: Arc<[Arc<PolicyKey>]>,
+    /// The rule that came nearest.
+    pub nearest: Option<Nearest>,
+    /// Who asked, when it is a process of this node.
+    pub process: Option<Process>,
+    /// As Hubble names it.
+    pub reason: DropReason,
+    /// Why, in one stable word.
+    pub detail: &'static str,
+    /// Revision of what was in force.
+    pub revision: u64,
+}
+
+/// A process of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its command name.
+    pub command: String,
+}
+
+/// Drop reasons of Hubble's flow API that are used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// None.
+    Unknown,
+    /// No rule allows it.
+    PolicyDenied,
+    /// It has no single meaning.
+    InvalidPacket,
+    /// The pod has no policy state.
+    NoPolicy,
+    /// The proxy is needed and cannot take it.
+    ProxyRedirection,
+    /// Nobody knows whose address it is.
+    UnroutableIp,
+}
+
+impl DropReason {
+    /// Number and name in `flow.DropReason`.
+    #[must_use]
+    pub fn hubble(self) -> (u32, &'static str) {
+        match self {
+            Self::Unknown => (0, "DROP_REASON_UNKNOWN"),
+            Self::PolicyDenied => (133, "POLICY_DENIED"),
+            Self::InvalidPacket => (134, "INVALID_PACKET_DROPPED"),
+            Self::UnroutableIp => (151, "STALE_OR_UNROUTABLE_IP"),
+            Self::NoPolicy => (165, "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION"),
+            Self::ProxyRedirection => (180, "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL"),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! HTTP on a redirected connection.
+//!
+//! Owns how bytes become requests and answers become bytes. Never asks the rules (that is `request`) and never dials
+//! (that is `upstream`). Start at [`serve`].
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rules::{Direction, PathOptions};
+
+use crate::{drain, flow, metrics::Counters, policy::Live, upstream::Dialer};
+
+pub mod body;
+mod guard;
+mod serve;
+pub mod upgrade;
+
+pub use guard::Control;
+pub use serve::serve;
+
+/// What is known of a connection that was redirected here.
+#[derive(Debug)]
+pub struct Connection {
+    /// Seen from the pod.
+    pub direction: Direction,
+    /// The true client.
+    pub client: SocketAddr,
+    /// Where the client wanted to go.
+    pub original: SocketAddr,
+    /// The newest policy at each request.
+    pub live: Live,
+    /// The way to the upstream.
+    pub dialer: Dialer,
+}
+
+/// What all connections of one data worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// Where records go.
+    pub flows: flow::Sink,
+    /// Counters of the process.
+    pub counters: Arc<Counters>,
+    /// What a client may cost.
+    pub limits: Limits,
+    /// How paths are brought to their normal form.
+    pub path: PathOptions,
+    /// Tells when to end.
+    pub drain: drain::Watch,
+}
+
+/// What a client may cost (`docs/limits.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head.
+    pub head_bytes: usize,
+    /// Bytes of a request line.
+    pub request_line_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+    /// From the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// Bytes that are read of a denied request's body before its connection is closed instead.
+    pub denied_body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 60 << 10,
+            request_line_bytes: 8 << 10,
+            headers: 100,
+            header_timeout: Duration::from_secs(10),
+            denied_body_bytes: 64 << 10,
+        }
+    }
+}

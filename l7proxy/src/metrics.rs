@@ -1,0 +1,62 @@
+//! Counters of this process. Every limit and every loss has one.
+//!
+//! Owns names and values. Never labels them with anything from a request. Start at [`Counters`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters by name, shared by all threads.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+        }
+
+        impl Counters {
+            /// Every counter with its value of now.
+            #[must_use]
+            pub fn snapshot(&self) -> Vec<Count> {
+                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)*]
+            }
+        }
+    };
+}
+
+/// A counter's name and value.
+pub type Count = (&'static str, u64);
+
+counters! {
+    /// Connections that were served.
+    connections,
+    /// Connections that the kernel side did not send here; reset.
+    connections_not_redirected,
+    /// Accepts that failed.
+    accept_errors,
+    /// Requests that policy allowed.
+    requests_forwarded,
+    /// Requests that policy denied.
+    requests_denied,
+    /// Requests without a single meaning, answered with 400.
+    requests_malformed,
+    /// Requests over a limit of size.
+    requests_too_large,
+    /// Heads that took too long.
+    heads_too_slow,
+    /// Allowed requests that the upstream refused, reset or did not answer.
+    upstream_failures,
+    /// Denied requests whose body was longer than what is read of one; their connection was closed.
+    denied_bodies_cut,
+    /// Connections that became tunnels.
+    upgrades,
+    /// Records of allowed requests for which there was no room.
+    records_lost_forwarded,
+    /// Records of denials for which there was no room.
+    records_lost_dropped,
+    /// Records that could not be written.
+    records_write_errors,
+}
+
+/// Adds one.
+pub fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

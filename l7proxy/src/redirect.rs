@@ -15,8 +15,11 @@ mod reconcile;
 
 pub use events::{Refusals, command, local, remote};
 pub use maps::DataMaps;
-pub use reconcile::{Desired, DesiredPod, Entry, Enrolment, NotEnrolled};
-pub use redirect_abi::{ALLOW, DENY, EGRESS, INGRESS, REDIRECT, Refusal};
+pub use reconcile::{Desired, DesiredPod, Enrolment, Entry, NotEnrolled};
+pub use redirect_abi::{
+    ALLOW, DENY, EGRESS, INGRESS, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS,
+    REDIRECT, Refusal,
+};
 
 use self::{attach::Links, maps::ControlMaps, reconcile::Applied};
 
@@ -30,7 +33,9 @@ pub enum RedirectError {
     #[error("loading eBPF needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN): run as root")]
     NotPermitted,
     /// The kernel refused the object or a program.
-    #[error("kernel feature {feature}: {reason}; l7proxy needs Linux 5.18 or newer with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and BTF")]
+    #[error(
+        "kernel feature {feature}: {reason}; l7proxy needs Linux 5.18 or newer with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and BTF"
+    )]
     Feature {
         /// The program or map that needs it.
         feature: &'static str,
@@ -134,7 +139,11 @@ impl Redirect {
     /// Programs by name: all of them were loaded, or this value would not exist.
     #[must_use]
     pub fn features(&self) -> BTreeMap<&'static str, bool> {
-        load::AT_CGROUP.into_iter().chain([load::AT_NETNS]).map(|name| (name, self.ebpf.program(name).is_some())).collect()
+        load::AT_CGROUP
+            .into_iter()
+            .chain([load::AT_NETNS])
+            .map(|name| (name, self.ebpf.program(name).is_some()))
+            .collect()
     }
 
     /// Counters of the kernel side by name.

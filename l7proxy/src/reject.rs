@@ -1,0 +1,176 @@
+//! Why a request ends here, and the one mapping to what the client gets.
+//!
+//! Owns the closed list of reasons. Never sends anything. Start at [`Rejection::reply`].
+
+use http::{HeaderValue, Response, StatusCode, header};
+use rules::Denial;
+
+use crate::flow::DropReason;
+
+/// Body of a denial, as Cilium's proxy answers.
+const DENIED: &str = "Access denied\r\n";
+
+/// A request may be over one of these limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Bytes of the head.
+    Head,
+    /// Bytes of the request line.
+    RequestLine,
+    /// Number of header lines.
+    Headers,
+}
+
+/// Who ended an allowed request before its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamFailure {
+    /// It did not take the connection.
+    Connect,
+    /// It closed or reset the connection before it answered.
+    Closed,
+    /// It answered with something that is not HTTP, or switched protocols unasked.
+    Protocol,
+}
+
+/// Why a request ends here.
+#[derive(Debug)]
+pub enum Rejection {
+    /// No rule allows it.
+    Denied(Box<Denial>),
+    /// The pod is not known any more, or has no policy state.
+    NoPolicy,
+    /// It has no single meaning; a stable word says why.
+    Malformed(&'static str),
+    /// It is over a limit.
+    TooLarge(Limit),
+    /// Its head took too long.
+    TooSlow,
+    /// It was allowed, and the upstream failed.
+    Upstream(UpstreamFailure),
+}
+
+/// What the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A response; `close`: nothing more is read from this client.
+    Http {
+        /// Its status.
+        status: StatusCode,
+        /// Its body.
+        body: &'static str,
+        /// Nothing more is read from this client.
+        close: bool,
+    },
+    /// What comes nearest to being without the proxy.
+    Reset,
+}
+
+impl Rejection {
+    /// The one mapping.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        let answer = |status, body, close| Reply::Http { status, body, close };
+        match self {
+            Self::Denied(_) | Self::NoPolicy => answer(StatusCode::FORBIDDEN, DENIED, false),
+            Self::Malformed(_) => answer(StatusCode::BAD_REQUEST, "Bad request\r\n", true),
+            Self::TooLarge(Limit::RequestLine) => answer(StatusCode::URI_TOO_LONG, "Request line too long\r\n", true),
+            Self::TooLarge(Limit::Head | Limit::Headers) => {
+                answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large\r\n", true)
+            }
+            Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, "Request head took too long\r\n", true),
+            Self::Upstream(_) => Reply::Reset,
+        }
+    }
+
+    /// For records: a stable word.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => "no-rule",
+            Self::NoPolicy => "no-policy",
+            Self::Malformed(reason) => reason,
+            Self::TooLarge(Limit::Head) => "head-too-large",
+            Self::TooLarge(Limit::RequestLine) => "request-line-too-long",
+            Self::TooLarge(Limit::Headers) => "too-many-headers",
+            Self::TooSlow => "head-too-slow",
+            Self::Upstream(UpstreamFailure::Connect) => "upstream-connect",
+            Self::Upstream(UpstreamFailure::Closed) => "upstream-closed",
+            Self::Upstream(UpstreamFailure::Protocol) => "upstream-protocol",
+        }
+    }
+
+    /// For records, as Hubble names drops.
+    #[must_use]
+    pub fn drop_reason(&self) -> DropReason {
+        match self {
+            Self::Denied(_) => DropReason::PolicyDenied,
+            Self::NoPolicy => DropReason::NoPolicy,
+            Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow => DropReason::InvalidPacket,
+            Self::Upstream(_) => DropReason::Unknown,
+        }
+    }
+}
+
+/// The response to a rejection; trailers-only for gRPC, as Envoy answers. `None` is a reset.
+#[must_use]
+pub fn response<B>(rejection: &Rejection, is_grpc: bool, body: impl Fn(&'static str) -> B) -> Option<Response<B>> {
+    let Reply::Http { status, body: text, close } = rejection.reply() else { return None };
+    let mut response = if is_grpc { grpc(status, body("")) } else { plain(status, body(text)) };
+    if close {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Some(response)
+}
+
+fn plain<B>(status: StatusCode, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// HTTP status 200; the gRPC status is in the headers, there is no body.
+fn grpc<B>(status: StatusCode, body: B) -> Response<B> {
+    let (code, message) = match status {
+        StatusCode::FORBIDDEN => ("7", "Access denied%0D%0A"),
+        StatusCode::BAD_REQUEST => ("13", "Bad request%0D%0A"),
+        _ => ("2", "Request refused%0D%0A"),
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static(code));
+    headers.insert("grpc-message", HeaderValue::from_static(message));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_is_what_users_of_cilium_know() {
+        let response = response(&Rejection::NoPolicy, false, |text| text).unwrap();
+        assert_eq!((response.status(), *response.body()), (StatusCode::FORBIDDEN, "Access denied\r\n"));
+        assert!(!response.headers().contains_key(header::CONNECTION), "the connection stays usable");
+    }
+
+    #[test]
+    fn grpc_is_told_in_trailers_only() {
+        let response = response(&Rejection::NoPolicy, true, |text| text).unwrap();
+        assert_eq!((response.status(), *response.body()), (StatusCode::OK, ""));
+        assert_eq!(response.headers()["grpc-status"], "7");
+    }
+
+    #[test]
+    fn an_upstream_failure_is_never_a_made_up_answer() {
+        let failure = Rejection::Upstream(UpstreamFailure::Closed);
+        assert!(response(&failure, false, |text| text).is_none());
+    }
+
+    #[test]
+    fn what_is_malformed_closes_the_connection() {
+        let response = response(&Rejection::Malformed("x"), false, |text| text).unwrap();
+        assert_eq!(response.headers()[header::CONNECTION], "close");
+    }
+}

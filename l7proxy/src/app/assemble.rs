@@ -15,8 +15,9 @@ use rules::{
 
 use crate::{
     config::Config,
-    drain, flow,
+    drain,
     endpoint::{EndpointId, IpCache, Net, Peer},
+    flow,
     http::{Limits, Worker},
     metrics::Counters,
     policy::{EndpointState, World},
@@ -205,7 +206,9 @@ struct Described<'a> {
 fn desired(pod: &Pod<'_>, policy: &EndpointPolicy, host_allowed: bool) -> DesiredPod {
     let entries = [(Direction::Ingress, redirect::INGRESS), (Direction::Egress, redirect::EGRESS)]
         .into_iter()
-        .flat_map(|(direction, number)| policy.direction(direction).entries().iter().map(move |line| entry(number, line)))
+        .flat_map(|(direction, number)| {
+            policy.direction(direction).entries().iter().map(move |line| entry(number, line))
+        })
         .collect();
     let ip4 = pod.addresses.iter().find_map(|address| match address.to_canonical() {
         IpAddr::V4(four) => Some(four),

@@ -90,7 +90,9 @@ impl Control {
         let versions = Versions::default().next(&input.manifests, 1);
         let mut lines = versions.problems().to_vec();
         for endpoint in &input.config.endpoints {
-            if let Some(Err(error)) = endpoint.namespace_path().map(|place| open_namespace(&endpoint.pod, &place.path())) {
+            if let Some(Err(error)) =
+                endpoint.namespace_path().map(|place| open_namespace(&endpoint.pod, &place.path()))
+            {
                 lines.push(error);
             }
         }
@@ -194,11 +196,7 @@ impl Control {
         }
         let sockets = |cookie: u64| {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
-            Some(Enrolment {
-                netns: local.netns.as_fd(),
-                ingress: local.ingress.as_fd(),
-                egress: local.egress.as_fd(),
-            })
+            Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
         };
         let failed = match redirect.apply(&desired, sockets) {
             Ok(failed) => failed,
@@ -361,7 +359,10 @@ async fn next_change(watch: &mut Watch, hangup: &mut Signal) -> std::io::Result<
 async fn drain_refusals(refusals: &mut Refusals, store: &Store, flows: &flow::Sink) -> std::io::Result<()> {
     refusals
         .drain(|refusal| {
-            #[expect(clippy::disallowed_methods, reason = "the hook took no time; this is where the event is first seen")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the hook took no time; this is where the event is first seen"
+            )]
             let now = SystemTime::now();
             refusals::record(refusal, &store.current(), flows, now);
         })

@@ -34,8 +34,19 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
         denied_by: policy.map(|policy| Arc::clone(policy.default_denied_by())).unwrap_or_default(),
         nearest: policy.and_then(|policy| policy.nearest(other.identity(), refusal.protocol, port)),
         process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),
-        reason: DropReason::from_kernel(refusal.reason),
+        reason: reason(refusal.reason).0,
+        detail: reason(refusal.reason).1,
         revision: world.revision,
-        count: 1,
     }));
+}
+
+/// What the kernel's reason is for records.
+fn reason(number: u8) -> (DropReason, &'static str) {
+    match number {
+        redirect::REASON_NO_REDIRECT => (DropReason::ProxyRedirection, "needs-http-rules-on-redirectable-tcp"),
+        redirect::REASON_NO_PROXY => (DropReason::ProxyRedirection, "proxy-not-listening"),
+        redirect::REASON_UNKNOWN_ADDRESS => (DropReason::UnroutableIp, "address-not-of-a-known-pod"),
+        redirect::REASON_NOT_REDIRECTED => (DropReason::PolicyDenied, "egress-port-without-redirection"),
+        _ => (DropReason::PolicyDenied, "no-rule"),
+    }
 }

@@ -82,7 +82,10 @@ pub(super) fn not_enforced(config: &Config) -> Vec<String> {
     };
     say(config.flows.socket.is_some(), "flows.socket: the Hubble API is not served by this version");
     say(config.flows.listen.is_some(), "flows.listen: the Hubble API is not served by this version");
-    say(config.admin.metrics.is_some(), "admin.metrics: Prometheus metrics are not served by this version; see counters");
+    say(
+        config.admin.metrics.is_some(),
+        "admin.metrics: Prometheus metrics are not served by this version; see counters",
+    );
     for service in &config.services {
         lines.push(format!(
             "services: {}: its addresses are judged as world by this version, not by its backends",

@@ -18,7 +18,9 @@ pub(super) fn check(paths: &[PathBuf], output: Output) -> Exit {
     let valid = policies.iter().filter(|policy| policy.state == PolicyState::InForce).count();
     match output {
         Output::Json => {
-            say(json!({"valid": errors.is_empty(), "policies": policies, "errors": errors, "skipped": versions.skipped()}));
+            say(
+                json!({"valid": errors.is_empty(), "policies": policies, "errors": errors, "skipped": versions.skipped()}),
+            );
         }
         Output::Text => {
             for line in errors.iter().chain(versions.skipped()) {

@@ -115,7 +115,8 @@ impl Explain {
                 let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
                 Some((name, HeaderValue::from_str(value.trim()).ok()?))
             });
-            let (name, value) = parsed.ok_or_else(|| format!("--header {line:?}: not a header; write 'Name: value'"))?;
+            let (name, value) =
+                parsed.ok_or_else(|| format!("--header {line:?}: not a header; write 'Name: value'"))?;
             headers.append(name, value);
         }
         if !headers.contains_key(header::HOST) {
@@ -134,9 +135,7 @@ impl Explain {
         match policy.l4(peer, rules::Protocol::Tcp, self.port) {
             L4Verdict::NotEnforced => Answer::NotEnforced,
             L4Verdict::Allowed(rule) => Answer::Allowed(rule),
-            L4Verdict::Denied => {
-                denied(policy, policy.nearest(peer, rules::Protocol::Tcp.number(), self.port))
-            }
+            L4Verdict::Denied => denied(policy, policy.nearest(peer, rules::Protocol::Tcp.number(), self.port)),
             L4Verdict::Redirect => match policy.evaluate(peer, self.port, view) {
                 Verdict::Allow(permit) => Answer::Allowed(permit.rule().cloned()),
                 Verdict::Deny(denial) => denied(policy, denial.nearest),
@@ -211,7 +210,8 @@ impl Side<'_> {
             Answer::Allowed(by) => (by.as_deref(), None, None),
             Answer::Denied { policies, nearest } => (None, Some(policies), nearest.as_ref()),
         };
-        let rule = |rule: &RuleRef| json!({"policy": rule.policy.to_string(), "rule": rule.rule, "summary": rule.summary});
+        let rule =
+            |rule: &RuleRef| json!({"policy": rule.policy.to_string(), "rule": rule.rule, "summary": rule.summary});
         json!({
             "direction": self.direction,
             "pod": self.pod,

@@ -130,9 +130,9 @@ impl Remote {
 }
 
 fn validate_name(place: &str, pod: &str) -> Vec<String> {
-    let valid = pod.split_once('/').is_some_and(|(namespace, name)| {
-        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
-    });
+    let valid = pod
+        .split_once('/')
+        .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'));
     if valid {
         return Vec::new();
     }

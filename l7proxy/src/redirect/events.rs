@@ -27,7 +27,8 @@ impl Refusals {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, RedirectError> {
         let map = ebpf.take_map("EVENTS").ok_or(RedirectError::NoObject)?;
         let ring = RingBuf::try_from(map).map_err(RedirectError::map("EVENTS"))?;
-        let ring = sys::register(ring).map_err(|error| RedirectError::Map { map: "EVENTS", reason: error.to_string() })?;
+        let ring =
+            sys::register(ring).map_err(|error| RedirectError::Map { map: "EVENTS", reason: error.to_string() })?;
         Ok(Self { ring })
     }
 

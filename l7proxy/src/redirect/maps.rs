@@ -70,11 +70,7 @@ impl ControlMaps {
             policy: take(ebpf, "POLICY")?,
             listeners: take(ebpf, "LISTENERS")?,
             stats: take(ebpf, "STATS")?,
-            shared: Shared {
-                conns: data(ebpf, "CONNS")?,
-                peers: data(ebpf, "PEERS")?,
-                own: data(ebpf, "OWN")?,
-            },
+            shared: Shared { conns: data(ebpf, "CONNS")?, peers: data(ebpf, "PEERS")?, own: data(ebpf, "OWN")? },
         })
     }
 
@@ -140,10 +136,7 @@ fn conn_key(cookie: u64, source: SocketAddr, port: u16) -> ConnKey {
     ConnKey { cookie, source: addr(source.ip()), source_port: source.port(), port, pad: [0; 4] }
 }
 
-fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<T, RedirectError> {
+fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError> {
     let map = ebpf.take_map(name).ok_or(RedirectError::NoObject)?;
     T::try_from(map).map_err(RedirectError::map(name))
 }

@@ -198,12 +198,7 @@ impl Redirect {
     }
 
     /// Gives the number and the entries that are out of use now.
-    fn update_pod(
-        &mut self,
-        cookie: u64,
-        known: &DesiredPod,
-        pod: &DesiredPod,
-    ) -> Result<Option<Slot>, RedirectError> {
+    fn update_pod(&mut self, cookie: u64, known: &DesiredPod, pod: &DesiredPod) -> Result<Option<Slot>, RedirectError> {
         let old = self.applied.slots.get(&cookie).copied().unwrap_or_default();
         let slot = if known.entries == pod.entries { old } else { self.write_entries(&pod.entries)? };
         for address in pod.addresses.difference(&known.addresses) {
@@ -218,11 +213,7 @@ impl Redirect {
     }
 
     /// Switch → steering → the rest. Its listeners leave the map when they are closed.
-    fn remove_pod(
-        &mut self,
-        cookie: u64,
-        pod: &DesiredPod,
-    ) -> Result<Option<Slot>, RedirectError> {
+    fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<Option<Slot>, RedirectError> {
         ignore_missing(self.maps.pods.remove(&cookie), "PODS")?;
         self.links.detach_pod(cookie)?;
         for address in &pod.addresses {

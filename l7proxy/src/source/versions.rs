@@ -55,7 +55,7 @@ struct Entry {
 /// Every known policy with the version in force.
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
-    entries: BTreeMap<(PolicyKey, usize), Entry>,
+    entries: BTreeMap<(Arc<PolicyKey>, usize), Entry>,
     /// What cannot be tied to a policy: unreadable files, broken YAML.
     problems: Vec<String>,
     /// Documents of other kinds, which are not ours.
@@ -97,7 +97,7 @@ impl Versions {
     /// One line per policy.
     #[must_use]
     pub fn status(&self) -> Vec<PolicyStatus> {
-        let line = |((key, _), entry): (&(PolicyKey, usize), &Entry)| PolicyStatus {
+        let line = |((key, _), entry): (&(Arc<PolicyKey>, usize), &Entry)| PolicyStatus {
             policy: key.to_string(),
             file: entry.file.display().to_string(),
             state: entry.state,
@@ -151,15 +151,10 @@ impl Versions {
 
     fn valid(&mut self, before: &Self, file: &Path, policy: &Arc<Policy>, revision: u64) {
         let in_force = InForce::Policy(Arc::clone(policy));
-        let key = in_force.key().clone();
-        let mut entry = Entry {
-            in_force,
-            state: PolicyState::InForce,
-            file: file.to_path_buf(),
-            revision,
-            errors: Vec::new(),
-        };
-        if let Some(known) = before.entries.get(&(key.clone(), 0))
+        let key = Arc::clone(in_force.key());
+        let mut entry =
+            Entry { in_force, state: PolicyState::InForce, file: file.to_path_buf(), revision, errors: Vec::new() };
+        if let Some(known) = before.entries.get(&(Arc::clone(&key), 0))
             && known.state == PolicyState::InForce
             && known.in_force == entry.in_force
         {
@@ -169,9 +164,9 @@ impl Versions {
     }
 
     fn refused(&mut self, before: &Self, file: &Path, refused: &Arc<Refused>, revision: u64) {
-        let key = refused.key.clone();
+        let key = Arc::clone(&refused.key);
         let errors = error_lines(file, &refused.errors);
-        let entry = match before.entries.get(&(key.clone(), 0)) {
+        let entry = match before.entries.get(&(Arc::clone(&key), 0)) {
             Some(known) if known.state != PolicyState::Refused => {
                 Entry { state: PolicyState::LastGood, errors, file: file.to_path_buf(), ..known.clone() }
             }
@@ -187,9 +182,9 @@ impl Versions {
     }
 
     /// A second document of the same name joins the first: both restrict, both are told.
-    fn insert(&mut self, key: PolicyKey, mut entry: Entry) {
+    fn insert(&mut self, key: Arc<PolicyKey>, mut entry: Entry) {
         let mut copy = 0;
-        while let Some(known) = self.entries.get(&(key.clone(), copy)) {
+        while let Some(known) = self.entries.get(&(Arc::clone(&key), copy)) {
             if copy == 0 {
                 entry.errors.push(format!(
                     "{}: {key} is also in {}; both are in force: give each policy once",
@@ -204,7 +199,7 @@ impl Versions {
 
     /// Policies of a file that cannot be read whole any more stay as they were.
     fn keep_what_was_not_read(&mut self, before: &Self, files: &[ManifestFile], whole: &BTreeSet<&Path>) {
-        let known: BTreeSet<PolicyKey> = self.entries.keys().map(|(key, _)| key.clone()).collect();
+        let known: BTreeSet<Arc<PolicyKey>> = self.entries.keys().map(|(key, _)| Arc::clone(key)).collect();
         for ((key, copy), entry) in &before.entries {
             let path = entry.file.as_path();
             let below_unread = files.iter().any(|file| file.documents.is_err() && path.starts_with(&file.path));
@@ -212,7 +207,7 @@ impl Versions {
             if !known.contains(key) && (half_read || below_unread) {
                 let state =
                     if entry.state == PolicyState::Refused { PolicyState::Refused } else { PolicyState::LastGood };
-                self.entries.insert((key.clone(), *copy), Entry { state, ..entry.clone() });
+                self.entries.insert((Arc::clone(key), *copy), Entry { state, ..entry.clone() });
             }
         }
     }

@@ -18,9 +18,7 @@ pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
     let fd = socket.as_fd().as_raw_fd();
     #[expect(unsafe_code, reason = "no safe wrapper for SO_NETNS_COOKIE")]
     // SAFETY: both pointers are to live locals and `len` is the size of `cookie`.
-    let rc = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut len)
-    };
+    let rc = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut len) };
     if rc == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -1,0 +1,191 @@
+//! Where lines end up: standard output, and a file with rotation as Hubble's exporter has it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// A file with rotation.
+#[derive(Clone, Debug)]
+pub struct FileConfig {
+    /// Where.
+    pub path: PathBuf,
+    /// Mebibytes after which it is rotated.
+    pub max_size_mb: u64,
+    /// Rotated files that are kept.
+    pub max_backups: usize,
+}
+
+/// Everything that lines are written to.
+#[derive(Debug)]
+pub(super) struct Files {
+    file: Option<Rotating>,
+    stdout: bool,
+}
+
+#[derive(Debug)]
+struct Rotating {
+    config: FileConfig,
+    /// `None`: it could not be opened; tried again at the next write.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    inode: u64,
+    size: u64,
+}
+
+impl Files {
+    pub(super) fn open(config: Option<FileConfig>, stdout: bool) -> io::Result<Self> {
+        let open = |config: FileConfig| -> io::Result<Rotating> {
+            let open = Open::at(&config.path).map_err(|error| named(&config.path, &error))?;
+            Ok(Rotating { config, open: Some(open) })
+        };
+        Ok(Self { file: config.map(open).transpose()?, stdout })
+    }
+
+    /// Gives what went wrong; the lines are lost then.
+    pub(super) fn write(&mut self, lines: &[u8]) -> Vec<io::Error> {
+        let mut errors = Vec::new();
+        if lines.is_empty() {
+            return errors;
+        }
+        if self.stdout
+            && let Err(error) = io::stdout().lock().write_all(lines)
+        {
+            errors.push(error);
+        }
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write(lines)
+        {
+            errors.push(named(&file.config.path, &error));
+            file.open = None;
+        }
+        errors
+    }
+}
+
+impl Rotating {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        // Somebody else may have removed or moved it: readers follow the name, and so do we.
+        let in_place = |open: &Open| fs::metadata(&self.config.path).is_ok_and(|now| now.ino() == open.inode);
+        let mut open = match self.open.take().filter(in_place) {
+            Some(open) => open,
+            None => Open::at(&self.config.path)?,
+        };
+        let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        if open.size > 0 && open.size.saturating_add(length) > self.config.max_size_mb.saturating_mul(1 << 20) {
+            drop(open);
+            self.rotate()?;
+            open = Open::at(&self.config.path)?;
+        }
+        open.file.write_all(lines)?;
+        open.size += length;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// `flows.jsonl` → `flows-2026-01-02T03-04-05.000.jsonl`, and the oldest beyond the number kept are removed.
+    fn rotate(&self) -> io::Result<()> {
+        #[expect(clippy::disallowed_methods, reason = "the time is part of the rotated file's name")]
+        let now = SystemTime::now();
+        let stamp = humantime::format_rfc3339_millis(now).to_string().replace(':', "-");
+        let stamp = stamp.trim_end_matches('Z');
+        let path = &self.config.path;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let extension = path.extension().map(|kind| format!(".{}", kind.to_string_lossy())).unwrap_or_default();
+        fs::rename(path, path.with_file_name(format!("{stem}-{stamp}{extension}")))?;
+        let mut backups = backups(path, &format!("{stem}-"), &extension)?;
+        backups.sort();
+        let surplus = backups.len().saturating_sub(self.config.max_backups);
+        for old in backups.iter().take(surplus) {
+            fs::remove_file(old)?;
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Self> {
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            fs::create_dir_all(directory)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Self { file, inode: metadata.ino(), size: metadata.len() })
+    }
+}
+
+fn backups(path: &Path, prefix: &str, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let stamp = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(extension));
+        // 2026-01-02T03-04-05.000
+        if stamp.is_some_and(|stamp| stamp.len() == 23 && stamp.as_bytes().get(10) == Some(&b'T')) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(path: &Path, max_backups: usize) -> Files {
+        let config = FileConfig { path: path.to_path_buf(), max_size_mb: 1, max_backups };
+        Files::open(Some(config), false).unwrap()
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_and_old_ones_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        fs::write(directory.path().join("flows-of-others.jsonl"), "kept").unwrap();
+        let mut files = files(&path, 0);
+        let line = vec![b'x'; 700 << 10];
+        assert!(files.write(&line).is_empty());
+        assert!(files.write(&line).is_empty());
+        let names: Vec<String> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), 700 << 10);
+    }
+
+    #[test]
+    fn a_removed_file_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let mut files = files(&path, 1);
+        fs::remove_file(&path).unwrap();
+        assert!(files.write(b"line\n").is_empty());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "line\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_and_tried_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sub/flows.jsonl");
+        let mut files = files(&path, 1);
+        fs::remove_dir_all(directory.path().join("sub")).unwrap();
+        fs::write(directory.path().join("sub"), "a file in the way").unwrap();
+        assert_eq!(files.write(b"lost\n").len(), 1);
+        fs::remove_file(directory.path().join("sub")).unwrap();
+        assert!(files.write(b"line\n").is_empty());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "line\n");
+    }
+}

@@ -1,0 +1,118 @@
+//! One verdict record and one end record per request, by construction.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use http::StatusCode;
+use rules::RuleRef;
+
+use super::{Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
+use crate::reject::Rejection;
+
+/// What an end record says of a client that left before its answer (nginx's number for it).
+const CLIENT_LEFT: u16 = 499;
+/// What an end record says of an upstream that failed; the client got a reset.
+const UPSTREAM_FAILED: u16 = 502;
+
+/// Lives as long as its request: whatever happens, both records are written.
+#[derive(Debug)]
+pub struct FlowGuard {
+    sink: Sink,
+    ends: Arc<Ends>,
+    http: Arc<HttpInfo>,
+    revision: u64,
+    time: SystemTime,
+    started: Instant,
+    /// The verdict, once it was recorded.
+    verdict: Option<Verdict>,
+    ended: bool,
+}
+
+impl FlowGuard {
+    /// The time is read once, here.
+    #[must_use]
+    pub fn new(sink: Sink, ends: Arc<Ends>, http: HttpInfo, revision: u64) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
+        let time = SystemTime::now();
+        Self { sink, ends, http: Arc::new(http), revision, time, started: Instant::now(), verdict: None, ended: false }
+    }
+
+    /// It was allowed.
+    pub fn forwarded(&mut self, rule: Option<&Arc<RuleRef>>) {
+        self.judge(Verdict::Forwarded(rule.cloned()), "");
+    }
+
+    /// It was refused.
+    pub fn dropped(&mut self, rejection: &Rejection) {
+        let (denied_by, nearest) = match rejection {
+            Rejection::Denied(denial) => (Arc::clone(&denial.denied_by), denial.nearest.clone()),
+            Rejection::NoPolicy
+            | Rejection::Malformed(_)
+            | Rejection::TooLarge(_)
+            | Rejection::TooSlow
+            | Rejection::Upstream(_) => (Arc::default(), None),
+        };
+        self.judge(Verdict::Dropped { reason: rejection.drop_reason(), denied_by, nearest }, rejection.reason());
+    }
+
+    /// It was answered.
+    pub fn answered(mut self, status: StatusCode) {
+        let verdict = match self.verdict.take() {
+            // Our own answer to a denied request was forwarded, as Hubble's users know it.
+            Some(Verdict::Forwarded(rule)) => Verdict::Forwarded(rule),
+            Some(Verdict::Dropped { .. } | Verdict::Error) | None => Verdict::Forwarded(None),
+        };
+        self.end(verdict, status.as_u16(), "");
+    }
+
+    /// It was allowed and failed; `reason` blames who failed.
+    pub fn failed(mut self, reason: &'static str) {
+        self.end(Verdict::Error, UPSTREAM_FAILED, reason);
+    }
+
+    fn judge(&mut self, verdict: Verdict, reason: &'static str) {
+        self.verdict = Some(verdict.clone());
+        let record = self.record(self.time, verdict, 0, 0, reason);
+        self.sink.emit(Record::Request(record));
+    }
+
+    fn end(&mut self, verdict: Verdict, code: u16, reason: &'static str) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let latency = self.started.elapsed();
+        let latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let record = self.record(self.time + latency, verdict, code, latency_ns, reason);
+        self.sink.emit(Record::Response(record));
+    }
+
+    fn record(
+        &self,
+        time: SystemTime,
+        verdict: Verdict,
+        code: u16,
+        latency_ns: u64,
+        reason: &'static str,
+    ) -> HttpRecord {
+        HttpRecord {
+            time,
+            ends: Arc::clone(&self.ends),
+            http: Arc::clone(&self.http),
+            verdict,
+            code,
+            latency_ns,
+            reason,
+            revision: self.revision,
+        }
+    }
+}
+
+impl Drop for FlowGuard {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Verdict::Error, CLIENT_LEFT, "client-left");
+        }
+    }
+}

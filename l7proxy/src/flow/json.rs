@@ -1,0 +1,372 @@
+//! Records as JSON lines: `observer.ExportEvent` of Hubble's API, by protojson's rules (names as in the .proto files,
+//! 64-bit numbers as text, defaults left out).
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use rules::{Direction, Nearest, PolicyKey, RuleRef};
+
+use super::{DropReason, DropRecord, Ends, HttpRecord, Process, Record, Verdict};
+use crate::endpoint::Peer;
+
+/// Message types of Hubble's event types.
+const EVENT_DROP: u32 = 1;
+const EVENT_L7: u32 = 129;
+
+/// Formats records of one node.
+#[derive(Debug)]
+pub(super) struct Formatter {
+    /// `cluster/node`, escaped.
+    node: String,
+    /// State of a generator for record ids; not for secrets.
+    random: u64,
+}
+
+type End = (Arc<Peer>, SocketAddr);
+
+/// What our extension says; a `google.protobuf.Struct`, so that Hubble's own programs can read it.
+#[derive(Default)]
+struct Details<'a> {
+    rule: Option<&'a RuleRef>,
+    nearest: Option<&'a Nearest>,
+    process: Option<&'a Process>,
+    reason: &'a str,
+    revision: u64,
+}
+
+impl Formatter {
+    pub(super) fn new(cluster: &str, node: &str) -> io::Result<Self> {
+        let mut seed = [0; 8];
+        File::open("/dev/urandom")?.read_exact(&mut seed)?;
+        let mut name = Vec::new();
+        escape(&format!("{cluster}/{node}"), &mut name);
+        let node = String::from_utf8_lossy(&name).into_owned();
+        Ok(Self { node, random: u64::from_ne_bytes(seed) | 1 })
+    }
+
+    /// One line.
+    pub(super) fn record(&mut self, record: &Record, out: &mut Vec<u8>) {
+        match record {
+            Record::Request(http) => self.http(http, false, out),
+            Record::Response(http) => self.http(http, true, out),
+            Record::Drop(refusal) => self.refusal(refusal, out),
+        }
+    }
+
+    /// One line that says how many records are missing.
+    pub(super) fn lost(&self, records: u64, out: &mut Vec<u8>) {
+        put(
+            out,
+            format_args!(
+                "{{\"lost_events\":{{\"source\":\"OBSERVER_EVENTS_QUEUE\",\"num_events_lost\":\"{records}\"}},\"node_name\":\"{}\"}}\n",
+                self.node
+            ),
+        );
+    }
+
+    fn http(&mut self, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+        let Ends { direction, source, destination } = &*record.ends;
+        let verdict = match &record.verdict {
+            Verdict::Forwarded(_) => "FORWARDED",
+            Verdict::Dropped { .. } => "DROPPED",
+            Verdict::Error => "ERROR",
+        };
+        let reason = match &record.verdict {
+            Verdict::Dropped { reason, .. } => Some(*reason),
+            Verdict::Forwarded(_) | Verdict::Error => None,
+        };
+        self.open(record.time, verdict, reason, out);
+        // A response goes the other way.
+        let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
+        ends(from, to, "TCP", out);
+        put(out, format_args!(",\"Type\":\"L7\",\"node_name\":\"{}\"", self.node));
+        l7(record, is_reply, out);
+        put(
+            out,
+            format_args!(
+                ",\"reply\":{is_reply},\"event_type\":{{\"type\":{EVENT_L7}}},\"traffic_direction\":\"{direction}\""
+            ),
+        );
+        reason_name(reason, out);
+        put(out, format_args!(",\"is_reply\":{is_reply}"));
+        let mut details = Details { reason: record.reason, revision: record.revision, ..Details::default() };
+        match &record.verdict {
+            Verdict::Forwarded(rule) => {
+                let policies = rule.iter().map(|rule| &rule.policy);
+                by_policies("allowed", *direction, policies, record.revision, out);
+                details.rule = rule.as_deref();
+            }
+            Verdict::Dropped { denied_by, nearest, .. } => {
+                by_policies("denied", *direction, denied_by.iter(), record.revision, out);
+                details.nearest = nearest.as_ref();
+            }
+            Verdict::Error => {}
+        }
+        summary(record, is_reply, out);
+        self.close(record.time, &details, out);
+    }
+
+    fn refusal(&mut self, record: &DropRecord, out: &mut Vec<u8>) {
+        self.open(record.time, "DROPPED", Some(record.reason), out);
+        let (layer4, text) = match record.protocol {
+            6 => ("TCP", "TCP Flags: SYN"),
+            17 => ("UDP", "UDP"),
+            132 => ("SCTP", "SCTP"),
+            _ => ("", "IP"),
+        };
+        ends(&record.source, &record.destination, layer4, out);
+        let (number, _) = record.reason.hubble();
+        put(
+            out,
+            format_args!(
+                ",\"Type\":\"L3_L4\",\"node_name\":\"{}\",\"event_type\":{{\"type\":{EVENT_DROP},\"sub_type\":{number}}},\"traffic_direction\":\"{}\"",
+                self.node, record.direction
+            ),
+        );
+        reason_name(Some(record.reason), out);
+        by_policies("denied", record.direction, record.denied_by.iter(), record.revision, out);
+        put(out, format_args!(",\"Summary\":\"{text}\""));
+        let details = Details {
+            nearest: record.nearest.as_ref(),
+            process: record.process.as_ref(),
+            reason: record.detail,
+            revision: record.revision,
+            rule: None,
+        };
+        self.close(record.time, &details, out);
+    }
+
+    fn open(&mut self, time: SystemTime, verdict: &str, reason: Option<DropReason>, out: &mut Vec<u8>) {
+        let time = humantime::format_rfc3339_nanos(time);
+        let (high, low) = (self.next_random(), self.next_random());
+        // Version 4, variant 1 (RFC 9562 §5.4).
+        put(
+            out,
+            format_args!(
+                "{{\"flow\":{{\"time\":\"{time}\",\"uuid\":\"{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}\",\"verdict\":\"{verdict}\"",
+                high >> 32,
+                (high >> 16) & 0xffff,
+                high & 0xfff,
+                ((low >> 48) & 0x3fff) | 0x8000,
+                low & 0xffff_ffff_ffff
+            ),
+        );
+        if let Some((number, _)) = reason.map(DropReason::hubble) {
+            put(out, format_args!(",\"drop_reason\":{number}"));
+        }
+    }
+
+    fn close(&self, time: SystemTime, details: &Details<'_>, out: &mut Vec<u8>) {
+        put(out, format_args!(",\"emitter\":{{\"name\":\"L7proxy\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION")));
+        extension(details, out);
+        let time = humantime::format_rfc3339_nanos(time);
+        put(out, format_args!("}},\"node_name\":\"{}\",\"time\":\"{time}\"}}\n", self.node));
+    }
+
+    /// xorshift64*: ids must differ, no more.
+    fn next_random(&mut self) -> u64 {
+        let mut x = self.random;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random = x;
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+fn ends(from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
+    let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
+    let version = if destination.is_ipv4() { "IPv4" } else { "IPv6" };
+    put(
+        out,
+        format_args!(
+            ",\"IP\":{{\"source\":\"{source}\",\"destination\":\"{destination}\",\"ipVersion\":\"{version}\"}}"
+        ),
+    );
+    if !layer4.is_empty() {
+        put(out, format_args!(",\"l4\":{{\"{layer4}\":{{"));
+        let mut separator = "";
+        for (name, port) in [("source_port", from.1.port()), ("destination_port", to.1.port())] {
+            if port != 0 {
+                put(out, format_args!("{separator}\"{name}\":{port}"));
+                separator = ",";
+            }
+        }
+        out.extend_from_slice(b"}}");
+    }
+    out.extend_from_slice(b",\"source\":");
+    peer(&from.0, out);
+    out.extend_from_slice(b",\"destination\":");
+    peer(&to.0, out);
+}
+
+fn peer(peer: &Peer, out: &mut Vec<u8>) {
+    out.push(b'{');
+    if peer.id != 0 {
+        put(out, format_args!("\"ID\":{},", peer.id));
+    }
+    put(out, format_args!("\"identity\":{}", peer.identity));
+    for (name, value) in [("cluster_name", &peer.cluster), ("namespace", &peer.namespace), ("pod_name", &peer.pod)] {
+        if !value.is_empty() {
+            put(out, format_args!(",\"{name}\":"));
+            text(value, out);
+        }
+    }
+    if !peer.labels.is_empty() {
+        out.extend_from_slice(b",\"labels\":");
+        list(&peer.labels, out, |label, out| text(label, out));
+    }
+    if let Some((kind, name)) = &peer.workload {
+        out.extend_from_slice(b",\"workloads\":[{\"name\":");
+        text(name, out);
+        out.extend_from_slice(b",\"kind\":");
+        text(kind, out);
+        out.extend_from_slice(b"}]");
+    }
+    out.push(b'}');
+}
+
+fn l7(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+    put(out, format_args!(",\"l7\":{{\"type\":\"{}\"", if is_reply { "RESPONSE" } else { "REQUEST" }));
+    if is_reply {
+        put(out, format_args!(",\"latency_ns\":\"{}\"", record.latency_ns));
+    }
+    out.extend_from_slice(b",\"http\":{");
+    if record.code != 0 {
+        put(out, format_args!("\"code\":{},", record.code));
+    }
+    out.extend_from_slice(b"\"method\":");
+    text(&record.http.method, out);
+    out.extend_from_slice(b",\"url\":");
+    text(&record.http.url, out);
+    put(out, format_args!(",\"protocol\":\"{}\"}}}}", record.http.protocol));
+}
+
+fn summary(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+    let http = &*record.http;
+    put(out, format_args!(",\"Summary\":\"{} ", http.protocol));
+    if is_reply {
+        put(out, format_args!("{} {}ms (", record.code, record.latency_ns / 1_000_000));
+    }
+    escape(&http.method, out);
+    out.push(b' ');
+    escape(&http.url, out);
+    out.extend_from_slice(if is_reply { b")\"" } else { b"\"" });
+}
+
+fn reason_name(reason: Option<DropReason>, out: &mut Vec<u8>) {
+    if let Some((_, name)) = reason.map(DropReason::hubble) {
+        put(out, format_args!(",\"drop_reason_desc\":\"{name}\""));
+    }
+}
+
+/// `egress_denied_by` and its three sisters.
+fn by_policies<'p>(
+    verb: &str,
+    direction: Direction,
+    policies: impl Iterator<Item = &'p Arc<PolicyKey>>,
+    revision: u64,
+    out: &mut Vec<u8>,
+) {
+    let mut policies = policies.peekable();
+    if policies.peek().is_none() {
+        return;
+    }
+    let direction = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    put(out, format_args!(",\"{direction}_{verb}_by\":"));
+    list(policies, out, |policy, out| {
+        out.extend_from_slice(b"{\"name\":");
+        text(&policy.name, out);
+        if !policy.namespace.is_empty() {
+            out.extend_from_slice(b",\"namespace\":");
+            text(&policy.namespace, out);
+        }
+        put(out, format_args!(",\"revision\":\"{revision}\",\"kind\":\"{}\"}}", policy.kind));
+    });
+}
+
+fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{");
+    put(out, format_args!("\"policyRevision\":{}", details.revision));
+    if !details.reason.is_empty() {
+        put(out, format_args!(",\"reason\":\"{}\"", details.reason));
+    }
+    if let Some(rule) = details.rule {
+        out.extend_from_slice(b",\"rule\":");
+        rule_object(rule, out);
+        out.push(b'}');
+    }
+    if let Some(nearest) = details.nearest {
+        out.extend_from_slice(b",\"nearest\":");
+        rule_object(&nearest.rule, out);
+        out.extend_from_slice(b",\"field\":");
+        text(&nearest.field, out);
+        out.extend_from_slice(b",\"expected\":");
+        text(&nearest.expected, out);
+        out.push(b'}');
+    }
+    if let Some(process) = details.process {
+        put(out, format_args!(",\"process\":{{\"pid\":{},\"command\":", process.pid));
+        text(&process.command, out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}");
+}
+
+/// Not closed: the caller may add fields.
+fn rule_object(rule: &RuleRef, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"policy\":");
+    text(&rule.policy.to_string(), out);
+    out.extend_from_slice(b",\"rule\":");
+    text(&rule.rule, out);
+    out.extend_from_slice(b",\"summary\":");
+    text(&rule.summary, out);
+}
+
+fn list<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, mut item: impl FnMut(T, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (index, value) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item(value, out);
+    }
+    out.push(b']');
+}
+
+fn text(value: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(value, out);
+    out.push(b'"');
+}
+
+/// Control characters, also those of terminals beyond ASCII, never reach a reader's screen as such.
+fn escape(value: &str, out: &mut Vec<u8>) {
+    for letter in value.chars() {
+        match letter {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            letter if letter.is_control() => put(out, format_args!("\\u{:04x}", u32::from(letter))),
+            letter => {
+                let mut bytes = [0; 4];
+                out.extend_from_slice(letter.encode_utf8(&mut bytes).as_bytes());
+            }
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    drop(out.write_fmt(arguments));
+}
+
+#[cfg(test)]
+mod tests;

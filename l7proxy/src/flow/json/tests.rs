@@ -1,0 +1,126 @@
+use serde_json::Value;
+
+use super::*;
+use crate::flow::HttpInfo;
+
+fn key() -> Arc<PolicyKey> {
+    Arc::new(PolicyKey {
+        kind: rules::Kind::CiliumNetworkPolicy,
+        namespace: "default".to_owned(),
+        name: "p".to_owned(),
+    })
+}
+
+fn ends() -> Arc<Ends> {
+    let peer = |pod: &str, identity| Peer {
+        identity,
+        namespace: "default".to_owned(),
+        pod: pod.to_owned(),
+        labels: vec![format!("k8s:app={pod}")],
+        ..Peer::default()
+    };
+    Arc::new(Ends {
+        direction: Direction::Egress,
+        source: (Arc::new(peer("a", 256)), "10.0.0.1:4000".parse().unwrap()),
+        destination: (Arc::new(peer("b", 257)), "10.0.0.2:80".parse().unwrap()),
+    })
+}
+
+fn line(record: &Record) -> Value {
+    let mut out = Vec::new();
+    Formatter::new("c", "n").unwrap().record(record, &mut out);
+    assert_eq!(out.last(), Some(&b'\n'));
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
+    HttpRecord {
+        time: SystemTime::UNIX_EPOCH,
+        ends: ends(),
+        http: Arc::new(HttpInfo { method: "GET".to_owned(), url: url.to_owned(), protocol: "HTTP/1.1" }),
+        verdict,
+        code,
+        latency_ns: 2_500_000,
+        reason: "no-rule",
+        revision: 7,
+    }
+}
+
+fn dropped() -> Verdict {
+    let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "GET /x".to_owned() };
+    let nearest = Nearest { rule: Arc::new(rule), field: "path".to_owned(), expected: "/x".to_owned() };
+    Verdict::Dropped { reason: DropReason::PolicyDenied, denied_by: [key()].into(), nearest: Some(nearest) }
+}
+
+#[test]
+fn a_denied_request_says_who_what_and_why() {
+    let event = line(&Record::Request(http(dropped(), 0, "http://b/y")));
+    let flow = &event["flow"];
+    assert_eq!(flow["verdict"], "DROPPED");
+    assert_eq!((flow["drop_reason"].as_u64(), flow["drop_reason_desc"].as_str()), (Some(133), Some("POLICY_DENIED")));
+    assert_eq!(flow["IP"]["source"], "10.0.0.1");
+    assert_eq!(flow["l4"]["TCP"]["destination_port"], 80);
+    assert_eq!(flow["source"]["pod_name"], "a");
+    assert_eq!(flow["egress_denied_by"][0]["name"], "p");
+    assert_eq!(flow["egress_denied_by"][0]["revision"], "7");
+    assert_eq!(flow["extensions"]["value"]["nearest"]["field"], "path");
+    assert_eq!(flow["extensions"]["value"]["reason"], "no-rule");
+    assert_eq!(flow["Summary"], "HTTP/1.1 GET http://b/y");
+    assert_eq!(flow["traffic_direction"], "EGRESS");
+    assert_eq!(flow["event_type"]["type"], 129);
+    assert_eq!(event["node_name"], "c/n");
+}
+
+#[test]
+fn a_response_goes_the_other_way() {
+    let flow = &line(&Record::Response(http(Verdict::Forwarded(None), 200, "http://b/y")))["flow"];
+    assert_eq!((flow["IP"]["source"].as_str(), flow["source"]["pod_name"].as_str()), (Some("10.0.0.2"), Some("b")));
+    assert_eq!(flow["l4"]["TCP"]["source_port"], 80);
+    assert_eq!(flow["traffic_direction"], "EGRESS", "not swapped");
+    assert_eq!(flow["is_reply"], true);
+    assert_eq!(flow["l7"]["latency_ns"], "2500000");
+    assert_eq!(flow["Summary"], "HTTP/1.1 200 2ms (GET http://b/y)");
+}
+
+#[test]
+fn what_an_attacker_writes_stays_text() {
+    let url = "http://b/\u{1b}[31m\"}\n\u{9b}x\\";
+    let mut out = Vec::new();
+    Formatter::new("c", "n").unwrap().record(&Record::Request(http(dropped(), 0, url)), &mut out);
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert!(!out.iter().any(|byte| *byte == 0x1b) && !String::from_utf8_lossy(&out).contains('\u{9b}'));
+    let event: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(event["flow"]["l7"]["http"]["url"], url);
+}
+
+#[test]
+fn ids_have_the_form_of_version_4() {
+    let flow = &line(&Record::Request(http(dropped(), 0, "")))["flow"];
+    let id = flow["uuid"].as_str().unwrap().to_owned();
+    let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+    assert_eq!(lengths, [8, 4, 4, 4, 12]);
+    assert_eq!(id.as_bytes()[14], b'4');
+    assert!(b"89ab".contains(&id.as_bytes()[19]));
+}
+
+#[test]
+fn a_refused_connection_names_the_process() {
+    let ends = ends();
+    let record = DropRecord {
+        time: SystemTime::UNIX_EPOCH,
+        direction: Direction::Egress,
+        protocol: 6,
+        source: ends.source.clone(),
+        destination: ends.destination.clone(),
+        denied_by: [key()].into(),
+        nearest: None,
+        process: Some(Process { pid: 42, command: "curl".to_owned() }),
+        reason: DropReason::PolicyDenied,
+        detail: "no-rule",
+        revision: 7,
+    };
+    let flow = &line(&Record::Drop(record))["flow"];
+    assert_eq!(flow["Type"], "L3_L4");
+    assert_eq!(flow["event_type"]["sub_type"], 133);
+    assert_eq!(flow["extensions"]["value"]["process"]["command"], "curl");
+}

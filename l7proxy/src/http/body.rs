@@ -1,0 +1,97 @@
+//! One body type per leg. Bytes are handed on as they come; the slower side sets the pace.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+
+/// What goes to the upstream.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Incoming,
+    /// The client waits for leave (`Expect: 100-continue`): nothing is asked of it before the upstream gave it.
+    gate: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl RequestBody {
+    /// At once.
+    #[must_use]
+    pub fn new(body: Incoming) -> Self {
+        Self { body, gate: None }
+    }
+
+    /// When `leave` was given.
+    #[must_use]
+    pub fn after(body: Incoming, leave: CancellationToken) -> Self {
+        Self { body, gate: Some(Box::pin(leave.cancelled_owned())) }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.as_mut().poll(cx));
+            self.gate = None;
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What goes to the client.
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// The upstream's, as it comes. With the leave that a waiting client has, at the latest, when the answer is on its
+    /// way.
+    Upstream(Incoming, Option<DropGuard>),
+    /// Our own.
+    Text(&'static str),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Upstream(body, leave) => {
+                drop(leave.take());
+                Pin::new(body).poll_frame(cx)
+            }
+            Self::Text("") => Poll::Ready(None),
+            Self::Text(text) => {
+                let bytes = Bytes::from_static(std::mem::take(text).as_bytes());
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstream(body, _) => body.is_end_stream(),
+            Self::Text(text) => text.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Upstream(body, _) => body.size_hint(),
+            Self::Text(text) => SizeHint::with_exact(u64::try_from(text.len()).unwrap_or(u64::MAX)),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The framing of a chunked body (RFC 9112 §7.1), byte by byte between chunks and in one step inside them.
+
+/// Bytes of a chunk-size line or of the trailer section.
+const MAX_LINE: usize = 4 << 10;
+/// Digits of a chunk's size: 2^60 bytes are enough.
+const MAX_DIGITS: usize = 15;
+
+/// Where in the body the next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chunks {
+    Size {
+        size: u64,
+        digits: usize,
+    },
+    Extension {
+        size: u64,
+        length: usize,
+    },
+    SizeEnd {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
+    DataCr,
+    DataLf,
+    /// In the trailer section; `line`: bytes of the line so far, `total`: of the section.
+    Trailer {
+        line: usize,
+        total: usize,
+    },
+    TrailerLf {
+        line: usize,
+        total: usize,
+    },
+    Done,
+}
+
+/// The framing is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
+
+impl Chunks {
+    pub(super) const START: Self = Self::Size { size: 0, digits: 0 };
+
+    /// Goes on through `bytes`; gives how many of them belong to the body.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        let mut at = 0;
+        while *self != Self::Done {
+            if let Self::Data { left } = *self {
+                let available = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX);
+                let step = left.min(available);
+                at += usize::try_from(step).unwrap_or(0);
+                *self = if step == left { Self::DataCr } else { Self::Data { left: left - step } };
+                if step < left {
+                    return Ok(at);
+                }
+                continue;
+            }
+            let Some(byte) = bytes.get(at) else { return Ok(at) };
+            *self = self.step(*byte)?;
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn step(self, byte: u8) -> Result<Self, Broken> {
+        match (self, byte) {
+            (Self::Size { size, digits }, digit) if digit.is_ascii_hexdigit() && digits < MAX_DIGITS => {
+                let value = char::from(digit).to_digit(16).ok_or(Broken)?;
+                Ok(Self::Size { size: size * 16 + u64::from(value), digits: digits + 1 })
+            }
+            (Self::Size { size, digits: 1.. }, b'\r') => Ok(Self::SizeEnd { size }),
+            (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, length: 0 }),
+            (Self::Extension { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
+            (Self::Extension { size, length }, byte) if is_text(byte) && length < MAX_LINE => {
+                Ok(Self::Extension { size, length: length + 1 })
+            }
+            (Self::SizeEnd { size: 0 }, b'\n') => Ok(Self::Trailer { line: 0, total: 0 }),
+            (Self::SizeEnd { size }, b'\n') => Ok(Self::Data { left: size }),
+            (Self::DataCr, b'\r') => Ok(Self::DataLf),
+            (Self::DataLf, b'\n') => Ok(Self::START),
+            (Self::Trailer { line, total }, b'\r') => Ok(Self::TrailerLf { line, total }),
+            (Self::Trailer { line, total }, byte) if is_text(byte) && total < MAX_LINE => {
+                Ok(Self::Trailer { line: line + 1, total: total + 1 })
+            }
+            (Self::TrailerLf { line: 0, .. }, b'\n') => Ok(Self::Done),
+            (Self::TrailerLf { total, .. }, b'\n') => Ok(Self::Trailer { line: 0, total }),
+            _ => Err(Broken),
+        }
+    }
+}
+
+fn is_text(byte: u8) -> bool {
+    !byte.is_ascii_control() || byte == b'\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(body: &[u8]) -> Result<(Chunks, usize), Broken> {
+        let mut chunks = Chunks::START;
+        let length = chunks.advance(body)?;
+        Ok((chunks, length))
+    }
+
+    fn bytewise(body: &[u8]) -> Result<(Chunks, usize), Broken> {
+        let mut chunks = Chunks::START;
+        let mut length = 0;
+        for byte in body {
+            length += chunks.advance(&[*byte])?;
+        }
+        Ok((chunks, length))
+    }
+
+    #[test]
+    fn good_bodies_end_where_they_end() {
+        for body in [
+            &b"0\r\n\r\n"[..],
+            b"5\r\nhello\r\n0\r\n\r\n",
+            b"A\r\n0123456789\r\n000\r\n\r\n",
+            b"5;name=value\r\nhello\r\n0\r\nx-trailer: 1\r\n\r\n",
+        ] {
+            assert_eq!(whole(body), Ok((Chunks::Done, body.len())));
+            assert_eq!(whole(body), bytewise(body));
+            let mut more = body.to_vec();
+            more.extend(b"GET / HTTP/1.1\r\n");
+            assert_eq!(whole(&more), Ok((Chunks::Done, body.len())), "the next request is not the body's");
+        }
+    }
+
+    #[test]
+    fn bad_framing_is_broken_either_way() {
+        for body in [
+            &b"\r\n"[..],
+            b"x\r\n",
+            b"5\nhello",
+            b"5\r\nhelloX",
+            b"5\r\nhello\n",
+            b"-5\r\n",
+            b"+5\r\n",
+            b"0x5\r\n",
+            b"5 \r\n",
+            b" 5\r\n",
+            b"ffffffffffffffff\r\n",
+            b"5;\x00\r\n",
+            b"5;a\nb\r\n",
+            b"0\r\nx: y\n\r\n",
+            b"0\r\n\n",
+        ] {
+            assert_eq!(whole(body), Err(Broken), "{:?}", String::from_utf8_lossy(body));
+            assert_eq!(bytewise(body), Err(Broken), "{:?}", String::from_utf8_lossy(body));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One HTTP/1 request head, read strictly (RFC 9112): what servers disagree on is refused.
+
+use http::Uri;
+
+use crate::{
+    http::Limits,
+    reject::{Limit, Rejection},
+};
+
+/// How the request's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After this many bytes.
+    Length(u64),
+    /// With the last chunk.
+    Chunked,
+}
+
+/// What must be known of a head to find the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) framing: Framing,
+    /// It asks to switch protocols: what follows may be no HTTP.
+    pub(super) upgrade: bool,
+}
+
+/// `head` ends with its empty line. Empty lines in front were taken off.
+pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
+    let mut lines = Lines(head);
+    let request_line = lines.next_line()?.ok_or(Rejection::Malformed("head"))?;
+    if request_line.len() > limits.request_line_bytes {
+        return Err(Rejection::TooLarge(Limit::RequestLine));
+    }
+    let http10 = parse_request_line(request_line)?;
+    let mut fields = Fields::default();
+    let mut count = 0;
+    while let Some(line) = lines.next_line()? {
+        if line.is_empty() {
+            break;
+        }
+        count += 1;
+        if count > limits.headers {
+            return Err(Rejection::TooLarge(Limit::Headers));
+        }
+        fields.take(line)?;
+    }
+    let framing = fields.framing(http10)?;
+    Ok(Head { framing, upgrade: fields.upgrade })
+}
+
+/// Lines that end with CR LF, and nothing else.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    fn next_line(&mut self) -> Result<Option<&'a [u8]>, Rejection> {
+        let Some(end) = memchr::memchr(b'\n', self.0) else { return Ok(None) };
+        let (line, rest) = self.0.split_at(end);
+        self.0 = rest.get(1..).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").ok_or(Rejection::Malformed("bare-lf"))?;
+        if memchr::memchr(b'\r', line).is_some() {
+            return Err(Rejection::Malformed("bare-cr"));
+        }
+        Ok(Some(line))
+    }
+}
+
+/// Says whether it is HTTP/1.0.
+fn parse_request_line(line: &[u8]) -> Result<bool, Rejection> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Rejection::Malformed("request-line"));
+    };
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Rejection::Malformed("method"));
+    }
+    check_target(target)?;
+    match version {
+        b"HTTP/1.1" => Ok(false),
+        b"HTTP/1.0" => Ok(true),
+        _ => Err(Rejection::Malformed("version")),
+    }
+}
+
+/// Only what the HTTP library takes over unchanged: it would cut off a fragment, and answer by itself what it cannot
+/// parse.
+fn check_target(target: &[u8]) -> Result<(), Rejection> {
+    let strange = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'<' | b'>' | b'`');
+    if target.is_empty() || target.iter().any(strange) {
+        return Err(Rejection::Malformed("target-byte"));
+    }
+    if target.starts_with(b"/") || Uri::try_from(target).is_ok() {
+        return Ok(());
+    }
+    Err(Rejection::Malformed("target-form"))
+}
+
+/// The fields that decide where a request ends.
+#[derive(Default)]
+struct Fields {
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+impl Fields {
+    fn take(&mut self, line: &[u8]) -> Result<(), Rejection> {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(Rejection::Malformed("obs-fold"));
+        }
+        let colon = memchr::memchr(b':', line).ok_or(Rejection::Malformed("header-line"))?;
+        let (name, value) = line.split_at(colon);
+        if name.is_empty() || !name.iter().copied().all(is_token) {
+            return Err(Rejection::Malformed("header-name"));
+        }
+        let value = value.get(1..).unwrap_or_default();
+        if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err(Rejection::Malformed("header-value"));
+        }
+        let value = value.trim_ascii();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            return self.take_length(value);
+        }
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return self.take_coding(value);
+        }
+        self.upgrade |= name.eq_ignore_ascii_case(b"upgrade");
+        Ok(())
+    }
+
+    fn take_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
+        let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
+        let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+        let length = length.ok_or(Rejection::Malformed("content-length"))?;
+        if self.length.replace(length).is_some() {
+            return Err(Rejection::Malformed("content-length-repeated"));
+        }
+        Ok(())
+    }
+
+    fn take_coding(&mut self, value: &[u8]) -> Result<(), Rejection> {
+        if !value.eq_ignore_ascii_case(b"chunked") || self.chunked {
+            return Err(Rejection::Malformed("transfer-encoding"));
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn framing(&self, http10: bool) -> Result<Framing, Rejection> {
+        match (self.length, self.chunked) {
+            (Some(_), true) => Err(Rejection::Malformed("content-length-and-transfer-encoding")),
+            (None, true) if http10 => Err(Rejection::Malformed("transfer-encoding-in-http10")),
+            (None, true) => Ok(Framing::Chunked),
+            (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// RFC 9110 §5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

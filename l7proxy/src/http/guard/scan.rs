@@ -1,0 +1,174 @@
+//! Follows the requests of one connection through its bytes.
+
+use super::{
+    chunk::Chunks,
+    head::{self, Framing},
+};
+use crate::{
+    http::Limits,
+    reject::{Limit, Rejection},
+};
+
+/// Empty lines that may stand before a request line (RFC 9112 §2.2 asks for one).
+const MAX_EMPTY_LINES: usize = 2;
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Head,
+    Length(u64),
+    Chunks(Chunks),
+    /// A request that asks to switch protocols is being answered: nobody knows what follows.
+    Hold,
+    /// A tunnel.
+    Opaque,
+}
+
+/// What a scan of bytes came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// This many bytes may go on; the rest is the beginning of a head, or is held.
+    Pass(usize),
+    /// This many bytes may go on; then comes a request that is refused, number `index` (from 0) of the connection.
+    Refuse(usize, Rejection),
+    /// The body is not framed as it said.
+    Broken,
+}
+
+/// Where in the stream of requests a connection is.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    place: Place,
+    hold_after_body: bool,
+    /// Of the incomplete head at the beginning of the bytes: known to hold no end.
+    searched: usize,
+    limits: Limits,
+    requests: u64,
+}
+
+impl Scanner {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { place: Place::Head, hold_after_body: false, searched: 0, limits, requests: 0 }
+    }
+
+    /// Heads that passed.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.place == Place::Hold
+    }
+
+    /// Whether bytes that did not pass are the beginning of a head.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.place == Place::Head
+    }
+
+    /// The protocol was switched.
+    pub(super) fn become_opaque(&mut self) {
+        self.place = Place::Opaque;
+    }
+
+    /// The protocol was not switched: HTTP goes on.
+    pub(super) fn resume(&mut self) {
+        if self.place == Place::Hold {
+            self.place = Place::Head;
+        }
+    }
+
+    /// `bytes`: what did not pass before, and what came since.
+    pub(super) fn scan(&mut self, bytes: &[u8]) -> Outcome {
+        let mut at = 0;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            match self.place {
+                Place::Opaque => return Outcome::Pass(bytes.len()),
+                Place::Hold => return Outcome::Pass(at),
+                _ if rest.is_empty() => return Outcome::Pass(at),
+                Place::Length(left) => {
+                    let step = left.min(u64::try_from(rest.len()).unwrap_or(u64::MAX));
+                    at += usize::try_from(step).unwrap_or(0);
+                    self.place = Place::Length(left - step);
+                    if step == left {
+                        self.body_ended();
+                    }
+                }
+                Place::Chunks(mut chunks) => match chunks.advance(rest) {
+                    Ok(step) => {
+                        at += step;
+                        self.place = Place::Chunks(chunks);
+                        if chunks == Chunks::Done {
+                            self.body_ended();
+                        }
+                    }
+                    Err(_) => return Outcome::Broken,
+                },
+                Place::Head => match self.head(rest) {
+                    Ok(Some(length)) => at += length,
+                    Ok(None) => return Outcome::Pass(at),
+                    Err(rejection) => return Outcome::Refuse(at, rejection),
+                },
+            }
+        }
+    }
+
+    /// The length of the head at the beginning of `bytes`, or `None` while its end is missing.
+    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Rejection> {
+        let start = empty_lines(bytes)?;
+        let text = bytes.get(start..).unwrap_or_default();
+        if text.first().is_some_and(|first| !head::is_token(*first) && *first != b'\r') {
+            return Err(Rejection::Malformed("not-http"));
+        }
+        let from = self.searched.saturating_sub(3).max(start);
+        let found = memchr::memmem::find(bytes.get(from..).unwrap_or_default(), b"\r\n\r\n");
+        let Some(found) = found else {
+            self.searched = bytes.len();
+            return self.check_incomplete(bytes, text, bytes.get(from..).unwrap_or_default());
+        };
+        let end = from + found + 4;
+        self.searched = 0;
+        if end - start > self.limits.head_bytes {
+            return Err(Rejection::TooLarge(Limit::Head));
+        }
+        let head = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits)?;
+        self.requests += 1;
+        self.hold_after_body = head.upgrade;
+        match head.framing {
+            Framing::Length(0) => self.body_ended(),
+            Framing::Length(length) => self.place = Place::Length(length),
+            Framing::Chunked => self.place = Place::Chunks(Chunks::START),
+        }
+        Ok(Some(end))
+    }
+
+    /// What can be told of a head before its end came.
+    fn check_incomplete(&self, bytes: &[u8], text: &[u8], new: &[u8]) -> Result<Option<usize>, Rejection> {
+        if bytes.len() > self.limits.head_bytes {
+            return Err(Rejection::TooLarge(Limit::Head));
+        }
+        match memchr::memchr(b'\n', text) {
+            None if text.len() > self.limits.request_line_bytes + 2 => Err(Rejection::TooLarge(Limit::RequestLine)),
+            Some(end) if end == 0 || text.get(end - 1) != Some(&b'\r') => Err(Rejection::Malformed("bare-lf")),
+            // A head that ends with bare line feeds would never end for us, and does for others.
+            _ if memchr::memmem::find(new, b"\n\n").is_some() => Err(Rejection::Malformed("bare-lf")),
+            _ => Ok(None),
+        }
+    }
+
+    fn body_ended(&mut self) {
+        self.place = if self.hold_after_body { Place::Hold } else { Place::Head };
+        self.hold_after_body = false;
+    }
+}
+
+fn empty_lines(bytes: &[u8]) -> Result<usize, Rejection> {
+    let mut start = 0;
+    while bytes.get(start..).unwrap_or_default().starts_with(b"\r\n") {
+        start += 2;
+        if start > MAX_EMPTY_LINES * 2 {
+            return Err(Rejection::Malformed("empty-lines"));
+        }
+    }
+    Ok(start)
+}

@@ -1,0 +1,166 @@
+use super::{
+    scan::{Outcome, Scanner},
+    *,
+};
+use crate::reject::Limit;
+
+/// How many bytes pass before something is refused, and what.
+fn scan(parts: &[&[u8]]) -> (usize, Option<Result<Rejection, ()>>) {
+    let mut scanner = Scanner::new(Limits::default());
+    let mut waiting = Vec::new();
+    let mut passed = 0;
+    for part in parts {
+        waiting.extend_from_slice(part);
+        match scanner.scan(&waiting) {
+            Outcome::Pass(length) => {
+                waiting.drain(..length);
+                passed += length;
+            }
+            Outcome::Refuse(length, rejection) => return (passed + length, Some(Ok(rejection))),
+            Outcome::Broken => return (passed, Some(Err(()))),
+        }
+    }
+    (passed, None)
+}
+
+fn whole_and_bytewise(bytes: &[u8]) -> String {
+    let whole = scan(&[bytes]);
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    let bytewise = scan(&single);
+    let show = |(passed, outcome): &(usize, Option<Result<Rejection, ()>>)| match outcome {
+        None => format!("{passed} passed"),
+        Some(Ok(rejection)) => format!("{passed} passed, {}", rejection.reason()),
+        Some(Err(())) => "broken".to_owned(),
+    };
+    assert_eq!(show(&whole), show(&bytewise), "{:?}", String::from_utf8_lossy(bytes));
+    show(&whole)
+}
+
+#[test]
+fn good_requests_pass_whole() {
+    for request in [
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET http://h/x HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX-Tab:\ta\tb\r\n\r\n",
+        "M-SEARCH /x HTTP/1.1\r\nHost: h\r\nX-Obs: \u{e9}\r\n\r\n",
+        "GET /a|b{c}\"d^e HTTP/1.1\r\nHost: h\r\n\r\n",
+    ] {
+        let twice = format!("{request}{}", request.trim_start());
+        assert_eq!(whole_and_bytewise(twice.as_bytes()), format!("{} passed", twice.len()), "{request:?}");
+    }
+}
+
+#[test]
+fn what_is_read_differently_by_others_is_refused() {
+    for (reason, lines) in [
+        (
+            "content-length-and-transfer-encoding",
+            "POST / HTTP/1.1|Host: h|Content-Length: 5|Transfer-Encoding: chunked||",
+        ),
+        (
+            "content-length-and-transfer-encoding",
+            "POST / HTTP/1.1|Host: h|Transfer-Encoding: chunked|Content-Length: 5||",
+        ),
+        ("content-length-repeated", "POST / HTTP/1.1|Host: h|Content-Length: 5|Content-Length: 5||"),
+        ("content-length-repeated", "POST / HTTP/1.1|Host: h|Content-Length: 5|content-length: 6||"),
+        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 5, 5||"),
+        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: +5||"),
+        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: -5||"),
+        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 0x5||"),
+        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length:||"),
+        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 9999999999999999999||"),
+        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: gzip, chunked||"),
+        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: identity||"),
+        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: xchunked||"),
+        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: chunked|Transfer-Encoding: chunked||"),
+        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: \"chunked\"||"),
+        ("transfer-encoding-in-http10", "POST / HTTP/1.0|Host: h|Transfer-Encoding: chunked||"),
+        ("header-name", "POST / HTTP/1.1|Host: h|Transfer-Encoding : chunked||"),
+        ("header-name", "POST / HTTP/1.1|Host: h|Content Length: 5||"),
+        ("header-name", "GET / HTTP/1.1|Host: h|X\u{e9}: 5||"),
+        ("header-name", "GET / HTTP/1.1|Host: h|: 5||"),
+        ("header-line", "GET / HTTP/1.1|Host: h|novalue||"),
+        ("obs-fold", "GET / HTTP/1.1|Host: h|X: a| b||"),
+        ("obs-fold", "GET / HTTP/1.1| Host: h||"),
+        ("header-value", "GET / HTTP/1.1|Host: h|X: a\0b||"),
+        ("header-value", "GET / HTTP/1.1|Host: h|X: a\u{1}b||"),
+        ("bare-cr", "GET / HTTP/1.1|Host: h|X: a\rb||"),
+        ("bare-lf", "GET / HTTP/1.1\nHost: h||"),
+        ("bare-lf", "GET / HTTP/1.1|Host: h\nX: y||"),
+        ("bare-lf", "GET / HTTP/1.1|Host: h\n\n"),
+        ("version", "GET / HTTP/1.2|Host: h||"),
+        ("version", "GET / HTTP/2.0|Host: h||"),
+        ("version", "PRI * HTTP/2.0||SM||"),
+        ("version", "GET / http/1.1|Host: h||"),
+        ("version", "GET / HTTP/1.1x|Host: h||"),
+        ("request-line", "GET /||"),
+        ("request-line", "GET  / HTTP/1.1|Host: h||"),
+        ("request-line", "GET / x HTTP/1.1|Host: h||"),
+        ("request-line", "GET / HTTP/1.1 |Host: h||"),
+        ("method", "G(ET / HTTP/1.1|Host: h||"),
+        ("target-byte", "GET /a#b HTTP/1.1|Host: h||"),
+        ("target-byte", "GET /\u{e9} HTTP/1.1|Host: h||"),
+        ("target-byte", "GET /a<b HTTP/1.1|Host: h||"),
+        ("target-form", "GET a/b HTTP/1.1|Host: h||"),
+        ("not-http", "\u{16}\u{3}\u{1}\u{2}"),
+        ("empty-lines", "|||GET / HTTP/1.1|Host: h||"),
+    ] {
+        let bytes = lines.replace('|', "\r\n");
+        let outcome = whole_and_bytewise(bytes.as_bytes());
+        assert_eq!(outcome, format!("0 passed, {reason}"), "{lines:?}");
+        let first = "GET /first HTTP/1.1\r\nHost: h\r\n\r\n";
+        let second = format!("{first}{}", bytes.trim_start_matches("\r\n\r\n"));
+        if reason != "empty-lines" {
+            assert_eq!(whole_and_bytewise(second.as_bytes()), format!("{} passed, {reason}", first.len()), "{lines:?}");
+        }
+    }
+}
+
+#[test]
+fn broken_chunks_are_broken() {
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in ["x\r\n", "5\r\nhelloX", "5\nhello\r\n", "5;\0\r\n"] {
+        assert_eq!(whole_and_bytewise(format!("{head}{body}").as_bytes()), "broken", "{body:?}");
+    }
+}
+
+#[test]
+fn limits_hold_at_their_numbers() {
+    let limits = Limits::default();
+    let refusal = |bytes: &[u8]| match scan(&[bytes]).1 {
+        Some(Ok(Rejection::TooLarge(limit))) => Some(limit),
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    let line = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(length - 14));
+    assert_eq!(refusal(line(limits.request_line_bytes).as_bytes()), None);
+    assert_eq!(refusal(line(limits.request_line_bytes + 1).as_bytes()), Some(Limit::RequestLine));
+    let headers = |count: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(count));
+    assert_eq!(refusal(headers(limits.headers).as_bytes()), None);
+    assert_eq!(refusal(headers(limits.headers + 1).as_bytes()), Some(Limit::Headers));
+    let head = |length: usize| {
+        let frame = "GET / HTTP/1.1\r\na: \r\n\r\n".len();
+        format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(length - frame))
+    };
+    assert_eq!(refusal(head(limits.head_bytes).as_bytes()), None);
+    assert_eq!(refusal(head(limits.head_bytes + 1).as_bytes()), Some(Limit::Head));
+    let endless = "a".repeat(limits.request_line_bytes + 3);
+    assert_eq!(refusal(endless.as_bytes()), Some(Limit::RequestLine), "without an end in sight");
+}
+
+#[test]
+fn nothing_passes_behind_a_request_to_switch_protocols() {
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n";
+    let bytes = format!("{request}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut scanner = Scanner::new(Limits::default());
+    assert!(matches!(scanner.scan(bytes.as_bytes()), Outcome::Pass(length) if length == request.len()));
+    assert!(scanner.is_held());
+    scanner.resume();
+    let rest = &bytes.as_bytes()[request.len()..];
+    assert!(matches!(scanner.scan(rest), Outcome::Pass(length) if length == rest.len()));
+    assert_eq!(scanner.requests(), 2);
+}

@@ -224,23 +224,28 @@ impl Exchange {
     }
 }
 
+/// The ends, and the revision that they were made at.
+#[derive(Debug)]
+struct Known {
+    revision: u64,
+    ends: Arc<Ends>,
+}
+
 /// The ends of a connection as records show them; made anew when the policy's revision changed.
 #[derive(Debug)]
 struct EndsCache {
     direction: rules::Direction,
     client: std::net::SocketAddr,
     original: std::net::SocketAddr,
-    newest: RefCell<Option<(u64, Arc<Ends>)>>,
+    newest: RefCell<Option<Known>>,
 }
 
 impl EndsCache {
     fn at(&self, snapshot: Option<&Snapshot>) -> Arc<Ends> {
         let revision = snapshot.map_or(0, |snapshot| snapshot.revision);
         let mut newest = self.newest.borrow_mut();
-        if let Some((known, ends)) = &*newest
-            && *known == revision
-        {
-            return Arc::clone(ends);
+        if let Some(known) = newest.as_ref().filter(|known| known.revision == revision) {
+            return Arc::clone(&known.ends);
         }
         let (own, other) = snapshot
             .map(|snapshot| (Arc::clone(&snapshot.endpoint.peer), Arc::clone(&snapshot.peer)))
@@ -254,7 +259,7 @@ impl EndsCache {
             source: (source, self.client),
             destination: (destination, self.original),
         });
-        *newest = Some((revision, Arc::clone(&ends)));
+        *newest = Some(Known { revision, ends: Arc::clone(&ends) });
         ends
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
     os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,9 +14,12 @@ use tokio::{
     sync::mpsc,
     time,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{Assembled, Assembler, DirectionStatus, EndpointStatus, KernelStatus, RunError, Status, Workers, refusals};
+use super::{
+    Assembled, Assembler, DirectionStatus, EndpointStatus, KernelStatus, RunError, Status, Workers,
+    pods::{LocalPod, open_listeners, open_namespace},
+    refusals,
+};
 use crate::{
     accept::Door,
     admin,
@@ -25,7 +27,6 @@ use crate::{
     endpoint::EndpointId,
     flow,
     metrics::Counters,
-    pod_net::PodNetns,
     policy::Store,
     redirect::{Desired, Enrolment, Place, REDIRECT, Redirect, Refusals},
     source::{
@@ -58,15 +59,6 @@ pub(super) struct Control {
     ready: bool,
     /// What is wrong with the newest configuration.
     errors: Vec<String>,
-}
-
-/// A pod's namespace and listeners while it is enrolled.
-#[derive(Debug)]
-struct LocalPod {
-    netns: Arc<PodNetns>,
-    ingress: TcpListener,
-    egress: TcpListener,
-    closed: CancellationToken,
 }
 
 /// Where the kernel side goes.
@@ -367,26 +359,6 @@ async fn drain_refusals(refusals: &mut Refusals, store: &Store, flows: &flow::Si
             refusals::record(refusal, &store.current(), flows, now);
         })
         .await
-}
-
-fn open_namespace(pod: &str, path: &Path) -> Result<Arc<PodNetns>, String> {
-    PodNetns::open(path).map(Arc::new).map_err(|error| {
-        format!("{pod}: network namespace {}: {error}; give the netns file or pid of a running pod", path.display())
-    })
-}
-
-/// Both listeners, marked as our own before anything can reach them.
-fn open_listeners(netns: Arc<PodNetns>, redirect: &Redirect) -> Result<LocalPod, String> {
-    let mut maps = redirect.data_maps().map_err(|error| error.to_string())?;
-    let mut listen = || -> std::io::Result<TcpListener> {
-        let listener = netns.listen()?;
-        maps.mark_own(&listener)?;
-        Ok(listener)
-    };
-    let open = |error: std::io::Error| format!("listener in its network namespace: {error}");
-    let ingress = listen().map_err(open)?;
-    let egress = listen().map_err(open)?;
-    Ok(LocalPod { netns, ingress, egress, closed: CancellationToken::new() })
 }
 
 /// Sections that a running process cannot change, and were changed.

@@ -84,7 +84,7 @@ impl Explain {
         let view = match RequestView::new(&self.method, self.path.as_bytes(), http10, &headers, &options) {
             Ok(view) => view,
             Err(malformed) => {
-                self.print_malformed(&malformed);
+                self.print_malformed(malformed);
                 return Ok(Exit::Refused);
             }
         };
@@ -163,7 +163,7 @@ impl Explain {
         say(format_args!("verdict: {verdict}"));
     }
 
-    fn print_malformed(&self, malformed: &rules::Malformed) {
+    fn print_malformed(&self, malformed: rules::Malformed) {
         match self.output {
             Output::Json => say(json!({
                 "verdict": "MALFORMED", "reason": malformed.reason(), "detail": malformed.to_string(),

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::Duration,
 };
@@ -33,19 +33,14 @@ pub struct Config {
     pub cluster: String,
 }
 
-/// What travels on the queue of allows.
-#[derive(Debug)]
-enum Message {
-    Record(Record),
-    /// There is something on the other queue.
-    Wake,
-}
+/// What travels on the queue of allows; `None`: there is something on the other queue.
+type Message = Option<Box<Record>>;
 
 /// Takes records; never waits.
 #[derive(Clone, Debug)]
 pub struct Sink {
     allows: SyncSender<Message>,
-    denies: SyncSender<Record>,
+    denies: SyncSender<Box<Record>>,
     counters: Arc<Counters>,
 }
 
@@ -53,7 +48,7 @@ pub struct Sink {
 #[derive(Debug)]
 pub struct Writer {
     allows: Receiver<Message>,
-    denies: Receiver<Record>,
+    denies: Receiver<Box<Record>>,
     counters: Arc<Counters>,
     files: Files,
     formatter: Formatter,
@@ -80,14 +75,12 @@ impl Sink {
             Record::Drop(_) => true,
         };
         if is_denial {
-            if self.denies.try_send(record).is_err() {
+            if self.denies.try_send(Box::new(record)).is_err() {
                 count(&self.counters.records_lost_dropped);
             }
             // When there is no room the writer is awake anyway.
-            drop(self.allows.try_send(Message::Wake));
-        } else if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.allows.try_send(Message::Record(record))
-        {
+            drop(self.allows.try_send(None));
+        } else if self.allows.try_send(Some(Box::new(record))).is_err() {
             count(&self.counters.records_lost_forwarded);
         }
     }
@@ -107,8 +100,8 @@ impl Writer {
                 self.formatter.record(&record, &mut buffer);
             }
             match message {
-                Ok(Message::Record(record)) => self.formatter.record(&record, &mut buffer),
-                Ok(Message::Wake) => {}
+                Ok(Some(record)) => self.formatter.record(&record, &mut buffer),
+                Ok(None) => {}
                 Err(RecvTimeoutError::Timeout) => self.flush(&mut buffer),
                 Err(RecvTimeoutError::Disconnected) => return self.flush(&mut buffer),
             }

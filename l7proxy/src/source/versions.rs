@@ -52,10 +52,13 @@ struct Entry {
     errors: Vec<String>,
 }
 
+/// A policy's name, and which of several documents of that name.
+type Copy = (Arc<PolicyKey>, usize);
+
 /// Every known policy with the version in force.
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
-    entries: BTreeMap<(Arc<PolicyKey>, usize), Entry>,
+    entries: BTreeMap<Copy, Entry>,
     /// What cannot be tied to a policy: unreadable files, broken YAML.
     problems: Vec<String>,
     /// Documents of other kinds, which are not ours.
@@ -97,7 +100,7 @@ impl Versions {
     /// One line per policy.
     #[must_use]
     pub fn status(&self) -> Vec<PolicyStatus> {
-        let line = |((key, _), entry): (&(Arc<PolicyKey>, usize), &Entry)| PolicyStatus {
+        let line = |((key, _), entry): (&Copy, &Entry)| PolicyStatus {
             policy: key.to_string(),
             file: entry.file.display().to_string(),
             state: entry.state,

@@ -70,9 +70,8 @@ impl Chunks {
                 let value = char::from(digit).to_digit(16).ok_or(Broken)?;
                 Ok(Self::Size { size: size * 16 + u64::from(value), digits: digits + 1 })
             }
-            (Self::Size { size, digits: 1.. }, b'\r') => Ok(Self::SizeEnd { size }),
+            (Self::Size { size, digits: 1.. } | Self::Extension { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
             (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, length: 0 }),
-            (Self::Extension { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
             (Self::Extension { size, length }, byte) if is_text(byte) && length < MAX_LINE => {
                 Ok(Self::Extension { size, length: length + 1 })
             }

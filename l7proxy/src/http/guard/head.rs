@@ -48,11 +48,14 @@ pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
     Ok(Head { framing, upgrade: fields.upgrade })
 }
 
+/// A line without its end.
+type Line<'a> = &'a [u8];
+
 /// Lines that end with CR LF, and nothing else.
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Lines<'a> {
-    fn next_line(&mut self) -> Result<Option<&'a [u8]>, Rejection> {
+    fn next_line(&mut self) -> Result<Option<Line<'a>>, Rejection> {
         let Some(end) = memchr::memchr(b'\n', self.0) else { return Ok(None) };
         let (line, rest) = self.0.split_at(end);
         self.0 = rest.get(1..).unwrap_or_default();

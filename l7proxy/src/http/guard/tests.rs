@@ -4,8 +4,14 @@ use super::{
 };
 use crate::reject::Limit;
 
-/// How many bytes pass before something is refused, and what.
-fn scan(parts: &[&[u8]]) -> (usize, Option<Result<Rejection, ()>>) {
+/// How many bytes passed, and what stopped the scan: a refusal, or broken framing.
+struct Scanned {
+    passed: usize,
+    refused: Option<Rejection>,
+    broken: bool,
+}
+
+fn scan(parts: &[&[u8]]) -> Scanned {
     let mut scanner = Scanner::new(Limits::default());
     let mut waiting = Vec::new();
     let mut passed = 0;
@@ -16,21 +22,23 @@ fn scan(parts: &[&[u8]]) -> (usize, Option<Result<Rejection, ()>>) {
                 waiting.drain(..length);
                 passed += length;
             }
-            Outcome::Refuse(length, rejection) => return (passed + length, Some(Ok(rejection))),
-            Outcome::Broken => return (passed, Some(Err(()))),
+            Outcome::Refuse(length, rejection) => {
+                return Scanned { passed: passed + length, refused: Some(rejection), broken: false };
+            }
+            Outcome::Broken => return Scanned { passed, refused: None, broken: true },
         }
     }
-    (passed, None)
+    Scanned { passed, refused: None, broken: false }
 }
 
 fn whole_and_bytewise(bytes: &[u8]) -> String {
     let whole = scan(&[bytes]);
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
     let bytewise = scan(&single);
-    let show = |(passed, outcome): &(usize, Option<Result<Rejection, ()>>)| match outcome {
-        None => format!("{passed} passed"),
-        Some(Ok(rejection)) => format!("{passed} passed, {}", rejection.reason()),
-        Some(Err(())) => "broken".to_owned(),
+    let show = |scanned: &Scanned| match &scanned.refused {
+        _ if scanned.broken => "broken".to_owned(),
+        None => format!("{} passed", scanned.passed),
+        Some(rejection) => format!("{} passed, {}", scanned.passed, rejection.reason()),
     };
     assert_eq!(show(&whole), show(&bytewise), "{:?}", String::from_utf8_lossy(bytes));
     show(&whole)
@@ -54,67 +62,66 @@ fn good_requests_pass_whole() {
     }
 }
 
+/// What is refused and why; `|` is CR LF.
+const REFUSED: &[Case] = &[
+    ("content-length-and-transfer-encoding", "POST / HTTP/1.1|Host: h|Content-Length: 5|Transfer-Encoding: chunked||"),
+    ("content-length-and-transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: chunked|Content-Length: 5||"),
+    ("content-length-repeated", "POST / HTTP/1.1|Host: h|Content-Length: 5|Content-Length: 5||"),
+    ("content-length-repeated", "POST / HTTP/1.1|Host: h|Content-Length: 5|content-length: 6||"),
+    ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 5, 5||"),
+    ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: +5||"),
+    ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: -5||"),
+    ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 0x5||"),
+    ("content-length", "POST / HTTP/1.1|Host: h|Content-Length:||"),
+    ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 9999999999999999999||"),
+    ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: gzip, chunked||"),
+    ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: identity||"),
+    ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: xchunked||"),
+    ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: chunked|Transfer-Encoding: chunked||"),
+    ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: \"chunked\"||"),
+    ("transfer-encoding-in-http10", "POST / HTTP/1.0|Host: h|Transfer-Encoding: chunked||"),
+    ("header-name", "POST / HTTP/1.1|Host: h|Transfer-Encoding : chunked||"),
+    ("header-name", "POST / HTTP/1.1|Host: h|Content Length: 5||"),
+    ("header-name", "GET / HTTP/1.1|Host: h|X\u{e9}: 5||"),
+    ("header-name", "GET / HTTP/1.1|Host: h|: 5||"),
+    ("header-line", "GET / HTTP/1.1|Host: h|novalue||"),
+    ("obs-fold", "GET / HTTP/1.1|Host: h|X: a| b||"),
+    ("obs-fold", "GET / HTTP/1.1| Host: h||"),
+    ("header-value", "GET / HTTP/1.1|Host: h|X: a\0b||"),
+    ("header-value", "GET / HTTP/1.1|Host: h|X: a\u{1}b||"),
+    ("bare-cr", "GET / HTTP/1.1|Host: h|X: a\rb||"),
+    ("bare-lf", "GET / HTTP/1.1\nHost: h||"),
+    ("bare-lf", "GET / HTTP/1.1|Host: h\nX: y||"),
+    ("bare-lf", "GET / HTTP/1.1|Host: h\n\n"),
+    ("version", "GET / HTTP/1.2|Host: h||"),
+    ("version", "GET / HTTP/2.0|Host: h||"),
+    ("version", "PRI * HTTP/2.0||SM||"),
+    ("version", "GET / http/1.1|Host: h||"),
+    ("version", "GET / HTTP/1.1x|Host: h||"),
+    ("request-line", "GET /||"),
+    ("request-line", "GET  / HTTP/1.1|Host: h||"),
+    ("request-line", "GET / x HTTP/1.1|Host: h||"),
+    ("request-line", "GET / HTTP/1.1 |Host: h||"),
+    ("method", "G(ET / HTTP/1.1|Host: h||"),
+    ("target-byte", "GET /a#b HTTP/1.1|Host: h||"),
+    ("target-byte", "GET /\u{e9} HTTP/1.1|Host: h||"),
+    ("target-byte", "GET /a<b HTTP/1.1|Host: h||"),
+    ("target-form", "GET a/b HTTP/1.1|Host: h||"),
+    ("not-http", "\u{16}\u{3}\u{1}\u{2}"),
+    ("empty-lines", "|||GET / HTTP/1.1|Host: h||"),
+];
+
+type Case = (&'static str, &'static str);
+
 #[test]
 fn what_is_read_differently_by_others_is_refused() {
-    for (reason, lines) in [
-        (
-            "content-length-and-transfer-encoding",
-            "POST / HTTP/1.1|Host: h|Content-Length: 5|Transfer-Encoding: chunked||",
-        ),
-        (
-            "content-length-and-transfer-encoding",
-            "POST / HTTP/1.1|Host: h|Transfer-Encoding: chunked|Content-Length: 5||",
-        ),
-        ("content-length-repeated", "POST / HTTP/1.1|Host: h|Content-Length: 5|Content-Length: 5||"),
-        ("content-length-repeated", "POST / HTTP/1.1|Host: h|Content-Length: 5|content-length: 6||"),
-        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 5, 5||"),
-        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: +5||"),
-        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: -5||"),
-        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 0x5||"),
-        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length:||"),
-        ("content-length", "POST / HTTP/1.1|Host: h|Content-Length: 9999999999999999999||"),
-        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: gzip, chunked||"),
-        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: identity||"),
-        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: xchunked||"),
-        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: chunked|Transfer-Encoding: chunked||"),
-        ("transfer-encoding", "POST / HTTP/1.1|Host: h|Transfer-Encoding: \"chunked\"||"),
-        ("transfer-encoding-in-http10", "POST / HTTP/1.0|Host: h|Transfer-Encoding: chunked||"),
-        ("header-name", "POST / HTTP/1.1|Host: h|Transfer-Encoding : chunked||"),
-        ("header-name", "POST / HTTP/1.1|Host: h|Content Length: 5||"),
-        ("header-name", "GET / HTTP/1.1|Host: h|X\u{e9}: 5||"),
-        ("header-name", "GET / HTTP/1.1|Host: h|: 5||"),
-        ("header-line", "GET / HTTP/1.1|Host: h|novalue||"),
-        ("obs-fold", "GET / HTTP/1.1|Host: h|X: a| b||"),
-        ("obs-fold", "GET / HTTP/1.1| Host: h||"),
-        ("header-value", "GET / HTTP/1.1|Host: h|X: a\0b||"),
-        ("header-value", "GET / HTTP/1.1|Host: h|X: a\u{1}b||"),
-        ("bare-cr", "GET / HTTP/1.1|Host: h|X: a\rb||"),
-        ("bare-lf", "GET / HTTP/1.1\nHost: h||"),
-        ("bare-lf", "GET / HTTP/1.1|Host: h\nX: y||"),
-        ("bare-lf", "GET / HTTP/1.1|Host: h\n\n"),
-        ("version", "GET / HTTP/1.2|Host: h||"),
-        ("version", "GET / HTTP/2.0|Host: h||"),
-        ("version", "PRI * HTTP/2.0||SM||"),
-        ("version", "GET / http/1.1|Host: h||"),
-        ("version", "GET / HTTP/1.1x|Host: h||"),
-        ("request-line", "GET /||"),
-        ("request-line", "GET  / HTTP/1.1|Host: h||"),
-        ("request-line", "GET / x HTTP/1.1|Host: h||"),
-        ("request-line", "GET / HTTP/1.1 |Host: h||"),
-        ("method", "G(ET / HTTP/1.1|Host: h||"),
-        ("target-byte", "GET /a#b HTTP/1.1|Host: h||"),
-        ("target-byte", "GET /\u{e9} HTTP/1.1|Host: h||"),
-        ("target-byte", "GET /a<b HTTP/1.1|Host: h||"),
-        ("target-form", "GET a/b HTTP/1.1|Host: h||"),
-        ("not-http", "\u{16}\u{3}\u{1}\u{2}"),
-        ("empty-lines", "|||GET / HTTP/1.1|Host: h||"),
-    ] {
+    for (reason, lines) in REFUSED {
         let bytes = lines.replace('|', "\r\n");
         let outcome = whole_and_bytewise(bytes.as_bytes());
         assert_eq!(outcome, format!("0 passed, {reason}"), "{lines:?}");
         let first = "GET /first HTTP/1.1\r\nHost: h\r\n\r\n";
         let second = format!("{first}{}", bytes.trim_start_matches("\r\n\r\n"));
-        if reason != "empty-lines" {
+        if *reason != "empty-lines" {
             assert_eq!(whole_and_bytewise(second.as_bytes()), format!("{} passed, {reason}", first.len()), "{lines:?}");
         }
     }
@@ -131,8 +138,8 @@ fn broken_chunks_are_broken() {
 #[test]
 fn limits_hold_at_their_numbers() {
     let limits = Limits::default();
-    let refusal = |bytes: &[u8]| match scan(&[bytes]).1 {
-        Some(Ok(Rejection::TooLarge(limit))) => Some(limit),
+    let refusal = |bytes: &[u8]| match scan(&[bytes]).refused {
+        Some(Rejection::TooLarge(limit)) => Some(limit),
         Some(other) => panic!("{other:?}"),
         None => None,
     };

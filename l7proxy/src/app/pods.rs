@@ -1,0 +1,37 @@
+//! What this process holds of each enrolled pod: its namespace and two listeners in it.
+
+use std::{net::TcpListener, path::Path, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{pod_net::PodNetns, redirect::Redirect};
+
+/// A pod's namespace and listeners while it is enrolled.
+#[derive(Debug)]
+pub(super) struct LocalPod {
+    pub(super) netns: Arc<PodNetns>,
+    pub(super) ingress: TcpListener,
+    pub(super) egress: TcpListener,
+    pub(super) closed: CancellationToken,
+}
+
+/// The namespace of `pod`, or the line that says why not.
+pub(super) fn open_namespace(pod: &str, path: &Path) -> Result<Arc<PodNetns>, String> {
+    PodNetns::open(path).map(Arc::new).map_err(|error| {
+        format!("{pod}: network namespace {}: {error}; give the netns file or pid of a running pod", path.display())
+    })
+}
+
+/// Both listeners, marked as our own before anything can reach them.
+pub(super) fn open_listeners(netns: Arc<PodNetns>, redirect: &Redirect) -> Result<LocalPod, String> {
+    let mut maps = redirect.data_maps().map_err(|error| error.to_string())?;
+    let mut listen = || -> std::io::Result<TcpListener> {
+        let listener = netns.listen()?;
+        maps.mark_own(&listener)?;
+        Ok(listener)
+    };
+    let open = |error: std::io::Error| format!("listener in its network namespace: {error}");
+    let ingress = listen().map_err(open)?;
+    let egress = listen().map_err(open)?;
+    Ok(LocalPod { netns, ingress, egress, closed: CancellationToken::new() })
+}

@@ -93,13 +93,13 @@ impl Flow {
     /// The rule that allowed it, or the one that came nearest.
     #[must_use]
     pub fn rule(&self) -> &str {
-        let rule = self.text("/flow/extensions/rule");
-        if rule.is_empty() { self.text("/flow/extensions/nearest/rule") } else { rule }
+        let rule = self.text("/flow/extensions/value/rule");
+        if rule.is_empty() { self.text("/flow/extensions/value/nearest/rule") } else { rule }
     }
 
     /// The field of the nearest rule that failed.
     #[must_use]
     pub fn failed_field(&self) -> &str {
-        self.text("/flow/extensions/nearest/field")
+        self.text("/flow/extensions/value/nearest/field")
     }
 }

@@ -134,6 +134,8 @@ impl Control {
                 () = stop.asked() => break,
                 changed = next_change(&mut watch, &mut hangup) => {
                     changed.map_err(|error| RunError::of(&error))?;
+                    time::sleep(SETTLE).await;
+                    watch.forget().map_err(|error| RunError::of(&error))?;
                     self.reload(&mut redirect, workers).await?;
                     self.follow(&mut watch);
                 }
@@ -336,14 +338,10 @@ impl Control {
     }
 }
 
-/// Waits for SIGHUP or a change of a file, and for what comes right behind it.
+/// Waits for SIGHUP or a change of a file. Awaits nothing after it saw one: dropped then, it would lose it.
 async fn next_change(watch: &mut Watch, hangup: &mut Signal) -> std::io::Result<()> {
     tokio::select! {
-        changed = watch.changed() => {
-            changed?;
-            time::sleep(SETTLE).await;
-            Ok(())
-        }
+        changed = watch.changed() => changed,
         _ = hangup.recv() => Ok(()),
     }
 }

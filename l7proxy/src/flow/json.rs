@@ -300,13 +300,12 @@ fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
         put(out, format_args!(",\"reason\":\"{}\"", details.reason));
     }
     if let Some(rule) = details.rule {
-        out.extend_from_slice(b",\"rule\":");
-        rule_object(rule, out);
-        out.push(b'}');
+        out.push(b',');
+        rule_fields(rule, out);
     }
     if let Some(nearest) = details.nearest {
-        out.extend_from_slice(b",\"nearest\":");
-        rule_object(&nearest.rule, out);
+        out.extend_from_slice(b",\"nearest\":{");
+        rule_fields(&nearest.rule, out);
         out.extend_from_slice(b",\"field\":");
         text(&nearest.field, out);
         out.extend_from_slice(b",\"expected\":");
@@ -321,9 +320,9 @@ fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}}");
 }
 
-/// Not closed: the caller may add fields.
-fn rule_object(rule: &RuleRef, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"policy\":");
+/// Policy, place in its spec, and what it asks for.
+fn rule_fields(rule: &RuleRef, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"policy\":");
     text(&rule.policy.to_string(), out);
     out.extend_from_slice(b",\"rule\":");
     text(&rule.rule, out);

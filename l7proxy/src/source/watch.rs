@@ -55,7 +55,20 @@ impl Watch {
         problems
     }
 
-    /// Waits until something changed.
+    /// Forgets what changed until now: it is about to be read.
+    pub fn forget(&mut self) -> io::Result<()> {
+        let mut buffer = [0; BUFFER];
+        loop {
+            match self.inotify.get_mut().read_events(&mut buffer).map(Iterator::count) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until something changed. May be dropped at any await without losing a change.
     pub async fn changed(&mut self) -> io::Result<()> {
         let mut buffer = [0; BUFFER];
         loop {

@@ -97,9 +97,9 @@ impl Record {
 
     /// The rule that allowed it, or the one that came nearest and the field of it that failed.
     fn rule(&self) -> String {
-        let nearest = |name: &str| self.text(&format!("/flow/extensions/nearest/{name}"));
-        let summary = self.text("/flow/extensions/rule_summary");
-        let rule = self.text("/flow/extensions/rule");
+        let nearest = |name: &str| self.text(&format!("/flow/extensions/value/nearest/{name}"));
+        let summary = self.text("/flow/extensions/value/summary");
+        let rule = self.text("/flow/extensions/value/rule");
         if !rule.is_empty() {
             return format!("rule {rule} ({summary})");
         }

@@ -42,6 +42,17 @@ pub enum Record {
     Drop(DropRecord),
 }
 
+impl Record {
+    /// When it was.
+    #[must_use]
+    pub fn time(&self) -> SystemTime {
+        match self {
+            Self::Request(http) | Self::Response(http) => http.time,
+            Self::Drop(refusal) => refusal.time,
+        }
+    }
+}
+
 /// One request or response.
 #[derive(Debug)]
 pub struct HttpRecord {

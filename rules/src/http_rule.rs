@@ -90,7 +90,7 @@ impl HttpRule {
             }
         }
         for header in &self.headers {
-            let name = header.name.as_ref().map_or(header.text.as_str(), HeaderName::as_str);
+            let name = header.text.split(' ').next().unwrap_or_default().trim_end_matches(':');
             consider(header.holds(view.headers()), &format!("header {name}"), &header.text);
         }
         (missing, holding)

@@ -7,7 +7,7 @@ use std::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{FileConfig, Record, Verdict, file::Files, json::Formatter};
@@ -15,10 +15,10 @@ use crate::metrics::{Counters, count};
 
 /// Records of one kind that may wait.
 const ROOM: usize = 65_536;
-/// How long records may wait in the writer's buffer.
+/// How long a record may wait for others.
 const FLUSH: Duration = Duration::from_millis(20);
-/// Bytes after which the writer's buffer is written.
-const BUFFER: usize = 256 << 10;
+/// Records after which the writer does not wait for more.
+const BATCH: usize = 1024;
 
 /// Where records go.
 #[derive(Clone, Debug, Default)]
@@ -89,39 +89,46 @@ impl Sink {
 impl Writer {
     /// Until every sink is gone and everything is written.
     pub fn run(mut self) {
-        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut lines = Vec::new();
+        let mut due = Instant::now();
         loop {
-            let message = if buffer.is_empty() {
-                self.allows.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let message = if batch.is_empty() {
+                let first = self.allows.recv().map_err(|_| RecvTimeoutError::Disconnected);
+                due = Instant::now() + FLUSH;
+                first
             } else {
-                self.allows.recv_timeout(FLUSH)
+                self.allows.recv_timeout(due.saturating_duration_since(Instant::now()))
             };
-            while let Ok(record) = self.denies.try_recv() {
-                self.formatter.record(&record, &mut buffer);
-            }
+            batch.extend(self.denies.try_iter());
             match message {
-                Ok(Some(record)) => self.formatter.record(&record, &mut buffer),
-                Ok(None) => {}
-                Err(RecvTimeoutError::Timeout) => self.flush(&mut buffer),
-                Err(RecvTimeoutError::Disconnected) => return self.flush(&mut buffer),
+                Ok(record) => batch.extend(record),
+                Err(RecvTimeoutError::Timeout) => self.flush(&mut batch, &mut lines),
+                Err(RecvTimeoutError::Disconnected) => return self.flush(&mut batch, &mut lines),
             }
-            if buffer.len() >= BUFFER {
-                self.flush(&mut buffer);
+            if batch.len() >= BATCH {
+                self.flush(&mut batch, &mut lines);
             }
         }
     }
 
-    fn flush(&mut self, buffer: &mut Vec<u8>) {
+    #[expect(clippy::vec_box, reason = "the boxes come from the queue as they are")]
+    fn flush(&mut self, batch: &mut Vec<Box<Record>>, lines: &mut Vec<u8>) {
+        // Two queues have no order; readers expect that of time.
+        batch.sort_by_key(|record| record.time());
+        for record in batch.drain(..) {
+            self.formatter.record(&record, lines);
+        }
         let lost = self.counters.records_lost_dropped.load(Ordering::Relaxed)
             + self.counters.records_lost_forwarded.load(Ordering::Relaxed);
         if lost > self.told {
-            self.formatter.lost(lost - self.told, buffer);
+            self.formatter.lost(lost - self.told, lines);
             self.told = lost;
         }
-        for error in self.files.write(buffer) {
+        for error in self.files.write(lines) {
             count(&self.counters.records_write_errors);
             tracing::error!(%error, "records were not written");
         }
-        buffer.clear();
+        lines.clear();
     }
 }

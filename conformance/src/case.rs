@@ -74,9 +74,12 @@ struct Expect {
     /// Absent: the connection is refused.
     #[serde(default)]
     status: Option<u16>,
-    /// Absent: there is no record, because nobody had to judge it.
+    /// Absent: there is no record, because no connection had to be judged as HTTP.
     #[serde(default)]
     verdict: Option<String>,
+    /// Verdicts on its way; two where both sides have rules.
+    #[serde(default = "one")]
+    records: usize,
     /// One of the policies that the record names.
     #[serde(default)]
     policy: Option<String>,
@@ -88,8 +91,18 @@ struct Expect {
     field: Option<String>,
 }
 
+impl Expect {
+    fn told(&self) -> usize {
+        if self.verdict.is_some() { self.records } else { 0 }
+    }
+}
+
 fn yes() -> bool {
     true
+}
+
+fn one() -> usize {
+    1
 }
 
 fn get() -> String {
@@ -133,6 +146,9 @@ pub fn play(name: &str) -> Result<()> {
             })
             .collect();
     ensure!(wrong.is_empty(), "{}:\n{}", path.display(), wrong.join("\n"));
+    let told: usize = case.requests.iter().map(|step| step.expect.told()).sum();
+    let records = stage.node.flows()?.into_iter().filter(Flow::is_verdict).count();
+    ensure!(records == told, "{}: {records} verdicts are recorded in all, must be {told}", path.display());
     Ok(())
 }
 
@@ -190,12 +206,14 @@ impl Stage {
         server.map_or(Ok(0), |server| Ok(server.seen()?.len()))
     }
 
-    /// The record that decided: the one that dropped it, or else the first.
+    /// The first record with the verdict that decided.
     fn judge_record(&self, step: &Step, from: usize) -> Result<()> {
         let expect = &step.expect;
         let Some(verdict) = &expect.verdict else { return Ok(()) };
-        let found = self.node.wait_flows(from, 1, |flow| flow.is_verdict() && flow.verdict() == verdict)?;
-        let flow: &Flow = found.first().context("no record")?;
+        let found = self.node.wait_flows(from, expect.records, Flow::is_verdict)?;
+        ensure!(found.len() == expect.records, "{} verdicts, must be {}", found.len(), expect.records);
+        let flow = found.iter().find(|flow| flow.verdict() == verdict);
+        let flow = flow.with_context(|| format!("no verdict is {verdict}: {found:?}"))?;
         if let Some(policy) = &expect.policy {
             ensure!(flow.policies().contains(policy), "policies {:?}, must name {policy}", flow.policies());
         }

@@ -79,7 +79,7 @@ impl Node {
         let labels: BTreeMap<_, _> = labels.iter().copied().collect();
         self.endpoints.push(json!({
             "pod": name,
-            "netns": place.netns(),
+            "netns": place.netns().path(),
             "addresses": place.addresses(),
             "labels": labels,
         }));

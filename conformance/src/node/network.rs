@@ -23,7 +23,8 @@ use crate::process;
 #[derive(Debug)]
 pub struct Network {
     number: u8,
-    pods: u8,
+    /// Kept for the node's life, whatever a test does with its pods.
+    pods: Vec<Arc<Netns>>,
     cgroup: Arc<Cgroup>,
 }
 
@@ -33,13 +34,15 @@ struct Cgroup(PathBuf);
 
 /// A network namespace with a name; dropping it removes both.
 #[derive(Debug)]
-pub struct Netns(String);
+pub struct Netns {
+    name: String,
+}
 
 /// Where a pod is.
 #[derive(Debug)]
 pub struct Place {
     cgroup: Arc<Cgroup>,
-    netns: Netns,
+    netns: Arc<Netns>,
     /// Its IPv4 address.
     pub v4: Ipv4Addr,
     /// Its IPv6 address.
@@ -52,7 +55,7 @@ impl Network {
         static NODES: AtomicU8 = AtomicU8::new(0);
         must_be_isolated()?;
         let number = NODES.fetch_add(1, Ordering::Relaxed);
-        let network = Self { number, pods: 0, cgroup: Arc::new(Cgroup::new(number)?) };
+        let network = Self { number, pods: Vec::new(), cgroup: Arc::new(Cgroup::new(number)?) };
         let bridge = network.bridge();
         ip(&["link", "add", &bridge, "type", "bridge"])?;
         ip(&["addr", "add", &format!("{}/24", network.host()), "dev", &bridge])?;
@@ -79,10 +82,11 @@ impl Network {
 
     /// A namespace with one interface, joined to the bridge.
     pub fn add(&mut self) -> Result<Place> {
-        self.pods += 1;
-        let last = self.pods.checked_add(1).context("this network is full")?;
-        let name = format!("n{}p{}", self.number, self.pods);
-        let netns = Netns::new(&name)?;
+        // .1 is the node.
+        let last = u8::try_from(self.pods.len() + 2).context("this network is full")?;
+        let name = format!("n{}p{last}", self.number);
+        let netns = Arc::new(Netns::new(&name)?);
+        self.pods.push(Arc::clone(&netns));
         let v4 = Ipv4Addr::new(10, 77, self.number, last);
         let v6 = Ipv6Addr::new(0xfd77, self.number.into(), 0, 0, 0, 0, 0, last.into());
         let host_end = format!("v{name}");
@@ -109,10 +113,10 @@ impl Drop for Network {
 }
 
 impl Place {
-    /// File of its network namespace.
+    /// Its network namespace.
     #[must_use]
-    pub fn netns(&self) -> PathBuf {
-        self.netns.path()
+    pub fn netns(&self) -> &Netns {
+        &self.netns
     }
 
     /// Both addresses.
@@ -125,7 +129,7 @@ impl Place {
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = self.cgroup.command(Path::new("nsenter"));
-        command.arg(format!("--net={}", self.netns().display())).arg(program.as_ref());
+        command.arg(format!("--net={}", self.netns.path().display())).arg(program.as_ref());
         command
     }
 }
@@ -134,21 +138,26 @@ impl Netns {
     /// A namespace whose loopback interface is up.
     pub fn new(name: &str) -> Result<Self> {
         ip(&["netns", "add", name])?;
-        let netns = Self(name.to_owned());
+        let netns = Self { name: name.to_owned() };
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         Ok(netns)
+    }
+
+    /// Removes it now.
+    pub fn delete(&self) -> Result<()> {
+        ip(&["netns", "del", &self.name]).map(|_output| ())
     }
 
     /// Its file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        Path::new("/run/netns").join(&self.0)
+        Path::new("/run/netns").join(&self.name)
     }
 }
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        drop(ip(&["netns", "del", &self.0]));
+        drop(self.delete());
     }
 }
 

@@ -147,10 +147,12 @@ fn nobody_answers_for_a_process_that_is_not_there() -> Result<()> {
 }
 
 #[test]
-fn an_orderly_end_leaves_a_clean_node() -> Result<()> {
+fn an_orderly_end_keeps_what_is_guarded() -> Result<()> {
     let mut node = node()?;
     node.start()?;
+    let pins = node.pins()?;
     node.stop()?;
     assert!(!node.path("admin.sock").exists());
+    assert_eq!(node.pins()?, pins, "connections that need the proxy are refused until the next one takes over");
     Ok(())
 }

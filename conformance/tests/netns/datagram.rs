@@ -36,8 +36,9 @@ fn stage(manifest: &str) -> Result<Stage> {
 
 #[test]
 fn an_allowed_port_answers() -> Result<()> {
-    let Stage { client, api, .. } = stage(PORTS)?;
-    for outcome in [udp_send(&client, (api.v4, 5353), "hello")?, udp_connect(&client, (api.v4, 5353), "hello")?] {
+    let stage = stage(PORTS)?;
+    let Stage { client, api, .. } = &stage;
+    for outcome in [udp_send(client, (api.v4, 5353), "hello")?, udp_connect(client, (api.v4, 5353), "hello")?] {
         assert_eq!(outcome.text.as_deref(), Some("hello"), "{outcome:?}");
         assert_eq!(outcome.from, Some((api.v4, 5353).into()));
     }
@@ -46,10 +47,11 @@ fn an_allowed_port_answers() -> Result<()> {
 
 #[test]
 fn another_port_is_refused_connected_or_not() -> Result<()> {
-    let Stage { client, api, node, .. } = stage(PORTS)?;
-    let unconnected = udp_send(&client, (api.v4, 5354), "hello")?;
+    let stage = stage(PORTS)?;
+    let Stage { client, api, node, .. } = &stage;
+    let unconnected = udp_send(client, (api.v4, 5354), "hello")?;
     assert!(unconnected.is_refused() && unconnected.call == "send", "{unconnected:?}");
-    let connected = udp_connect(&client, (api.v4, 5354), "hello")?;
+    let connected = udp_connect(client, (api.v4, 5354), "hello")?;
     assert!(connected.is_refused() && connected.call == "connect", "{connected:?}");
     let dropped = node.wait_flows(0, 2, |flow| flow.verdict() == "DROPPED")?;
     assert!(dropped.iter().all(|flow| flow.destination() == Some((api.v4, 5354).into())), "{dropped:?}");
@@ -58,11 +60,12 @@ fn another_port_is_refused_connected_or_not() -> Result<()> {
 
 #[test]
 fn a_v4_mapped_socket_is_judged_like_any_other() -> Result<()> {
-    let Stage { client, api, .. } = stage(PORTS)?;
+    let stage = stage(PORTS)?;
+    let Stage { client, api, .. } = &stage;
     let mapped = |port| std::net::SocketAddr::new(api.v4.to_ipv6_mapped().into(), port);
-    assert_eq!(udp_send(&client, mapped(5353), "hello")?.text.as_deref(), Some("hello"));
-    assert!(udp_send(&client, mapped(5354), "hello")?.is_refused());
-    assert!(udp_connect(&client, mapped(5354), "hello")?.is_refused());
+    assert_eq!(udp_send(client, mapped(5353), "hello")?.text.as_deref(), Some("hello"));
+    assert!(udp_send(client, mapped(5354), "hello")?.is_refused());
+    assert!(udp_connect(client, mapped(5354), "hello")?.is_refused());
     Ok(())
 }
 
@@ -72,13 +75,14 @@ fn what_may_enter_is_named_by_ingress_rules() -> Result<()> {
         .replace("egress", "ingress")
         .replace("toEndpoints: [{matchLabels: {app: api}}]", "fromEndpoints: [{matchLabels: {app: client}}]")
         .replace("endpointSelector: {matchLabels: {app: client}}", "endpointSelector: {matchLabels: {app: api}}");
-    let Stage { client, api, node, .. } = stage(&guarded)?;
-    for outcome in [udp_send(&client, (api.v4, 5353), "hello")?, udp_connect(&client, (api.v4, 5353), "hello")?] {
+    let stage = stage(&guarded)?;
+    let Stage { client, api, node, .. } = &stage;
+    for outcome in [udp_send(client, (api.v4, 5353), "hello")?, udp_connect(client, (api.v4, 5353), "hello")?] {
         assert_eq!(outcome.text.as_deref(), Some("hello"), "{outcome:?}");
     }
     // The datagram is thrown away where it arrives; a connected socket is told by ICMP.
-    assert_ne!(udp_send(&client, (api.v4, 5354), "hello")?.result, "answered");
-    assert_ne!(udp_connect(&client, (api.v4, 5354), "hello")?.result, "answered");
+    assert_ne!(udp_send(client, (api.v4, 5354), "hello")?.result, "answered");
+    assert_ne!(udp_connect(client, (api.v4, 5354), "hello")?.result, "answered");
     let dropped = node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
     assert!(dropped.iter().all(|flow| flow.direction() == "INGRESS"), "{dropped:?}");
     Ok(())
@@ -87,8 +91,9 @@ fn what_may_enter_is_named_by_ingress_rules() -> Result<()> {
 #[test]
 fn the_answer_to_what_may_leave_may_enter() -> Result<()> {
     let both = format!("{PORTS}---{NOTHING_ENTERS}");
-    let Stage { client, api, .. } = stage(&both)?;
-    assert_eq!(udp_send(&client, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
-    assert_eq!(udp_connect(&client, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
+    let stage = stage(&both)?;
+    let Stage { client, api, .. } = &stage;
+    assert_eq!(udp_send(client, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
+    assert_eq!(udp_connect(client, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
     Ok(())
 }

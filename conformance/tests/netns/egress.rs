@@ -29,9 +29,10 @@ fn stage(manifest: &str) -> Result<Stage> {
 
 #[test]
 fn an_allowed_request_arrives_unchanged_and_is_recorded() -> Result<()> {
-    let Stage { client, api, server, node } = stage(READ_ONLY)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, server, node } = &stage;
     let url = format!("http://{}:8080/read/a?b=c", api.v4);
-    let answer = curl(&client, &["--header", "X-MiXed: One", "--user-agent", "test/1"], &url)?;
+    let answer = curl(client, &["--header", "X-MiXed: One", "--user-agent", "test/1"], &url)?;
     assert_eq!((answer.exit, answer.status), (0, 200), "{answer:?}\n{}", node.log());
     let seen = server.seen()?;
     assert_eq!(seen.len(), 1);
@@ -58,8 +59,9 @@ fn an_allowed_request_arrives_unchanged_and_is_recorded() -> Result<()> {
 
 #[test]
 fn a_denied_request_gets_403_and_a_reason() -> Result<()> {
-    let Stage { client, api, server, node } = stage(READ_ONLY)?;
-    let answer = curl(&client, &["--request", "POST"], &format!("http://{}:8080/read/a", api.v4))?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, server, node } = &stage;
+    let answer = curl(client, &["--request", "POST"], &format!("http://{}:8080/read/a", api.v4))?;
     assert_eq!((answer.status, answer.body.as_str()), (403, "Access denied\r\n"));
     assert!(server.seen()?.is_empty());
     let dropped = &node.wait_flows(0, 1, Flow::is_verdict)?[0];
@@ -73,11 +75,12 @@ fn a_denied_request_gets_403_and_a_reason() -> Result<()> {
 
 #[test]
 fn a_denial_keeps_the_connection() -> Result<()> {
-    let Stage { client, api, node, .. } = stage(READ_ONLY)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, node, .. } = &stage;
     let url = |path: &str| format!("http://{}:8080{path}", api.v4);
     // curl asks for all of them on one connection, when it may.
     let answer = curl(
-        &client,
+        client,
         &[&url("/write"), &url("/read/a"), "--output", "/dev/null", "--output", "/dev/null"],
         &url("/read/b"),
     );
@@ -92,9 +95,10 @@ fn a_denial_keeps_the_connection() -> Result<()> {
 
 #[test]
 fn a_port_that_no_rule_names_is_refused() -> Result<()> {
-    let Stage { client, api, node, .. } = stage(READ_ONLY)?;
-    let other = server::tcp(&api, "0.0.0.0:9090")?;
-    let outcome = server::connect(&client, (api.v4, 9090), None)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, node, .. } = &stage;
+    let other = server::tcp(api, "0.0.0.0:9090")?;
+    let outcome = server::connect(client, (api.v4, 9090), None)?;
     assert!(outcome.is_refused() && outcome.call == "connect", "{outcome:?}");
     assert!(other.seen()?.is_empty());
     let dropped = &node.wait_flows(0, 1, Flow::is_verdict)?[0];
@@ -106,8 +110,9 @@ fn a_port_that_no_rule_names_is_refused() -> Result<()> {
 
 #[test]
 fn the_client_is_told_the_real_destination() -> Result<()> {
-    let Stage { client, api, .. } = stage(READ_ONLY)?;
-    let outcome = server::connect(&client, (api.v4, 8080), None)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, .. } = &stage;
+    let outcome = server::connect(client, (api.v4, 8080), None)?;
     assert_eq!(outcome.peer, Some((api.v4, 8080).into()), "getpeername");
     assert_eq!(outcome.local.map(|local| local.ip()), Some(client.v4.into()), "getsockname");
     Ok(())
@@ -115,19 +120,21 @@ fn the_client_is_told_the_real_destination() -> Result<()> {
 
 #[test]
 fn a_port_without_http_rules_does_not_pass_the_proxy() -> Result<()> {
-    let Stage { client, api, node, .. } = stage(PORTS)?;
-    let echo = server::tcp(&api, "0.0.0.0:7000")?;
-    let outcome = server::connect(&client, (api.v4, 7000), Some("not HTTP at all"))?;
+    let stage = stage(PORTS)?;
+    let Stage { client, api, node, .. } = &stage;
+    let echo = server::tcp(api, "0.0.0.0:7000")?;
+    let outcome = server::connect(client, (api.v4, 7000), Some("not HTTP at all"))?;
     assert_eq!(outcome.reply.as_deref(), Some("not HTTP at all"), "{outcome:?}");
     assert_eq!(echo.seen()?[0].peer, outcome.local.expect("connected"), "the same connection from end to end");
-    assert!(server::connect(&client, (api.v4, 8080), None)?.is_refused());
+    assert!(server::connect(client, (api.v4, 8080), None)?.is_refused());
     assert_eq!(node.status()?.endpoint("default/client").map(|pod| pod.egress.redirects), Some(0));
     Ok(())
 }
 
 #[test]
 fn an_upstream_that_refuses_is_a_reset_and_no_made_up_answer() -> Result<()> {
-    let Stage { client, api, server, node } = stage(READ_ONLY)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, server, node } = stage;
     drop(server);
     let answer = curl(&client, &[], &format!("http://{}:8080/read/a", api.v4))?;
     assert_eq!(answer.status, 0, "{answer:?}");
@@ -139,24 +146,26 @@ fn an_upstream_that_refuses_is_a_reset_and_no_made_up_answer() -> Result<()> {
 
 #[test]
 fn a_v4_mapped_socket_is_judged_like_any_other() -> Result<()> {
-    let Stage { client, api, server, node } = stage(READ_ONLY)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, server, node } = &stage;
     let url = |path: &str| format!("http://[::ffff:{}]:8080{path}", api.v4);
-    let allowed = curl(&client, &[], &url("/read/a"))?;
+    let allowed = curl(client, &[], &url("/read/a"))?;
     assert_eq!(allowed.status, 200, "{allowed:?}\n{}", node.log());
-    assert_eq!(curl(&client, &[], &url("/write"))?.status, 403);
+    assert_eq!(curl(client, &[], &url("/write"))?.status, 403);
     assert_eq!(server.seen()?.len(), 1);
     let mapped = std::net::SocketAddr::new(api.v4.to_ipv6_mapped().into(), 8080);
-    assert_eq!(server::connect(&client, mapped, None)?.peer, Some(mapped), "getpeername as the socket's family has it");
+    assert_eq!(server::connect(client, mapped, None)?.peer, Some(mapped), "getpeername as the socket's family has it");
     let refused = std::net::SocketAddr::new(api.v4.to_ipv6_mapped().into(), 9090);
-    assert!(server::connect(&client, refused, None)?.is_refused());
+    assert!(server::connect(client, refused, None)?.is_refused());
     Ok(())
 }
 
 #[test]
 fn what_needs_http_rules_is_refused_over_ipv6() -> Result<()> {
-    let Stage { client, api, server, .. } = stage(READ_ONLY)?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, server, .. } = &stage;
     for port in [8080, 9090] {
-        assert!(server::connect(&client, (api.v6, port), None)?.is_refused(), "port {port}");
+        assert!(server::connect(client, (api.v6, port), None)?.is_refused(), "port {port}");
     }
     assert!(server.seen()?.is_empty());
     Ok(())
@@ -164,8 +173,9 @@ fn what_needs_http_rules_is_refused_over_ipv6() -> Result<()> {
 
 #[test]
 fn a_policy_change_reaches_a_connection_that_is_open() -> Result<()> {
-    let Stage { client, api, node, server } = stage(READ_ONLY)?;
-    let mut held = Held::open(&client, (api.v4, 8080), "/read/a")?;
+    let stage = stage(READ_ONLY)?;
+    let Stage { client, api, node, server } = &stage;
+    let mut held = Held::open(client, (api.v4, 8080), "/read/a")?;
     assert_eq!(held.request()?["status"], 200);
     node.apply("policy.yaml", &READ_ONLY.replace("/read.*", "/else"))?;
     let answer = held.request()?;

@@ -72,7 +72,7 @@ fn a_namespace_that_dies_first_harms_no_other() -> Result<()> {
     let _server = server::http(&api, 8080)?;
     node.write_manifest("policy.yaml", READ_ONLY)?;
     node.start()?;
-    drop(guest);
+    guest.netns().delete()?;
     node.apply("policy.yaml", &READ_ONLY.replace("GET", "PUT"))?;
     let url = format!("http://{}:8080/read/a", api.v4);
     assert_eq!(curl(&client, &[], &url)?.status, 403);

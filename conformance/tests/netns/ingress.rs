@@ -31,8 +31,9 @@ fn stage() -> Result<Stage> {
 
 #[test]
 fn the_server_sees_the_true_client() -> Result<()> {
-    let Stage { client, api, server, node, .. } = stage()?;
-    let answer = curl(&client, &[], &format!("http://{}:8080/read/a", api.v4))?;
+    let stage = stage()?;
+    let Stage { client, api, server, node, .. } = &stage;
+    let answer = curl(client, &[], &format!("http://{}:8080/read/a", api.v4))?;
     assert_eq!(answer.status, 200, "{answer:?}\n{}", node.log());
     let seen = &server.seen()?[0];
     let true_client = (client.v4, answer.local_port).into();
@@ -48,8 +49,9 @@ fn the_server_sees_the_true_client() -> Result<()> {
 
 #[test]
 fn a_denied_request_gets_403() -> Result<()> {
-    let Stage { client, api, server, node, .. } = stage()?;
-    let answer = curl(&client, &[], &format!("http://{}:8080/write", api.v4))?;
+    let stage = stage()?;
+    let Stage { client, api, server, node, .. } = &stage;
+    let answer = curl(client, &[], &format!("http://{}:8080/write", api.v4))?;
     assert_eq!((answer.status, answer.body.as_str()), (403, "Access denied\r\n"));
     assert!(server.seen()?.is_empty());
     let dropped = &node.wait_flows(0, 1, Flow::is_verdict)?[0];
@@ -60,8 +62,9 @@ fn a_denied_request_gets_403() -> Result<()> {
 
 #[test]
 fn a_peer_that_no_rule_names_is_refused() -> Result<()> {
-    let Stage { other, api, server, node, .. } = stage()?;
-    let outcome = server::connect(&other, (api.v4, 8080), None)?;
+    let stage = stage()?;
+    let Stage { other, api, server, node, .. } = &stage;
+    let outcome = server::connect(other, (api.v4, 8080), None)?;
     assert!(outcome.is_refused(), "{outcome:?}");
     assert!(server.seen()?.is_empty());
     let dropped = &node.wait_flows(0, 1, Flow::is_verdict)?[0];
@@ -72,20 +75,22 @@ fn a_peer_that_no_rule_names_is_refused() -> Result<()> {
 
 #[test]
 fn another_port_is_refused() -> Result<()> {
-    let Stage { client, api, .. } = stage()?;
-    let echo = server::tcp(&api, "0.0.0.0:7000")?;
-    assert!(server::connect(&client, (api.v4, 7000), None)?.is_refused());
+    let stage = stage()?;
+    let Stage { client, api, .. } = &stage;
+    let echo = server::tcp(api, "0.0.0.0:7000")?;
+    assert!(server::connect(client, (api.v4, 7000), None)?.is_refused());
     assert!(echo.seen()?.is_empty());
     Ok(())
 }
 
 #[test]
 fn what_needs_http_rules_is_refused_over_ipv6() -> Result<()> {
-    let Stage { client, api, .. } = stage()?;
-    let six = server::http_at(&api, "[::]:8081")?;
-    let guarded = server::http_at(&api, &format!("[{}]:8080", api.v6))?;
+    let stage = stage()?;
+    let Stage { client, api, .. } = &stage;
+    let six = server::http_at(api, "[::]:8081")?;
+    let guarded = server::http_at(api, &format!("[{}]:8080", api.v6))?;
     for port in [8080, 8081] {
-        assert!(server::connect(&client, (api.v6, port), None)?.is_refused(), "port {port}");
+        assert!(server::connect(client, (api.v6, port), None)?.is_refused(), "port {port}");
     }
     assert!(six.seen()?.is_empty() && guarded.seen()?.is_empty());
     Ok(())
@@ -93,7 +98,8 @@ fn what_needs_http_rules_is_refused_over_ipv6() -> Result<()> {
 
 #[test]
 fn the_node_itself_may_probe_its_pods() -> Result<()> {
-    let Stage { api, node, server, .. } = stage()?;
+    let stage = stage()?;
+    let Stage { api, node, server, .. } = &stage;
     let mut curl = node.network().command("curl");
     curl.args([
         "--silent",
@@ -114,7 +120,8 @@ fn the_node_itself_may_probe_its_pods() -> Result<()> {
 
 #[test]
 fn the_proxy_s_own_ports_cannot_be_reached() -> Result<()> {
-    let Stage { client, other, api, .. } = stage()?;
+    let stage = stage()?;
+    let Stage { client, other, api, .. } = &stage;
     for pod in [&client, &other] {
         for port in (15001..15065).step_by(9).chain([15006]) {
             assert!(server::connect(pod, (api.v4, port), None)?.is_refused(), "port {port}");

@@ -8,6 +8,7 @@ mod enrolment;
 mod ingress;
 mod isolation;
 mod manifests;
+mod protocol;
 mod reload;
 mod restart;
 mod untouched;

@@ -20,7 +20,7 @@ use crate::{
     flow::{Ends, FlowGuard, HttpInfo},
     http::{
         Connection, Control, Worker,
-        body::{RequestBody, ResponseBody},
+        body::{RequestBody, ResponseBody, Source},
         upgrade::{Protocol, asked, forget_http2, tunnel},
     },
     metrics::count,
@@ -173,7 +173,8 @@ impl Exchange {
             self.tunnel.replace(Some(AbortOnDropHandle::new(task::spawn_local(tunnel))));
         }
         self.upstream.replace(Some(upstream));
-        Ok(response.map(|body| ResponseBody::Upstream(body, leave.map(CancellationToken::drop_guard))))
+        let leave = leave.map(CancellationToken::drop_guard);
+        Ok(response.map(|body| ResponseBody::new(Source::Upstream(body, leave), &self.control)))
     }
 
     /// What is left of a denied request's body is read so that the connection stays usable, but not without bound.
@@ -208,7 +209,9 @@ impl Exchange {
             Rejection::TooSlow => &counters.heads_too_slow,
             Rejection::Upstream(_) => &counters.upstream_failures,
         });
-        if let Some(response) = reject::response(rejection, is_grpc, ResponseBody::Text) {
+        if let Some(response) =
+            reject::response(rejection, is_grpc, |text| ResponseBody::new(Source::Text(text), &self.control))
+        {
             flow.answered(response.status());
             return Ok(response);
         }

@@ -10,6 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
+use super::Control;
+
 /// What goes to the upstream.
 #[derive(Debug)]
 pub struct RequestBody {
@@ -53,9 +55,16 @@ impl Body for RequestBody {
     }
 }
 
-/// What goes to the client.
+/// What goes to the client. Dropping it says that the answer is over.
 #[derive(Debug)]
-pub enum ResponseBody {
+pub struct ResponseBody {
+    source: Source,
+    _over: Over,
+}
+
+/// Where an answer's bytes come from.
+#[derive(Debug)]
+pub enum Source {
     /// The upstream's, as it comes. With the leave that a waiting client has, at the latest, when the answer is on its
     /// way.
     Upstream(Incoming, Option<DropGuard>),
@@ -63,18 +72,36 @@ pub enum ResponseBody {
     Text(&'static str),
 }
 
+impl ResponseBody {
+    /// `over` is told when the answer is.
+    #[must_use]
+    pub fn new(source: Source, control: &Control) -> Self {
+        Self { source, _over: Over(control.clone()) }
+    }
+}
+
+/// Tells the guard on drop.
+#[derive(Debug)]
+struct Over(Control);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.answered();
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut *self {
-            Self::Upstream(body, leave) => {
+        match &mut self.source {
+            Source::Upstream(body, leave) => {
                 drop(leave.take());
                 Pin::new(body).poll_frame(cx)
             }
-            Self::Text("") => Poll::Ready(None),
-            Self::Text(text) => {
+            Source::Text("") => Poll::Ready(None),
+            Source::Text(text) => {
                 let bytes = Bytes::from_static(std::mem::take(text).as_bytes());
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
@@ -82,16 +109,16 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Upstream(body, _) => body.is_end_stream(),
-            Self::Text(text) => text.is_empty(),
+        match &self.source {
+            Source::Upstream(body, _) => body.is_end_stream(),
+            Source::Text(text) => text.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Upstream(body, _) => body.size_hint(),
-            Self::Text(text) => SizeHint::with_exact(u64::try_from(text.len()).unwrap_or(u64::MAX)),
+        match &self.source {
+            Source::Upstream(body, _) => body.size_hint(),
+            Source::Text(text) => SizeHint::with_exact(u64::try_from(text.len()).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -46,6 +46,8 @@ struct Shared {
     broken: bool,
     reset: bool,
     switched: Option<bool>,
+    /// Answers that are over.
+    answered: u64,
     waker: Option<Waker>,
 }
 
@@ -77,6 +79,15 @@ impl Control {
         }
     }
 
+    /// An answer is over: it was written, or never will be.
+    pub(super) fn answered(&self) {
+        let mut shared = self.lock();
+        shared.answered += 1;
+        if let Some(waker) = shared.waker.take() {
+            waker.wake();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,6 +108,8 @@ pub(super) struct Guard {
     /// Runs while a head is incomplete.
     deadline: Option<Pin<Box<Sleep>>>,
     refused: bool,
+    /// The client sends nothing more, but may wait for answers.
+    half_closed: bool,
     linger: Option<Linger>,
 }
 
@@ -118,6 +131,7 @@ impl Guard {
             passed: 0,
             deadline: None,
             refused: false,
+            half_closed: false,
             linger: None,
         }
     }
@@ -176,6 +190,17 @@ impl Guard {
             }
         }
         Poll::Ready(())
+    }
+
+    /// Ready when every answer is over. Told of the end before, the library would drop them; a reset it is told at once,
+    /// and nobody works on for a client that is gone.
+    fn poll_end(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut shared = self.control.lock();
+        if shared.answered >= self.scanner.requests() {
+            return Poll::Ready(());
+        }
+        shared.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Ready when an incomplete head took too long.
@@ -242,8 +267,12 @@ impl AsyncRead for Guard {
                 this.judge_waiting()?;
                 continue;
             }
+            if this.half_closed {
+                return this.poll_end(cx).map(Ok);
+            }
             match this.read_through(cx, buffer) {
-                Poll::Ready(Ok(Read::End | Read::Passed)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Read::End)) => this.half_closed = true,
+                Poll::Ready(Ok(Read::Passed)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Read::Judged)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {

@@ -27,7 +27,6 @@ pub async fn serve(stream: TcpStream, connection: Connection, worker: Rc<Worker>
     let serving = http1::Builder::new()
         .preserve_header_case(true)
         .auto_date_header(false)
-        .half_close(true)
         .max_headers(worker.limits.headers + 1)
         .serve_connection(TokioIo::new(guard), service)
         .with_upgrades();

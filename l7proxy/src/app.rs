@@ -41,6 +41,7 @@ impl RunError {
 /// Runs until told to stop. Nothing is attached before everything that can be checked was found right.
 pub fn run(config: &Path) -> Result<(), RunError> {
     let input = standalone::read(config).map_err(|error| RunError { lines: error.lines })?;
+    redirect::check_permission().map_err(|error| RunError::of(&error))?;
     let counters = Arc::new(Counters::default());
     let control = Control::new(config, &input, Arc::clone(&counters))?;
     let place = control::place(&input.config)?;

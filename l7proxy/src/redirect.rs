@@ -14,6 +14,7 @@ mod maps;
 mod reconcile;
 
 pub use events::{Refusals, command, local, remote};
+pub use load::check_permission;
 pub use maps::DataMaps;
 pub use reconcile::{Desired, DesiredPod, Enrolment, Entry, NotEnrolled};
 pub use redirect_abi::{

@@ -155,7 +155,12 @@ impl SockOps {
             return v4(ld32::<_, { offset_of!(bpf_sock_ops, local_ip4) }>(self.0));
         }
         const O: usize = offset_of!(bpf_sock_ops, local_ip6);
-        [ld32::<_, O>(self.0), ld32::<_, { O + 4 }>(self.0), ld32::<_, { O + 8 }>(self.0), ld32::<_, { O + 12 }>(self.0)]
+        [
+            ld32::<_, O>(self.0),
+            ld32::<_, { O + 4 }>(self.0),
+            ld32::<_, { O + 8 }>(self.0),
+            ld32::<_, { O + 12 }>(self.0),
+        ]
     }
 
     #[inline(always)]
@@ -164,7 +169,12 @@ impl SockOps {
             return v4(ld32::<_, { offset_of!(bpf_sock_ops, remote_ip4) }>(self.0));
         }
         const O: usize = offset_of!(bpf_sock_ops, remote_ip6);
-        [ld32::<_, O>(self.0), ld32::<_, { O + 4 }>(self.0), ld32::<_, { O + 8 }>(self.0), ld32::<_, { O + 12 }>(self.0)]
+        [
+            ld32::<_, O>(self.0),
+            ld32::<_, { O + 4 }>(self.0),
+            ld32::<_, { O + 8 }>(self.0),
+            ld32::<_, { O + 12 }>(self.0),
+        ]
     }
 
     #[inline(always)]
@@ -199,7 +209,12 @@ impl Lookup {
             return v4(ld32::<_, { offset_of!(bpf_sk_lookup, local_ip4) }>(self.0));
         }
         const O: usize = offset_of!(bpf_sk_lookup, local_ip6);
-        [ld32::<_, O>(self.0), ld32::<_, { O + 4 }>(self.0), ld32::<_, { O + 8 }>(self.0), ld32::<_, { O + 12 }>(self.0)]
+        [
+            ld32::<_, O>(self.0),
+            ld32::<_, { O + 4 }>(self.0),
+            ld32::<_, { O + 8 }>(self.0),
+            ld32::<_, { O + 12 }>(self.0),
+        ]
     }
 
     #[inline(always)]
@@ -208,7 +223,12 @@ impl Lookup {
             return v4(ld32::<_, { offset_of!(bpf_sk_lookup, remote_ip4) }>(self.0));
         }
         const O: usize = offset_of!(bpf_sk_lookup, remote_ip6);
-        [ld32::<_, O>(self.0), ld32::<_, { O + 4 }>(self.0), ld32::<_, { O + 8 }>(self.0), ld32::<_, { O + 12 }>(self.0)]
+        [
+            ld32::<_, O>(self.0),
+            ld32::<_, { O + 4 }>(self.0),
+            ld32::<_, { O + 8 }>(self.0),
+            ld32::<_, { O + 12 }>(self.0),
+        ]
     }
 
     #[inline(always)]

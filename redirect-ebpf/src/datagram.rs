@@ -53,13 +53,8 @@ fn sendmsg(ctx: SockAddr) -> i32 {
     }
     if pod.flags & INGRESS_ENFORCED != 0 {
         // The answer to what may leave may enter. Full is no error: the oldest gives way.
-        let key = ReplyKey {
-            cookie,
-            remote: addr,
-            remote_port: ctx.port(),
-            local_port: source_port(sock),
-            pad: [0; 4],
-        };
+        let key =
+            ReplyKey { cookie, remote: addr, remote_port: ctx.port(), local_port: source_port(sock), pad: [0; 4] };
         if REPLIES.insert(key, 1, 0).is_err() {
             return FAIL;
         }

@@ -2,8 +2,9 @@
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use redirect_abi::{
-    ALLOW, Addr, ConnKey, EGRESS, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, Pod,
-    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
+    ALLOW, Addr, ConnKey, EGRESS, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED,
+    LISTENER_EGRESS, Pod, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY,
+    REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
 };
 
 use crate::{
@@ -45,13 +46,8 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
 /// A connection that the connect hook sent here, and only such a one, goes to the egress listener.
 #[inline(always)]
 fn egress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
-    let key = ConnKey {
-        cookie,
-        source: *remote,
-        source_port: packet.remote_port(),
-        port: packet.local_port(),
-        pad: [0; 4],
-    };
+    let key =
+        ConnKey { cookie, source: *remote, source_port: packet.remote_port(), port: packet.local_port(), pad: [0; 4] };
     if CONNS.get_ptr(key).is_none() {
         return refuse(packet, cookie, pod.endpoint, 0, REASON_NOT_REDIRECTED);
     }

@@ -87,7 +87,13 @@ unsafe impl<T, const FLAGS: usize> Sync for Storage<T, FLAGS> {}
 
 impl<T, const FLAGS: usize> Storage<T, FLAGS> {
     const fn new() -> Self {
-        Self { r#type: ptr::null(), key: ptr::null(), value: ptr::null(), max_entries: ptr::null(), map_flags: ptr::null() }
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
     }
 
     #[inline(always)]

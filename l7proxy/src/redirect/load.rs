@@ -22,12 +22,14 @@ pub(super) const AT_CGROUP: [&str; 7] =
 /// The program of each pod's namespace.
 pub(super) const AT_NETNS: &str = "lookup";
 
+/// Whether this process may do what it is here for; asked first, because everything else fails without.
+pub fn check_permission() -> Result<(), RedirectError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(RedirectError::NotPermitted) }
+}
+
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
 pub(super) fn load() -> Result<Ebpf, RedirectError> {
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
-    if !rustix::process::geteuid().is_root() {
-        return Err(RedirectError::NotPermitted);
-    }
     let mut ebpf = EbpfLoader::new().load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
     for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
         load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;

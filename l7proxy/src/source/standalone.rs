@@ -59,14 +59,17 @@ fn manifest_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let is_manifest =
-            path.extension().is_some_and(|kind| ["yaml", "yml", "json"].iter().any(|known| kind == *known));
-        if is_manifest && !hidden {
+        if is_manifest(&path) {
             files.push(path);
         }
     }
     Ok(files)
+}
+
+/// Whether a file of a directory is read as a manifest: by its ending, and not hidden.
+pub(super) fn is_manifest(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && path.extension().is_some_and(|kind| ["yaml", "yml", "json"].iter().any(|known| kind == *known))
 }
 
 fn read_manifest(path: &Path) -> ManifestFile {

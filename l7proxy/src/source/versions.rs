@@ -190,7 +190,7 @@ impl Versions {
         while let Some(known) = self.entries.get(&(Arc::clone(&key), copy)) {
             if copy == 0 {
                 entry.errors.push(format!(
-                    "{}: {key} is also in {}; both are in force: give each policy once",
+                    "{}: {key} is also in {}; each of them counts: give each policy once",
                     entry.file.display(),
                     known.file.display()
                 ));

@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -137,7 +137,7 @@ impl Door {
         Ok(match self.direction {
             Direction::Egress => maps.original(self.netns.cookie(), client, local),
             // Steered connections keep the address they were made to; the listener's own is loopback.
-            Direction::Ingress => (local.ip() == IpAddr::V4(self.address)).then_some(local),
+            Direction::Ingress => (!local.ip().is_loopback()).then_some(local),
         })
     }
 }

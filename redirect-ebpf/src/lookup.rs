@@ -8,7 +8,7 @@ use redirect_abi::{
 };
 
 use crate::{
-    connect::TCP,
+    connect::{TCP, is_own},
     ctx::Lookup,
     datagram::UDP,
     event::{Refused, report},
@@ -37,7 +37,8 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
     if packet.protocol() == TCP && local == v4(pod.ip4) && port.wrapping_sub(pod.egress_port) < EGRESS_PORTS {
         return egress(&ctx, packet, cookie, pod, &remote);
     }
-    if remote == local || pod.flags & INGRESS_ENFORCED == 0 {
+    // From itself, also from another of its addresses. (The kernel drops such sources when they come from outside.)
+    if pod.flags & INGRESS_ENFORCED == 0 || is_own(cookie, &remote) {
         return SK_PASS;
     }
     ingress(&ctx, packet, cookie, pod, &remote)

@@ -31,7 +31,7 @@ enum Way {
 pub struct Leg {
     /// Its namespace: where the socket is made.
     pub netns: Arc<PodNetns>,
-    /// Its address: what the leg of an incoming connection is bound to.
+    /// Its address: where a leg goes out from unless the client chose another of the pod's.
     pub address: Ipv4Addr,
     /// The kernel side, of this worker.
     pub maps: Rc<RefCell<DataMaps>>,
@@ -83,7 +83,7 @@ impl Leg {
             }
             Direction::Ingress => {
                 // Bound to the pod's address, not to loopback: a lost announcement must not look like localhost.
-                socket.bind(&SocketAddr::from((self.address, 0)).into())?;
+                socket.bind(&SocketAddr::new(target.ip(), 0).into())?;
                 let socket = tokio_socket(socket);
                 let leg = socket.local_addr()?;
                 let cookie = self.netns.cookie();

@@ -2,11 +2,21 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::{pattern::Pattern, request::RequestView};
+use crate::{pattern::Pattern, policy::Line, request::RequestView};
+
+/// Where its fields stand; where it stands itself for those that it has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub(crate) rule: Line,
+    pub(crate) method: Line,
+    pub(crate) path: Line,
+    pub(crate) headers: Line,
+}
 
 /// One `http` rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HttpRule {
+    pub(crate) lines: Lines,
     /// `egress[0].toPorts[0].rules.http[1]`.
     pub(crate) path_in_spec: String,
     pub(crate) method: Option<Pattern>,

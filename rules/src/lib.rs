@@ -26,7 +26,7 @@ mod verdict;
 
 pub use identity::{Identities, Identity};
 pub use labels::{Label, Labels, PodLabels};
-pub use pattern::{MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
+pub use pattern::{MAX_AUTOMATA_BYTES, MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
 pub use policy::{InForce, Kind, PolicyKey};
 pub use request::{Malformed, PathOptions, RequestView};
 pub use resolve::{NamedPorts, resolve};

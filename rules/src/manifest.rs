@@ -1,23 +1,27 @@
 //! Text → policies. What is not enforced is refused by name, never ignored.
 //!
-//! Owns the shape of manifests. All errors of a text are told at once, each with its line. Start at [`parse`].
+//! Owns the shape of manifests. All errors of a text are told at once, each with its line. Must never let the fault of
+//! one policy reach another. Start at [`parse`].
 
 use std::sync::Arc;
 
 use crate::{
+    pattern::MAX_AUTOMATA_BYTES,
     policy::{Kind, PolicyKey, Rule},
-    selector::Selector,
+    selector::is_dns_name,
 };
 
 mod cilium;
+mod kind;
 mod port;
 mod read;
+mod scope;
+mod selector;
 mod yaml;
 
-use self::{
-    read::Reader,
-    yaml::{Node, Parsed, Value},
-};
+pub(crate) use self::scope::Scope;
+pub use self::yaml::{MAX_DEPTH, MAX_DOCUMENTS, MAX_TEXT_BYTES, MAX_VALUES};
+use self::{kind::Class, read::Reader, yaml::Node};
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +59,7 @@ pub struct Refused {
     /// Everything that is wrong with it.
     pub errors: Vec<FieldError>,
     /// What it selects, as far as that can be read; else everything in its namespace.
-    pub(crate) subjects: Vec<Selector>,
-    pub(crate) ingress: bool,
-    pub(crate) egress: bool,
+    pub(crate) scopes: Vec<Scope>,
 }
 
 /// One document of a text.
@@ -83,111 +85,120 @@ pub enum Document {
     },
 }
 
-/// Every document of `text`; a `List` is its items.
+/// Every document of `text`; a list is its items. What a text may cost is bounded: [`MAX_TEXT_BYTES`],
+/// [`MAX_DOCUMENTS`], [`MAX_VALUES`], [`MAX_DEPTH`].
 #[must_use]
 pub fn parse(text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     for parsed in yaml::parse(text) {
         match parsed {
-            Ok(Parsed { root, errors }) => document(&root, errors, &mut documents),
+            Ok(root) => document(&root, None, &mut documents),
             Err(error) => documents.push(Document::Unattributable { line: error.line, errors: vec![error] }),
         }
     }
     documents
 }
 
-fn document(root: &Node, mut errors: Vec<FieldError>, documents: &mut Vec<Document>) {
-    if matches!(root.value, Value::Null) && errors.is_empty() {
+/// `item`: version and kind of the items of a list that says them once.
+fn document(root: &Node, item: Option<&(String, String)>, documents: &mut Vec<Document>) {
+    if root.is_null() {
         return;
     }
-    let text = |key: &str| root.get(key).and_then(Node::text).unwrap_or_default();
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if kind == "List" && version == "v1" {
-        let items = root.get("items").map(Node::items).unwrap_or_default();
-        for item in items {
-            document(item, Vec::new(), documents);
-        }
-        return;
+    let text = |key: &str| root.present(key).and_then(Node::text).unwrap_or_default();
+    let (version, kind) = match (text("apiVersion"), text("kind"), item) {
+        ("", "", Some((version, kind))) => (version.as_str(), kind.as_str()),
+        (version, kind, _) => (version, kind),
+    };
+    match kind::classify(version, kind) {
+        Class::Policy(kind, wrong) => documents.push(policy(root, kind, wrong)),
+        Class::List { item } => list(root, item.as_ref(), documents),
+        Class::Other => documents.push(other(root, version, kind)),
     }
-    let Some(kind_of_policy) = policy_kind(version, kind) else {
-        documents.push(unknown(root, version, kind, errors));
-        return;
-    };
-    let Some(key) = key(root, kind_of_policy, &mut errors) else {
-        documents.push(Document::Unattributable { line: root.line, errors });
-        return;
-    };
-    documents.push(policy(root, key, version, errors));
 }
 
-fn policy(root: &Node, key: PolicyKey, version: &str, mut errors: Vec<FieldError>) -> Document {
+fn list(root: &Node, item: Option<&(String, String)>, documents: &mut Vec<Document>) {
+    let mut errors = Vec::new();
+    let items = Reader::new(&mut errors, 0).list(root, "", "items");
+    for node in items.unwrap_or_default() {
+        document(node, item, documents);
+    }
+    if !errors.is_empty() {
+        documents.push(Document::Unattributable { line: root.line, errors });
+    }
+}
+
+fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Document {
+    let mut errors = Vec::new();
+    root.faults("", &mut errors);
+    if let Some((field, reason)) = wrong {
+        let line = root.get(field).map_or(root.line, |node| node.line);
+        errors.push(FieldError { line, field: field.to_owned(), reason });
+    }
+    let Some(key) = key(root, kind, &mut errors) else {
+        return Document::Unattributable { line: root.line, errors };
+    };
     let key = Arc::new(key);
-    if key.kind != Kind::CiliumNetworkPolicy {
-        let reason =
-            format!("{} of {version} is not supported yet; write a CiliumNetworkPolicy (cilium.io/v2)", key.kind);
-        errors.push(FieldError { line: root.line, field: "kind".to_owned(), reason });
-    } else if version != "cilium.io/v2" {
-        let reason = format!("{version} is not known; write cilium.io/v2");
-        errors.push(FieldError { line: root.line, field: "apiVersion".to_owned(), reason });
+    let mut rules = Vec::new();
+    if kind == Kind::CiliumNetworkPolicy {
+        rules = cilium::rules(root, &key.namespace, &mut Reader::new(&mut errors, MAX_AUTOMATA_BYTES));
     }
     if errors.is_empty() {
-        let mut reader = Reader::new(&mut errors);
-        let rules = cilium::rules(root, &key.namespace, &mut reader);
-        if errors.is_empty() {
-            return Document::Policy(Arc::new(Policy { key, rules }));
-        }
+        return Document::Policy(Arc::new(Policy { key, rules }));
     }
-    let scope = cilium::scope(root, &key);
-    Document::Refused(Arc::new(Refused {
-        key,
-        line: root.line,
-        errors,
-        subjects: scope.subjects,
-        ingress: scope.ingress,
-        egress: scope.egress,
-    }))
+    errors.sort_by_key(|error| error.line);
+    let scopes = scope::scopes(root, &key);
+    Document::Refused(Arc::new(Refused { key, line: root.line, errors, scopes }))
 }
 
-/// Kinds that say who may talk to whom: each must be enforced or refused, never skipped.
-fn policy_kind(version: &str, kind: &str) -> Option<Kind> {
-    let (group, _) = version.split_once('/').unwrap_or(("", version));
-    match (group, kind) {
-        ("cilium.io", "CiliumNetworkPolicy") => Some(Kind::CiliumNetworkPolicy),
-        ("cilium.io", "CiliumClusterwideNetworkPolicy") => Some(Kind::CiliumClusterwideNetworkPolicy),
-        ("networking.k8s.io", "NetworkPolicy") => Some(Kind::NetworkPolicy),
-        ("projectcalico.org" | "crd.projectcalico.org", "NetworkPolicy") => Some(Kind::CalicoNetworkPolicy),
-        ("projectcalico.org" | "crd.projectcalico.org", "GlobalNetworkPolicy") => Some(Kind::GlobalNetworkPolicy),
-        _ => None,
-    }
-}
-
-fn unknown(root: &Node, version: &str, kind: &str, mut errors: Vec<FieldError>) -> Document {
+fn other(root: &Node, version: &str, kind: &str) -> Document {
     let line = root.line;
-    if !errors.is_empty() {
-        return Document::Unattributable { line, errors };
-    }
     if !version.is_empty() && !kind.is_empty() {
-        return Document::Skipped { line, what: format!("{kind} ({version}) is no policy; skipped") };
+        return Document::Skipped {
+            line,
+            what: format!("{kind} ({version}) is not a kind that is enforced here; skipped"),
+        };
     }
+    let mut errors = Vec::new();
+    root.faults("", &mut errors);
     let field = if kind.is_empty() { "kind" } else { "apiVersion" };
     let reason = "is missing; write apiVersion: cilium.io/v2 and kind: CiliumNetworkPolicy".to_owned();
     errors.push(FieldError { line, field: field.to_owned(), reason });
     Document::Unattributable { line, errors }
 }
 
-/// Namespace and name; `None` without a name.
+/// Namespace and name; `None` when they cannot be read: nobody could say which policy this is.
 fn key(root: &Node, kind: Kind, errors: &mut Vec<FieldError>) -> Option<PolicyKey> {
     let metadata = root.get("metadata");
-    let text = |key: &str| metadata.and_then(|metadata| metadata.get(key)).and_then(Node::text);
-    let Some(name) = text("name").filter(|name| !name.is_empty()) else {
+    let mut text = |key: &str, is_valid: fn(&str) -> bool| {
+        let node = metadata.and_then(|metadata| metadata.present(key))?;
+        let field = format!("metadata.{key}");
+        let told = errors.len();
+        Reader::new(errors, 0).scalar(node, &field);
+        let text = node.text();
+        if let Some(text) = text.filter(|text| errors.len() == told && !text.is_empty() && !is_valid(text)) {
+            let reason = format!("{text:?} is not a name; write lower case ASCII letters, digits and '-'");
+            errors.push(FieldError { line: node.line, field, reason });
+        }
+        Some(text)
+    };
+    let name = text("name", is_dns_name).flatten();
+    let namespace = if kind.is_cluster_wide() {
+        Some("")
+    } else {
+        text("namespace", is_namespace).filter(|text| *text != Some("")).unwrap_or(Some("default"))
+    };
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         let line = metadata.map_or(root.line, |metadata| metadata.line);
         let reason = "is missing; every policy needs a name".to_owned();
         errors.push(FieldError { line, field: "metadata.name".to_owned(), reason });
         return None;
     };
-    let cluster_wide = matches!(kind, Kind::CiliumClusterwideNetworkPolicy | Kind::GlobalNetworkPolicy);
-    let namespace = if cluster_wide { "" } else { text("namespace").unwrap_or("default") };
-    Some(PolicyKey { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+    Some(PolicyKey { kind, namespace: namespace?.to_owned(), name: name.to_owned() })
+}
+
+/// A DNS label.
+fn is_namespace(text: &str) -> bool {
+    text.len() <= 63 && !text.contains('.') && is_dns_name(text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The only place that builds a regular expression: full match, on the syntax tree, with a size limit.
+//!
+//! Owns what a pattern means: RE2's syntax, as Envoy reads it. Must never accept what RE2 would read otherwise. Start at
+//! [`full_match`].
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use regex_automata::meta::Regex;
 use regex_syntax::{
@@ -11,8 +14,15 @@ use regex_syntax::{
 
 /// A pattern may have this many bytes.
 pub const MAX_PATTERN_BYTES: usize = 16 << 10;
-/// A pattern's automaton may have this many bytes.
+/// A pattern's automaton may have this many bytes. A pattern of the most bytes, all of them literal, needs half of it: a
+/// tighter limit would refuse long lists of paths, as RE2's did in Cilium.
 const MAX_AUTOMATON_BYTES: usize = 1 << 20;
+/// The automata of one policy may have this many bytes together.
+pub const MAX_AUTOMATA_BYTES: usize = 32 << 20;
+/// A repetition may ask for this many, as in RE2.
+const MAX_REPEAT: u32 = 1000;
+/// So many words are compared one by one; more are an automaton's.
+const MAX_WORDS: usize = 8;
 /// Groups and repetitions may be nested this deep.
 const MAX_NESTING: u32 = 100;
 
@@ -25,6 +35,9 @@ pub enum PatternError {
     /// It does not parse, or its automaton would be too large.
     #[error("not a regular expression (RE2 syntax): {0}")]
     Syntax(String),
+    /// RE2 repeats no more than a thousand times.
+    #[error("repeats {0} times, more than {MAX_REPEAT}; write fewer")]
+    Repeat(u32),
     /// It parses, but with another meaning than in RE2.
     #[error("{0} has another meaning in RE2; write it without")]
     NotRe2(&'static str),
@@ -37,10 +50,15 @@ pub struct Pattern {
     matcher: Matcher,
 }
 
+/// Some literals.
+type Words = Box<[Box<[u8]>]>;
+
 #[derive(Clone)]
 enum Matcher {
     /// Exactly these bytes.
     Literal(Box<[u8]>),
+    /// Exactly one of these: `GET|HEAD`.
+    OneOf(Words),
     /// These bytes, then anything: the commonest form of a path.
     Prefix(Box<[u8]>),
     Regex(Box<Regex>),
@@ -52,8 +70,17 @@ impl Pattern {
     pub fn matches(&self, value: &[u8]) -> bool {
         match &self.matcher {
             Matcher::Literal(literal) => **literal == *value,
+            Matcher::OneOf(literals) => literals.iter().any(|literal| **literal == *value),
             Matcher::Prefix(prefix) => value.strip_prefix(&**prefix).is_some_and(|rest| !rest.contains(&b'\n')),
             Matcher::Regex(regex) => regex.is_match(value),
+        }
+    }
+
+    /// Bytes that its automaton takes.
+    pub(crate) fn memory(&self) -> usize {
+        match &self.matcher {
+            Matcher::Literal(_) | Matcher::OneOf(_) | Matcher::Prefix(_) => 0,
+            Matcher::Regex(regex) => regex.memory_usage(),
         }
     }
 
@@ -84,6 +111,8 @@ pub fn full_match(pattern: &str) -> Result<Pattern, PatternError> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(PatternError::TooLong(pattern.len()));
     }
+    let text = pattern;
+    let pattern = &*literal_braces(pattern);
     refuse_other_dialect(pattern)?;
     let mut parser = ParserBuilder::new().unicode(false).utf8(false).nest_limit(MAX_NESTING).build();
     let body = parser.parse(pattern).map_err(|error| PatternError::Syntax(short(&error)))?;
@@ -91,7 +120,55 @@ pub fn full_match(pattern: &str) -> Result<Pattern, PatternError> {
         Some(matcher) => matcher,
         None => Matcher::Regex(Box::new(compile(body)?)),
     };
-    Ok(Pattern { text: pattern.to_owned(), matcher })
+    Ok(Pattern { text: text.to_owned(), matcher })
+}
+
+/// RE2 takes `{` for itself where it begins no repetition, as in `/users/{id}`; Rust's syntax wants it escaped there.
+fn literal_braces(pattern: &str) -> Cow<'_, str> {
+    if !pattern.contains('{') {
+        return Cow::Borrowed(pattern);
+    }
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    let mut in_class = false;
+    while let Some(next) = rest.chars().next() {
+        let length = match next {
+            '\\' => escape_length(rest),
+            '{' if !in_class && !begins_repetition(rest) => {
+                out.push('\\');
+                1
+            }
+            _ => next.len_utf8(),
+        };
+        in_class = match next {
+            '[' => true,
+            ']' => false,
+            _ => in_class,
+        };
+        let (taken, left) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        out.push_str(taken);
+        rest = left;
+    }
+    Cow::Owned(out)
+}
+
+/// `\x`, or all of `\x{41}` and `\p{Greek}`, whose braces are the escape's own.
+fn escape_length(text: &str) -> usize {
+    let mut chars = text.char_indices().skip(1);
+    let Some((at, escaped)) = chars.next() else { return text.len() };
+    let end = at.saturating_add(escaped.len_utf8());
+    let own = matches!(escaped, 'x' | 'p' | 'P') && text.get(end..).is_some_and(|rest| rest.starts_with('{'));
+    if own { text.find('}').map_or(text.len(), |brace| brace.saturating_add(1)) } else { end }
+}
+
+/// `{2}`, `{2,}` or `{2,3}`.
+fn begins_repetition(text: &str) -> bool {
+    let inside = text.strip_prefix('{').and_then(|text| text.split_once('}')).map(|(inside, _)| inside);
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    inside.is_some_and(|inside| match inside.split_once(',') {
+        None => number(inside),
+        Some((from, to)) => number(from) && (to.is_empty() || number(to)),
+    })
 }
 
 fn compile(body: Hir) -> Result<Regex, PatternError> {
@@ -110,6 +187,12 @@ fn plain(body: &Hir) -> Option<Matcher> {
         HirKind::Empty => Some(Matcher::Literal(Box::default())),
         HirKind::Literal(literal) => Some(Matcher::Literal(literal.0.clone())),
         HirKind::Repetition(rest) if is_anything(rest) => Some(Matcher::Prefix(Box::default())),
+        HirKind::Alternation(words) => {
+            let literal =
+                |word: &Hir| if let HirKind::Literal(literal) = word.kind() { Some(literal.0.clone()) } else { None };
+            let words: Option<Words> = words.iter().map(literal).collect();
+            words.filter(|words| words.len() <= MAX_WORDS).map(Matcher::OneOf)
+        }
         HirKind::Concat(parts) => match parts.as_slice() {
             [first, second] => match (first.kind(), second.kind()) {
                 (HirKind::Literal(literal), HirKind::Repetition(rest)) if is_anything(rest) => {
@@ -119,11 +202,7 @@ fn plain(body: &Hir) -> Option<Matcher> {
             },
             _ => None,
         },
-        HirKind::Class(_)
-        | HirKind::Look(_)
-        | HirKind::Repetition(_)
-        | HirKind::Capture(_)
-        | HirKind::Alternation(_) => None,
+        HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) | HirKind::Capture(_) => None,
     }
 }
 
@@ -157,13 +236,13 @@ impl Visitor for Dialect {
             ast::Ast::Flags(set) => Some(&set.flags),
             ast::Ast::Group(group) => group.flags(),
             ast::Ast::Assertion(assertion) => return assertion_of_re2(&assertion.kind),
+            ast::Ast::Repetition(repetition) => return repetition_of_re2(repetition),
             ast::Ast::Empty(_)
             | ast::Ast::Literal(_)
             | ast::Ast::Dot(_)
             | ast::Ast::ClassUnicode(_)
             | ast::Ast::ClassPerl(_)
             | ast::Ast::ClassBracketed(_)
-            | ast::Ast::Repetition(_)
             | ast::Ast::Alternation(_)
             | ast::Ast::Concat(_) => None,
         };
@@ -189,6 +268,20 @@ impl Visitor for Dialect {
     fn visit_class_set_binary_op_pre(&mut self, _: &ClassSetBinaryOp) -> Result<(), PatternError> {
         Err(PatternError::NotRe2("&&, -- or ~~ inside a [class]"))
     }
+}
+
+fn repetition_of_re2(repetition: &ast::Repetition) -> Result<(), PatternError> {
+    use ast::{RepetitionKind, RepetitionRange};
+    if matches!(*repetition.ast, ast::Ast::Repetition(_)) {
+        return Err(PatternError::NotRe2("a repetition of a repetition without a group, like ** or {2}{3},"));
+    }
+    let most = match &repetition.op.kind {
+        RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore | RepetitionKind::OneOrMore => 0,
+        RepetitionKind::Range(
+            RepetitionRange::Exactly(most) | RepetitionRange::AtLeast(most) | RepetitionRange::Bounded(_, most),
+        ) => *most,
+    };
+    if most > MAX_REPEAT { Err(PatternError::Repeat(most)) } else { Ok(()) }
 }
 
 fn assertion_of_re2(kind: &ast::AssertionKind) -> Result<(), PatternError> {
@@ -254,6 +347,8 @@ mod tests {
         assert!(matches!(full_match("/api/v1").unwrap().matcher, Matcher::Literal(_)));
         assert!(matches!(full_match("/api/v1/.*").unwrap().matcher, Matcher::Prefix(_)));
         assert!(matches!(full_match(r"/api/v1\.0").unwrap().matcher, Matcher::Literal(_)));
+        assert!(matches!(full_match("GET|HEAD").unwrap().matcher, Matcher::OneOf(_)));
+        assert!(matches("GET|HEAD|OPTIONS", "HEAD") && !matches("GET|HEAD", "GETHEAD"));
         assert!(matches!(full_match("/api/.+").unwrap().matcher, Matcher::Regex(_)));
     }
 
@@ -269,8 +364,25 @@ mod tests {
 
     #[test]
     fn another_dialect_is_refused() {
-        for pattern in ["[a&&b]", "[[a]b]", "(?x) a", r"\<a", "(?u)a"] {
+        for pattern in ["[a&&b]", "[[a]b]", "(?x) a", r"\<a", "(?u)a", "a**", "a{2}{3}", "a+{2}"] {
             assert!(matches!(full_match(pattern), Err(PatternError::NotRe2(_))), "{pattern}");
         }
+        assert_eq!(full_match("a{1001}"), Err(PatternError::Repeat(1001)));
+        assert_eq!(full_match("a{2,1001}"), Err(PatternError::Repeat(1001)));
+        full_match("a{1000}").unwrap();
+        full_match("(a*)*").unwrap();
+    }
+
+    #[test]
+    fn a_brace_that_repeats_nothing_is_itself() {
+        assert!(matches("/users/{id}", "/users/{id}"));
+        assert!(matches("a{,5}", "a{,5}"));
+        assert!(matches("a{ 2}", "a{ 2}"));
+        assert!(matches(r"\x{41}{2}", "AA"));
+        assert!(matches(r"\{2}", "{2}"));
+        assert!(matches("[{]{2}", "{{"));
+        assert!(matches("a{1,2}b{3,}", "aabbbb"));
+        assert!(matches("{", "{"));
+        assert!(full_match("{2}").is_err(), "repeats nothing");
     }
 }

@@ -1,4 +1,7 @@
 //! Valid policies as values.
+//!
+//! Owns what a manifest says, after all of it was understood. Must never hold something that is not enforced. Start at
+//! [`Rule`].
 
 use std::{fmt, sync::Arc};
 
@@ -21,10 +24,31 @@ pub enum Kind {
     CiliumClusterwideNetworkPolicy,
     /// `networking.k8s.io/v1` `NetworkPolicy`.
     NetworkPolicy,
+    /// `policy.networking.k8s.io` `ClusterNetworkPolicy`.
+    ClusterNetworkPolicy,
+    /// `policy.networking.k8s.io` `AdminNetworkPolicy`.
+    AdminNetworkPolicy,
+    /// `policy.networking.k8s.io` `BaselineAdminNetworkPolicy`.
+    BaselineAdminNetworkPolicy,
     /// `projectcalico.org/v3` `NetworkPolicy`.
     CalicoNetworkPolicy,
     /// `projectcalico.org/v3` `GlobalNetworkPolicy`.
     GlobalNetworkPolicy,
+}
+
+impl Kind {
+    /// Whether its policies have no namespace.
+    #[must_use]
+    pub fn is_cluster_wide(self) -> bool {
+        match self {
+            Self::CiliumNetworkPolicy | Self::NetworkPolicy | Self::CalicoNetworkPolicy => false,
+            Self::CiliumClusterwideNetworkPolicy
+            | Self::ClusterNetworkPolicy
+            | Self::AdminNetworkPolicy
+            | Self::BaselineAdminNetworkPolicy
+            | Self::GlobalNetworkPolicy => true,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -33,6 +57,9 @@ impl fmt::Display for Kind {
             Self::CiliumNetworkPolicy => "CiliumNetworkPolicy",
             Self::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::AdminNetworkPolicy => "AdminNetworkPolicy",
+            Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
             Self::CalicoNetworkPolicy => "projectcalico.org/NetworkPolicy",
             Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
         })
@@ -60,9 +87,28 @@ impl fmt::Display for PolicyKey {
     }
 }
 
+/// Where something stands in its text. Never a difference: a policy that was moved is the same policy.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Line(pub(crate) usize);
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}", self.0)
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Line {}
+
 /// One `spec`: a subject and what its endpoints may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
+    pub(crate) line: Line,
     pub(crate) subject: Selector,
     /// Non-empty: the endpoints are under default deny in this direction.
     pub(crate) ingress: Vec<Allow>,
@@ -72,6 +118,7 @@ pub(crate) struct Rule {
 /// One entry of `ingress` or `egress`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Allow {
+    pub(crate) line: Line,
     /// `egress[0]`.
     pub(crate) path: String,
     pub(crate) peers: Peers,
@@ -79,11 +126,12 @@ pub(crate) struct Allow {
     pub(crate) ports: Option<Vec<PortRule>>,
 }
 
-/// Whom an entry is about (nil and empty lists differ, see `facts` of Cilium's semantics: nil is a wildcard only beside
-/// `toPorts`).
+/// Whom an entry is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Peers {
+    /// No list at all, beside `toPorts`.
     Any,
+    /// An empty list, or nothing at all: the entry only puts its subject under default deny.
     Nobody,
     Endpoints(Vec<Selector>),
     Cidrs(Vec<IpNet>),
@@ -92,12 +140,13 @@ pub(crate) enum Peers {
 /// One entry of `toPorts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortRule {
+    pub(crate) line: Line,
     /// `egress[0].toPorts[0]`.
     pub(crate) path: String,
     /// Empty: every port.
     pub(crate) ports: Vec<Port>,
     /// `None`: no L7 rules, every request passes.
-    pub(crate) http: Option<Vec<HttpRule>>,
+    pub(crate) http: Option<Vec<Arc<HttpRule>>>,
 }
 
 /// One entry of `ports`.
@@ -139,7 +188,7 @@ impl InForce {
     pub fn selects(&self, labels: &Labels) -> bool {
         match self {
             Self::Policy(policy) => policy.rules.iter().any(|rule| rule.subject.matches(labels)),
-            Self::Refused(refused) => refused.subjects.iter().any(|subject| subject.matches(labels)),
+            Self::Refused(refused) => refused.scopes.iter().any(|scope| scope.subject.matches(labels)),
         }
     }
 

@@ -8,8 +8,10 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    http_rule::HttpRule,
     identity::{Identities, Identity},
     labels::Labels,
+    manifest::Scope,
     policy::{Allow, InForce, Peers, PolicyKey, Port, PortNumber, PortRule},
     set::{CompiledRule, DirectionPolicy, EndpointPolicy, Grant, PeerSet},
     verdict::{Direction, Protocol, RuleRef},
@@ -52,11 +54,11 @@ impl Resolver<'_> {
         for in_force in policies {
             match in_force {
                 InForce::Refused(refused) => {
-                    let named = match direction {
-                        Direction::Ingress => refused.ingress,
-                        Direction::Egress => refused.egress,
+                    let denies = |scope: &Scope| match direction {
+                        Direction::Ingress => scope.ingress,
+                        Direction::Egress => scope.egress,
                     };
-                    if named && in_force.selects(self.labels) {
+                    if refused.scopes.iter().any(|scope| denies(scope) && scope.subject.matches(self.labels)) {
                         denied_by.insert(Arc::clone(&refused.key));
                     }
                 }
@@ -100,9 +102,9 @@ impl Resolver<'_> {
         };
         for port_rule in port_rules {
             let http: Option<Arc<[CompiledRule]>> = port_rule.http.as_ref().map(|rules| {
-                let compile = |rule: &crate::http_rule::HttpRule| CompiledRule {
+                let compile = |rule: &Arc<HttpRule>| CompiledRule {
                     reference: refer(&rule.path_in_spec, rule.summary()),
-                    rule: rule.clone(),
+                    rule: Arc::clone(rule),
                 };
                 rules.iter().map(compile).collect()
             });
@@ -121,8 +123,10 @@ impl Resolver<'_> {
         }
     }
 
+    /// Never the unknown identity: nothing is known of it that a selector could ask for, and 0 means "any" to the kernel.
     fn only(&self, selects: impl Fn(Identity, &Labels) -> bool) -> PeerSet {
-        let selected = self.identities.iter().filter(|(identity, labels)| selects(*identity, labels));
+        let known = self.identities.iter().filter(|(identity, _)| *identity != Identity::UNKNOWN);
+        let selected = known.filter(|(identity, labels)| selects(*identity, labels));
         let mut identities: Vec<Identity> = selected.map(|(identity, _)| identity).collect();
         identities.sort_unstable();
         PeerSet::Only(identities)
@@ -182,3 +186,6 @@ fn peers_text(peers: &Peers) -> String {
         Peers::Cidrs(cidrs) => cidrs.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" or "),
     }
 }
+
+#[cfg(test)]
+mod tests;

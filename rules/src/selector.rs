@@ -1,6 +1,8 @@
 //! Label selectors of Cilium's kinds: Kubernetes' form, keys with an optional source in front.
+//!
+//! Owns what a key is and when a requirement holds. Must never take a key that Kubernetes would not. Start at [`Selector`].
 
-use crate::labels::{Label, Labels};
+use crate::labels::{Label, Labels, NAMESPACE};
 
 /// A key: `k8s:app`, or `app`, which any source may hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,11 +15,13 @@ pub(crate) struct Key {
 impl Key {
     /// Splits the source off. The text was validated.
     pub(crate) fn parse(text: &str) -> Self {
-        match text.split_once(':') {
-            Some(("any", key)) => Self { source: None, key: key.to_owned() },
-            Some((source, key)) => Self { source: Some(source.to_owned()), key: key.to_owned() },
-            None => Self { source: None, key: text.to_owned() },
-        }
+        let (source, key) = split_source(text);
+        Self { source: (source != ANY).then(|| source.to_owned()), key: key.to_owned() }
+    }
+
+    /// A key that only pods' labels have.
+    pub(crate) fn of_pods(key: &str) -> Self {
+        Self { source: Some("k8s".to_owned()), key: key.to_owned() }
     }
 
     fn holds(&self, label: &Label) -> bool {
@@ -28,6 +32,8 @@ impl Key {
 /// What is asked of one key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Requirement {
+    /// An entry of `matchLabels`.
+    Is(Key, String),
     In(Key, Vec<String>),
     NotIn(Key, Vec<String>),
     Exists(Key),
@@ -37,7 +43,9 @@ pub(crate) enum Requirement {
 impl Requirement {
     pub(crate) fn key(&self) -> &Key {
         match self {
-            Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => key,
+            Self::Is(key, _) | Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => {
+                key
+            }
         }
     }
 
@@ -46,6 +54,7 @@ impl Requirement {
         let has_value =
             |key: &Key, values: &[String]| labels.iter().any(|label| key.holds(label) && values.contains(&label.value));
         match self {
+            Self::Is(key, value) => labels.iter().any(|label| key.holds(label) && label.value == *value),
             Self::In(key, values) => has_value(key, values),
             // Also when the key is absent, as in Kubernetes.
             Self::NotIn(key, values) => !has_value(key, values),
@@ -68,11 +77,17 @@ impl Selector {
         self.requirements.iter().all(|requirement| requirement.holds(labels))
     }
 
-    /// Adds `source:key = value`, in place of what else was asked of that key.
-    pub(crate) fn force(&mut self, source: &str, key: &str, value: &str) {
-        self.requirements.retain(|requirement| requirement.key().key != key);
-        let key = Key { source: Some(source.to_owned()), key: key.to_owned() };
-        self.requirements.push(Requirement::In(key, vec![value.to_owned()]));
+    /// Requires the namespace `name`, in place of another one under `matchLabels`. What `matchExpressions` or `any:` keys
+    /// ask of the namespace stays and must hold too: so does Cilium.
+    pub(crate) fn set_namespace(&mut self, name: &str) {
+        let key = Key::of_pods(NAMESPACE);
+        self.requirements.retain(|requirement| !matches!(requirement, Requirement::Is(known, _) if *known == key));
+        self.requirements.push(Requirement::Is(key, name.to_owned()));
+    }
+
+    /// Requires some namespace: every pod, and nothing else.
+    pub(crate) fn pods() -> Self {
+        Self { requirements: vec![Requirement::Exists(Key::of_pods(NAMESPACE))] }
     }
 
     /// Whether it names a key for which `wanted` holds.
@@ -93,6 +108,7 @@ fn summary(requirement: &Requirement) -> String {
         _ => key.key.clone(),
     };
     match requirement {
+        Requirement::Is(key, value) => format!("{}={value}", name(key)),
         Requirement::In(key, values) => format!("{}={}", name(key), values.join("|")),
         Requirement::NotIn(key, values) => format!("{}!={}", name(key), values.join("|")),
         Requirement::Exists(key) => name(key),
@@ -100,31 +116,43 @@ fn summary(requirement: &Requirement) -> String {
     }
 }
 
+/// The source of keys that any source may hold.
+const ANY: &str = "any";
+/// Sources whose labels exist here. A selector of another source would select nobody, without anybody being told.
+const SOURCES: [&str; 3] = [ANY, "k8s", "reserved"];
+
+/// `k8s:app` → (`k8s`, `app`); `app` → (`any`, `app`); Cilium's older `reserved.host` → (`reserved`, `host`).
+fn split_source(text: &str) -> (&str, &str) {
+    match text.split_once(':') {
+        Some(parts) => parts,
+        None => text.strip_prefix("reserved.").map_or((ANY, text), |key| ("reserved", key)),
+    }
+}
+
 /// Why a key is no label key, or `None`. Kubernetes' rules after Cilium's source prefix.
 pub(crate) fn key_problem(text: &str) -> Option<String> {
-    let (source, key) = text.split_once(':').unwrap_or(("any", text));
-    if source.is_empty() || !source.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-        return Some(format!("label source {source:?} is not one; write k8s:, any:, reserved: or nothing in front"));
+    let (source, key) = split_source(text);
+    if !SOURCES.contains(&source) {
+        return Some(format!(
+            "label source {source:?} is not supported; write k8s:, any:, reserved: or nothing in front of the key"
+        ));
     }
-    if source == "cidr" {
-        return None;
-    }
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let dns = |prefix: &str| {
-        prefix.len() <= 253
-            && prefix
-                .split('.')
-                .all(|part| !part.is_empty() && is_token(part, |b| b.is_ascii_alphanumeric() || b == b'-'))
-    };
-    if prefix.is_some_and(|prefix| !dns(prefix)) {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if prefix.is_some_and(|prefix| !is_dns_name(prefix)) {
         return Some(format!("label key {text:?}: what stands before / is no DNS name"));
     }
-    if name.is_empty() || name.len() > 63 || !is_word(name) {
+    if name.len() > 63 || !is_word(name) {
         return Some(format!(
             "label key {text:?} is not valid: 1 to 63 ASCII letters, digits, '-', '_', '.', beginning and ending with a letter or digit"
         ));
     }
     None
+}
+
+/// Names of objects, and what may stand before `/` in a label's key: lower case, as Kubernetes wants it.
+pub(crate) fn is_dns_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    text.len() <= 253 && text.split('.').all(|part| is_token(part, inner))
 }
 
 /// Why a value is no label value, or `None`.
@@ -166,15 +194,53 @@ mod tests {
         assert!(selects(Requirement::NotIn(Key::parse("tier"), values("web"))), "an absent key is not in");
         assert!(selects(Requirement::Exists(Key::parse("reserved:host"))));
         assert!(selects(Requirement::DoesNotExist(Key::parse("k8s:host"))));
+        assert!(selects(Requirement::Exists(Key::parse("reserved.host"))), "Cilium's older form");
+        assert!(selects(Requirement::Is(Key::parse("app"), "web".to_owned())));
+        assert!(!selects(Requirement::Is(Key::parse("app"), "db".to_owned())));
         assert!(Selector::default().matches(&labels()), "no requirement selects everything");
     }
 
     #[test]
+    fn a_namespace_is_overridden_where_cilium_overrides_it() {
+        let namespace = |key: &str| Requirement::Is(Key::parse(key), "other".to_owned());
+        let forced = |requirement| {
+            let mut selector = Selector { requirements: vec![requirement] };
+            selector.set_namespace("own");
+            let own = Labels::new([Label::new("k8s", NAMESPACE, "own")]);
+            selector.matches(&own)
+        };
+        assert!(forced(namespace("k8s:io.kubernetes.pod.namespace")), "replaced");
+        assert!(!forced(namespace("io.kubernetes.pod.namespace")), "both must hold");
+        let expression = Requirement::In(Key::parse("k8s:io.kubernetes.pod.namespace"), vec!["other".to_owned()]);
+        assert!(!forced(expression), "both must hold");
+    }
+
+    #[test]
     fn look_alikes_are_no_label_keys() {
-        for key in ["аpp", "app ", "-app", "a/b/c d", "", "K8s:app", "k8s:"] {
+        for key in [
+            "аpp",
+            "app ",
+            "-app",
+            "a/b/c",
+            "",
+            "K8s:app",
+            "k8s:",
+            "Example.com/app",
+            "/app",
+            "a/",
+            "cidr:10.0.0.0/8",
+            "fqdn:a",
+        ] {
             assert!(key_problem(key).is_some(), "{key:?}");
         }
-        for key in ["app", "k8s:app.kubernetes.io/name", "io.kubernetes.pod.namespace", "reserved:host"] {
+        for key in [
+            "app",
+            "k8s:app.kubernetes.io/name",
+            "any:app",
+            "io.kubernetes.pod.namespace",
+            "reserved:host",
+            "reserved.host",
+        ] {
             assert_eq!(key_problem(key), None, "{key:?}");
         }
         assert!(value_problem("wéb").is_some());

@@ -104,7 +104,7 @@ pub(crate) struct Grant {
 /// An HTTP rule and its name.
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledRule {
-    pub(crate) rule: HttpRule,
+    pub(crate) rule: Arc<HttpRule>,
     pub(crate) reference: Arc<RuleRef>,
 }
 

@@ -1,4 +1,7 @@
 //! `CiliumNetworkPolicy` of `cilium.io/v2`, with Cilium's meaning: scoping, nil versus empty, validations.
+//!
+//! Owns the fields of a rule down to `toPorts`. Every field that is not enforced is refused by its name. Start at
+//! [`rules`].
 
 use std::net::IpAddr;
 
@@ -7,13 +10,10 @@ use ipnet::IpNet;
 use super::{
     port,
     read::{Reader, join},
+    selector,
     yaml::{Node, Value},
 };
-use crate::{
-    labels::{NAMESPACE, NAMESPACE_LABELS},
-    policy::{Allow, Kind, Peers, PolicyKey, Rule},
-    selector::{Key, Requirement, Selector, key_problem, value_problem},
-};
+use crate::policy::{Allow, Line, Peers, Rule};
 
 const NOT_YET: &str = "is not supported yet; remove it, or keep this policy for a data path that has it";
 
@@ -47,183 +47,135 @@ const REFUSED_IN_EGRESS: &[(&str, &str)] = &[
     ("authentication", NOT_YET),
 ];
 
-/// The rules of a document.
+/// The rules of a document of the policy's `namespace`.
 pub(super) fn rules(root: &Node, namespace: &str, reader: &mut Reader<'_>) -> Vec<Rule> {
     reader.keys(root, "", &["apiVersion", "kind", "metadata", "spec", "specs", "status"], &[]);
     let mut rules = Vec::new();
-    if let Some(spec) = present(root, "spec") {
-        rules.extend(rule(spec, "spec", "", namespace, reader));
+    if let Some(spec) = root.present("spec") {
+        rules.extend(rule(spec, &Place::new("spec", ""), namespace, reader));
     }
-    for (index, spec) in reader.list(root, "", "specs").unwrap_or_default().iter().enumerate() {
+    let specs = reader.list(root, "", "specs");
+    for (index, spec) in specs.unwrap_or_default().iter().enumerate() {
         let path = format!("specs[{index}]");
-        rules.extend(rule(spec, &path, &format!("{path}."), namespace, reader));
+        rules.extend(rule(spec, &Place::new(&path, &path), namespace, reader));
     }
-    if present(root, "spec").is_none() && present(root, "specs").is_none() {
-        reader.error(root.line, "spec", "is missing; write spec (one rule) or specs (a list)");
+    if root.present("spec").is_none() && specs.is_none_or(<[Node]>::is_empty) {
+        let line = root.get("specs").or_else(|| root.get("spec")).map_or(root.line, |node| node.line);
+        reader.error(line, "spec", "is missing; write spec (one rule) or specs (a list)");
     }
     rules
 }
 
-/// What a policy that is not valid is about, as far as it can be read.
-pub(super) struct Scope {
-    pub(super) subjects: Vec<Selector>,
-    pub(super) ingress: bool,
-    pub(super) egress: bool,
+/// A field's full name, for errors, and its name within its spec, for records.
+pub(super) struct Place {
+    pub(super) path: String,
+    pub(super) short: String,
 }
 
-pub(super) fn scope(root: &Node, key: &PolicyKey) -> Scope {
-    let specs = present(root, "spec").into_iter().chain(root.get("specs").map(Node::items).unwrap_or_default());
-    let mut scope = Scope { subjects: Vec::new(), ingress: false, egress: false };
-    let mut read = 0_usize;
-    for spec in specs {
-        read = read.saturating_add(1);
-        let names = |keys: &[&str]| keys.iter().any(|key| present(spec, key).is_some());
-        scope.ingress |= names(&["ingress", "ingressDeny"]);
-        scope.egress |= names(&["egress", "egressDeny"]);
-        let mut errors = Vec::new();
-        let mut reader = Reader::new(&mut errors);
-        let subject = match present(spec, "endpointSelector").filter(|_| key.kind == Kind::CiliumNetworkPolicy) {
-            Some(node) => subject(node, "", &key.namespace, &mut reader),
-            None => everything(key),
-        };
-        scope.subjects.push(if errors.is_empty() { subject } else { everything(key) });
+impl Place {
+    fn new(path: &str, short: &str) -> Self {
+        Self { path: path.to_owned(), short: short.to_owned() }
     }
-    if read == 0 {
-        scope.subjects.push(everything(key));
+
+    pub(super) fn field(&self, key: &str) -> String {
+        join(&self.path, key)
     }
-    if !scope.ingress && !scope.egress {
-        // Whatever it meant to restrict: both.
-        (scope.ingress, scope.egress) = (true, true);
+
+    /// One entry of a list.
+    pub(super) fn entry(&self, key: &str, index: usize) -> Self {
+        let with_index = |path: &str| format!("{}[{index}]", join(path, key));
+        Self { path: with_index(&self.path), short: with_index(&self.short) }
     }
-    scope
 }
 
-/// Every endpoint of the policy's namespace; of a cluster-wide kind, every pod.
-fn everything(key: &PolicyKey) -> Selector {
-    let mut selector = Selector::default();
-    if key.namespace.is_empty() {
-        selector.requirements.push(Requirement::Exists(Key::parse(&format!("k8s:{NAMESPACE}"))));
-    } else {
-        selector.force("k8s", NAMESPACE, &key.namespace);
-    }
-    selector
-}
-
-fn rule(spec: &Node, path: &str, prefix: &str, namespace: &str, reader: &mut Reader<'_>) -> Option<Rule> {
+fn rule(spec: &Node, place: &Place, namespace: &str, reader: &mut Reader<'_>) -> Option<Rule> {
+    let told = reader.told();
     let known = ["endpointSelector", "ingress", "egress", "labels", "description"];
-    if !reader.keys(spec, path, &known, REFUSED_IN_RULE) {
+    if !reader.keys(spec, &place.path, &known, REFUSED_IN_RULE) {
         return None;
     }
-    reader.text(spec, path, "description");
-    reader.list(spec, path, "labels");
-    let Some(node) = present(spec, "endpointSelector") else {
-        if present(spec, "nodeSelector").is_none() {
-            let reason = "is missing; write {} for every pod of the namespace";
-            reader.error(spec.line, &join(path, "endpointSelector"), reason);
+    reader.text(spec, &place.path, "description");
+    check_labels(spec, place, reader);
+    let selector = spec.present("endpointSelector");
+    let subject = selector.map(|node| selector::subject(node, &place.field("endpointSelector"), namespace, reader));
+    if subject.is_none() && spec.present("nodeSelector").is_none() {
+        let reason = "is missing; write {} for every pod of the namespace";
+        reader.error(spec.line, &place.field("endpointSelector"), reason);
+    }
+    let ingress = allows(spec, place, &INGRESS, namespace, reader);
+    let egress = allows(spec, place, &EGRESS, namespace, reader);
+    // A misspelt or refused field may have been meant.
+    if ingress.is_empty() && egress.is_empty() && reader.told() == told {
+        let reason = "has neither ingress nor egress rules; write `ingress: [{}]` to deny all ingress";
+        reader.error(spec.line, &place.path, reason);
+    }
+    Some(Rule { line: Line(spec.line), subject: subject?, ingress, egress })
+}
+
+/// Tags of the policy's author. They change nothing, but must be what they seem.
+fn check_labels(spec: &Node, place: &Place, reader: &mut Reader<'_>) {
+    for (index, label) in reader.list(spec, &place.path, "labels").unwrap_or_default().iter().enumerate() {
+        let path = place.entry("labels", index).path;
+        if matches!(label.value, Value::Scalar { .. }) {
+            reader.scalar(label, &path);
+        } else if reader.keys(label, &path, &["key", "value", "source"], &[]) {
+            for field in ["key", "value", "source"] {
+                reader.text(label, &path, field);
+            }
+            if label.present("key").is_none() {
+                reader.error(label.line, &join(&path, "key"), "is missing; a label needs a key");
+            }
         }
-        return None;
-    };
-    let subject = subject(node, &join(path, "endpointSelector"), namespace, reader);
-    let ingress = allows(spec, path, prefix, "ingress", namespace, reader);
-    let egress = allows(spec, path, prefix, "egress", namespace, reader);
-    let denies = ["ingressDeny", "egressDeny"].iter().any(|key| present(spec, key).is_some());
-    if ingress.is_empty() && egress.is_empty() && !denies {
-        reader.error(
-            spec.line,
-            path,
-            "has neither ingress nor egress rules; write `ingress: [{}]` to deny all ingress",
-        );
     }
-    Some(Rule { subject, ingress, egress })
 }
 
-/// The policy's own namespace is always required (Cilium overrides another one).
-fn subject(node: &Node, path: &str, namespace: &str, reader: &mut Reader<'_>) -> Selector {
-    let mut selector = selector(node, path, reader);
-    selector.force("k8s", NAMESPACE, namespace);
-    selector
+/// What the fields of a direction are called.
+struct Fields {
+    list: &'static str,
+    endpoints: &'static str,
+    cidr: &'static str,
+    refused: &'static [(&'static str, &'static str)],
 }
 
-fn allows(
-    spec: &Node,
-    path: &str,
-    prefix: &str,
-    direction: &str,
-    namespace: &str,
-    reader: &mut Reader<'_>,
-) -> Vec<Allow> {
-    let entries = reader.list(spec, path, direction).unwrap_or_default();
-    let allow = |(index, node): (usize, &Node)| {
-        let names = Names {
-            path: format!("{}[{index}]", join(path, direction)),
-            short: format!("{prefix}{direction}[{index}]"),
-        };
-        allow(node, &names, direction == "ingress", namespace, reader)
-    };
+const INGRESS: Fields =
+    Fields { list: "ingress", endpoints: "fromEndpoints", cidr: "fromCIDR", refused: REFUSED_IN_INGRESS };
+const EGRESS: Fields = Fields { list: "egress", endpoints: "toEndpoints", cidr: "toCIDR", refused: REFUSED_IN_EGRESS };
+
+fn allows(spec: &Node, place: &Place, fields: &Fields, namespace: &str, reader: &mut Reader<'_>) -> Vec<Allow> {
+    let entries = reader.list(spec, &place.path, fields.list).unwrap_or_default();
+    let allow = |(index, node): (usize, &Node)| allow(node, place.entry(fields.list, index), fields, namespace, reader);
     entries.iter().enumerate().filter_map(allow).collect()
 }
 
-/// A field's full name for errors, and its short one for records.
-struct Names {
-    path: String,
-    short: String,
-}
-
-fn allow(node: &Node, names: &Names, is_ingress: bool, namespace: &str, reader: &mut Reader<'_>) -> Option<Allow> {
-    let path = names.path.as_str();
-    let (endpoints, cidr, refused) = if is_ingress {
-        ("fromEndpoints", "fromCIDR", REFUSED_IN_INGRESS)
-    } else {
-        ("toEndpoints", "toCIDR", REFUSED_IN_EGRESS)
-    };
-    if matches!(node.value, Value::Null) {
-        reader.error(node.line, path, "is empty; write {} for a rule that allows nobody");
+fn allow(node: &Node, place: Place, fields: &Fields, namespace: &str, reader: &mut Reader<'_>) -> Option<Allow> {
+    let Fields { endpoints, cidr, refused, .. } = fields;
+    if node.is_null() {
+        reader.error(node.line, &place.path, "is empty; write {} for a rule that allows nobody");
         return None;
     }
-    if !reader.keys(node, path, &[endpoints, cidr, "toPorts"], refused) {
+    if !reader.keys(node, &place.path, &[endpoints, cidr, "toPorts"], refused) {
         return None;
     }
-    let selectors = reader.list(node, path, endpoints);
-    let nets = reader.list(node, path, cidr);
-    let ports = reader.list(node, path, "toPorts");
+    let selectors = reader.list(node, &place.path, endpoints);
+    let selectors = selectors.map(|list| selector::peers(list, &place.field(endpoints), namespace, reader));
+    let nets = reader.list(node, &place.path, cidr).map(|list| cidrs(list, &place.field(cidr), reader));
+    let ports = reader.list(node, &place.path, "toPorts").filter(|list| !list.is_empty());
+    if let (Some(selectors), Some(nets)) = (&selectors, &nets)
+        && !selectors.is_empty()
+        && !nets.is_empty()
+    {
+        let reason = format!("combining {endpoints} and {cidr} is not supported; write two rules");
+        reader.error(node.line, &place.path, reason);
+    }
+    // An absent list is everybody, but only beside ports; an empty one is nobody, whatever stands beside it (Cilium).
     let peers = match (selectors, nets) {
-        (Some(_), Some(_)) => {
-            reader.error(
-                node.line,
-                path,
-                format!("combining {endpoints} and {cidr} is not supported; write two rules"),
-            );
-            return None;
-        }
-        // An empty list selects nobody; an absent one everybody, but only beside ports (Cilium).
-        (Some([]), None) | (None, Some([])) => Peers::Nobody,
-        (Some(list), None) => Peers::Endpoints(peers(list, &join(path, endpoints), namespace, reader)),
-        (None, Some(list)) => Peers::Cidrs(cidrs(list, &join(path, cidr), reader)),
-        (None, None) if ports.is_some_and(|ports| !ports.is_empty()) => Peers::Any,
-        (None, None) => Peers::Nobody,
+        (None, None) if ports.is_some() => Peers::Any,
+        (Some(selectors), None) if !selectors.is_empty() => Peers::Endpoints(selectors),
+        (None, Some(nets)) if !nets.is_empty() => Peers::Cidrs(nets),
+        _ => Peers::Nobody,
     };
-    let ports = ports.filter(|ports| !ports.is_empty());
-    let ports =
-        ports.map(|ports| port::rules(ports, &join(path, "toPorts"), &format!("{}.toPorts", names.short), reader));
-    Some(Allow { path: names.short.clone(), peers, ports })
-}
-
-/// Peers of a namespaced policy are of its own namespace, unless they name a namespace or a reserved label.
-fn peers(list: &[Node], path: &str, namespace: &str, reader: &mut Reader<'_>) -> Vec<Selector> {
-    let mut selectors = Vec::new();
-    for (index, node) in list.iter().enumerate() {
-        let mut selector = selector(node, &format!("{path}[{index}]"), reader);
-        let reserved = selector.names(|key| key.source.as_deref() == Some("reserved"));
-        let names_namespace = selector.names(|key| {
-            matches!(key.source.as_deref(), None | Some("k8s"))
-                && (key.key == NAMESPACE || key.key.starts_with(NAMESPACE_LABELS))
-        });
-        if !reserved && !names_namespace {
-            selector.force("k8s", NAMESPACE, namespace);
-        }
-        selectors.push(selector);
-    }
-    selectors
+    let ports = ports.map(|list| port::rules(list, &place, reader));
+    Some(Allow { line: Line(node.line), path: place.short, peers, ports })
 }
 
 fn cidrs(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<IpNet> {
@@ -231,101 +183,33 @@ fn cidrs(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<IpNet> {
     for (index, node) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let Some(text) = reader.scalar(node, &path) else { continue };
-        match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
-            (Ok(net), _) => nets.push(net),
-            // Before 1.20 Cilium took a bare address for one host.
-            (Err(_), Ok(address)) => nets.push(IpNet::from(address)),
-            (Err(_), Err(_)) => {
-                reader.error(node.line, &path, format!("{text:?} is not a CIDR; write for example 10.0.0.0/8"));
-            }
+        match cidr(text) {
+            Ok(net) => nets.push(net),
+            Err(reason) => reader.error(node.line, &path, reason),
         }
     }
     nets
 }
 
-/// A Kubernetes label selector, keys with an optional source in front.
-fn selector(node: &Node, path: &str, reader: &mut Reader<'_>) -> Selector {
-    let mut requirements = Vec::new();
-    if matches!(node.value, Value::Null) || !reader.keys(node, path, &["matchLabels", "matchExpressions"], &[]) {
-        if matches!(node.value, Value::Null) {
-            reader.error(node.line, path, "is empty; write {} to select everything");
-        }
-        return Selector::default();
-    }
-    if let Some(labels) = present(node, "matchLabels") {
-        let path = join(path, "matchLabels");
-        let Value::Map(entries) = &labels.value else {
-            reader.error(labels.line, &path, "is not a map; write key: value");
-            return Selector::default();
-        };
-        for (key, value) in entries {
-            let path = join(&path, &key.text);
-            if let Some(problem) = key_problem(&key.text) {
-                reader.error(key.line, &path, problem);
-                continue;
-            }
-            let empty = matches!(value.value, Value::Null);
-            let Some(text) = (if empty { Some("") } else { reader.scalar(value, &path) }) else { continue };
-            check_value(text, value.line, &path, reader);
-            requirements.push(Requirement::In(Key::parse(&key.text), vec![text.to_owned()]));
-        }
-    }
-    for (index, node) in reader.list(node, path, "matchExpressions").unwrap_or_default().iter().enumerate() {
-        requirements.extend(expression(node, &format!("{path}.matchExpressions[{index}]"), reader));
-    }
-    Selector { requirements }
-}
-
-fn expression(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Requirement> {
-    if !reader.keys(node, path, &["key", "operator", "values"], &[]) {
-        return None;
-    }
-    let text = reader.text(node, path, "key");
-    let operator = reader.text(node, path, "operator");
-    let (Some(text), Some(operator)) = (text, operator) else {
-        reader.error(node.line, path, "needs key and operator");
-        return None;
+/// `10.0.0.0/8`. Bits behind the prefix mean nothing, as in Cilium.
+fn cidr(text: &str) -> Result<IpNet, String> {
+    let Some((address, length)) = text.split_once('/') else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(address) => format!("has no prefix length; for this one address write {}", IpNet::from(address)),
+            Err(_) => format!("{text:?} is not a CIDR; write for example 10.0.0.0/8"),
+        });
     };
-    if let Some(problem) = key_problem(text) {
-        reader.error(node.line, &join(path, "key"), problem);
-        return None;
-    }
-    let mut values = Vec::new();
-    for (index, value) in reader.list(node, path, "values").unwrap_or_default().iter().enumerate() {
-        let path = format!("{path}.values[{index}]");
-        let text = reader.scalar(value, &path)?;
-        check_value(text, value.line, &path, reader);
-        values.push(text.to_owned());
-    }
-    let key = Key::parse(text);
-    match (operator, values.is_empty()) {
-        ("In", false) => Some(Requirement::In(key, values)),
-        ("NotIn", false) => Some(Requirement::NotIn(key, values)),
-        ("Exists", true) => Some(Requirement::Exists(key)),
-        ("DoesNotExist", true) => Some(Requirement::DoesNotExist(key)),
-        ("In" | "NotIn", true) => {
-            reader.error(node.line, &join(path, "values"), format!("{operator} needs at least one value"));
-            None
+    let canonical = |length: &&str| *length == "0" || length.starts_with(|first: char| ('1'..='9').contains(&first));
+    let length = Some(length).filter(canonical).and_then(|length| length.parse().ok());
+    let net = match (address.parse::<IpAddr>(), length) {
+        (Ok(address), Some(length)) => IpNet::new(address, length).ok(),
+        _ => None,
+    };
+    match net {
+        Some(IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => {
+            Err(format!("{text} is IPv4 in the form of IPv6; write the IPv4 prefix"))
         }
-        ("Exists" | "DoesNotExist", false) => {
-            reader.error(node.line, &join(path, "values"), format!("{operator} takes no values; remove them"));
-            None
-        }
-        _ => {
-            let reason = format!("{operator:?} is no operator; write In, NotIn, Exists or DoesNotExist");
-            reader.error(node.line, &join(path, "operator"), reason);
-            None
-        }
+        Some(net) => Ok(net.trunc()),
+        None => Err(format!("{text:?} is not a CIDR; write for example 10.0.0.0/8 or fd00::/8")),
     }
-}
-
-fn check_value(text: &str, line: usize, path: &str, reader: &mut Reader<'_>) {
-    if let Some(problem) = value_problem(text) {
-        reader.error(line, path, problem);
-    }
-}
-
-/// A key's value unless it is absent or null.
-fn present<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    node.get(key).filter(|value| !matches!(value.value, Value::Null))
 }

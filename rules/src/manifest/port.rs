@@ -1,13 +1,18 @@
 //! `toPorts`: ports and the HTTP rules on them.
+//!
+//! Owns their form and their limits. Must never leave a field out that it does not know. Start at [`rules`].
+
+use std::sync::Arc;
 
 use super::{
+    cilium::Place,
     read::{Reader, join},
     yaml::{Node, Value},
 };
 use crate::{
-    http_rule::{HeaderRule, HttpRule},
-    pattern::{Pattern, full_match},
-    policy::{Port, PortNumber, PortRule},
+    http_rule::{HeaderRule, HttpRule, Lines},
+    pattern::{MAX_AUTOMATA_BYTES, Pattern, full_match},
+    policy::{Line, Port, PortNumber, PortRule},
     verdict::Protocol,
 };
 
@@ -28,127 +33,147 @@ const REFUSED_IN_L7: &[(&str, &str)] = &[
     ("l7", "was removed from Cilium 1.20; remove it"),
 ];
 
-/// `path` names the list for errors, `short` for records.
-pub(super) fn rules(list: &[Node], path: &str, short: &str, reader: &mut Reader<'_>) -> Vec<PortRule> {
-    let rule = |(index, node): (usize, &Node)| {
-        port_rule(node, &format!("{path}[{index}]"), &format!("{short}[{index}]"), reader)
-    };
+/// The entries of `toPorts` of one allow.
+pub(super) fn rules(list: &[Node], place: &Place, reader: &mut Reader<'_>) -> Vec<PortRule> {
+    let rule = |(index, node): (usize, &Node)| port_rule(node, place.entry("toPorts", index), reader);
     list.iter().enumerate().filter_map(rule).collect()
 }
 
-fn port_rule(node: &Node, path: &str, short: &str, reader: &mut Reader<'_>) -> Option<PortRule> {
-    if !reader.keys(node, path, &["ports", "rules"], REFUSED_IN_PORT_RULE) {
+fn port_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<PortRule> {
+    if !reader.keys(node, &place.path, &["ports", "rules"], REFUSED_IN_PORT_RULE) {
         return None;
     }
-    let list = reader.list(node, path, "ports").unwrap_or_default();
+    let list = reader.list(node, &place.path, "ports").unwrap_or_default();
+    let line = node.get("ports").map_or(node.line, |ports| ports.line);
     if list.len() > MAX_PORTS {
-        reader.error(
-            node.line,
-            &join(path, "ports"),
-            format!("{} ports, the most is {MAX_PORTS}; write several rules", list.len()),
-        );
+        let reason = format!("{} ports, the most is {MAX_PORTS}; write several rules", list.len());
+        reader.error(line, &place.field("ports"), reason);
+    }
+    let http = http(node, &place, reader);
+    if http.is_some() && list.is_empty() {
+        let reason = "HTTP rules need ports; write for example {port: \"80\", protocol: TCP}";
+        reader.error(line, &place.field("ports"), reason);
     }
     let mut ports = Vec::new();
     for (index, node) in list.iter().enumerate() {
-        ports.extend(port(node, &format!("{path}.ports[{index}]"), reader));
+        ports.extend(port(node, &place.entry("ports", index).path, http.is_some(), reader));
     }
-    let http = http(node, path, short, reader);
-    if http.is_some() {
-        check_l7(node, path, &ports, reader);
-    }
-    Some(PortRule { path: short.to_owned(), ports, http })
+    Some(PortRule { line: Line(node.line), path: place.short, ports, http })
 }
 
-/// HTTP rules need TCP ports, each named.
-fn check_l7(node: &Node, path: &str, ports: &[Port], reader: &mut Reader<'_>) {
-    let at = join(path, "ports");
-    if ports.is_empty() {
-        reader.error(node.line, &at, "HTTP rules need ports; write for example {port: \"80\", protocol: TCP}");
-    }
-    if ports.iter().any(|port| port.protocol != Protocol::Tcp) {
-        reader.error(
-            node.line,
-            &at,
-            "L7 rules can only apply to TCP, and an absent protocol is ANY; write protocol: TCP",
-        );
-    }
-    if ports.iter().any(|port| port.number == PortNumber::Number(0)) {
-        reader.error(node.line, &at, "L7 rules can not be used when a port is 0; name the ports");
-    }
-}
-
-fn port(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Port> {
+fn port(node: &Node, path: &str, has_http: bool, reader: &mut Reader<'_>) -> Option<Port> {
     if !reader.keys(node, path, &["port", "endPort", "protocol"], &[]) {
         return None;
     }
-    let text = reader.text(node, path, "port");
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        reader.error(
-            node.line,
-            &join(path, "port"),
-            "is missing; write a number in quotes, or a container port's name",
-        );
-        return None;
-    };
-    let number = number(text, node.line, &join(path, "port"), reader)?;
-    if let Some(Value::Scalar { text: end, .. }) = node.get("endPort").map(|end| &end.value)
-        && end != "0"
-        && end != text
-    {
-        reader.error(node.line, &join(path, "endPort"), "port ranges are not supported yet; write each port");
+    let number = port_number(node, path, reader);
+    if let Some(number) = &number {
+        check_range(node, path, number, reader);
     }
-    let protocol = match reader.text(node, path, "protocol").unwrap_or_default().to_ascii_uppercase().as_str() {
+    let protocol = protocol(node, path, reader);
+    if has_http && number == Some(PortNumber::Number(0)) {
+        reader.error(node.line, &join(path, "port"), "HTTP rules can not be used when a port is 0; name the ports");
+    }
+    if has_http && protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
+        let reason = "HTTP rules can only apply to TCP, and an absent protocol is ANY; write protocol: TCP";
+        reader.error(node.line, &join(path, "protocol"), reason);
+    }
+    Some(Port { number: number?, protocol: protocol? })
+}
+
+fn protocol(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Protocol> {
+    if node.present("protocol").is_none() {
+        return Some(Protocol::Any);
+    }
+    let text = reader.text(node, path, "protocol")?;
+    let protocol = match text.to_ascii_uppercase().as_str() {
         "" | "ANY" => Protocol::Any,
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,
         "SCTP" => Protocol::Sctp,
         other => {
-            reader.error(
-                node.line,
-                &join(path, "protocol"),
-                format!("{other:?} is no protocol; write TCP, UDP, SCTP or ANY"),
-            );
+            let reason = match other {
+                "ICMP" | "ICMPV6" => format!("{text} belongs in icmps, which is not supported yet"),
+                "VRRP" | "IGMP" | "GRE" | "IPIP" | "IPV6" | "ESP" | "AH" => format!("{text} is not supported yet"),
+                _ => format!("{text:?} is no protocol; write TCP, UDP, SCTP or ANY"),
+            };
+            reader.error(node.line, &join(path, "protocol"), reason);
             return None;
         }
     };
-    Some(Port { number, protocol })
+    Some(protocol)
 }
 
 /// Digits are a number; everything else is a container port's name (so is `0x10`, as in Cilium).
-fn number(text: &str, line: usize, path: &str, reader: &mut Reader<'_>) -> Option<PortNumber> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        let number = text.parse::<u16>().ok().map(PortNumber::Number);
-        if number.is_none() {
-            reader.error(line, path, format!("{text} is no port; write 0 to 65535"));
-        }
-        return number;
-    }
-    let name = text.to_ascii_lowercase();
-    let valid = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if !valid || !name.bytes().any(|b| b.is_ascii_alphabetic()) {
-        reader.error(line, path, format!("{text:?} is neither a port nor a container port's name"));
+fn port_number(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<PortNumber> {
+    let path = join(path, "port");
+    let Some(value) = node.present("port") else {
+        reader.error(node.line, &path, "is missing; write a number in quotes, or a container port's name");
         return None;
+    };
+    let text = reader.scalar(value, &path)?;
+    if is_service_name(text) {
+        return Some(PortNumber::Name(text.to_ascii_lowercase()));
     }
-    Some(PortNumber::Name(name))
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let reason = match text.parse::<u16>() {
+        // Cilium reads it as an octal number.
+        Ok(_) if digits && text.len() > 1 && text.starts_with('0') => {
+            format!("{text} begins with 0; write it without")
+        }
+        Ok(number) if digits => return Some(PortNumber::Number(number)),
+        _ if digits => format!("{text} is no port; write 0 to 65535"),
+        _ => format!(
+            "{text:?} is neither a port nor a container port's name; a name has at most 15 letters, digits and single '-'"
+        ),
+    };
+    reader.error(value.line, &path, reason);
+    None
+}
+
+/// RFC 6335 §5.1: what Cilium and Kubernetes take for a port's name.
+fn is_service_name(text: &str) -> bool {
+    text.len() <= 15
+        && text.bytes().any(|b| b.is_ascii_alphabetic())
+        && text.split('-').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// `endPort` is a number; 0 and the port itself say that there is no range.
+fn check_range(node: &Node, path: &str, number: &PortNumber, reader: &mut Reader<'_>) {
+    let Some(end) = node.present("endPort") else { return };
+    let path = join(path, "endPort");
+    let given = match &end.value {
+        Value::Scalar { text, plain: true } => text.parse::<u16>().ok(),
+        Value::Scalar { .. } | Value::Null | Value::List(_) | Value::Map(_) | Value::Fault(_) => None,
+    };
+    match given {
+        Some(end) if end == 0 || *number == PortNumber::Number(end) => {}
+        Some(_) => reader.error(end.line, &path, "port ranges are not supported yet; write each port"),
+        None if matches!(end.value, Value::Scalar { .. }) => {
+            reader.error(end.line, &path, "is no port; write a number from 0 to 65535 without quotes");
+        }
+        None => reader.mistyped(end, &path, "a number"),
+    }
 }
 
 /// `None`: every request. An empty list is no list, as in Cilium 1.20.
-fn http(node: &Node, path: &str, short: &str, reader: &mut Reader<'_>) -> Option<Vec<HttpRule>> {
-    let rules = node.get("rules").filter(|rules| !matches!(rules.value, Value::Null))?;
-    let path = join(path, "rules");
-    if !reader.keys(rules, &path, &["http"], REFUSED_IN_L7) {
+fn http(node: &Node, place: &Place, reader: &mut Reader<'_>) -> Option<Vec<Arc<HttpRule>>> {
+    let rules = node.present("rules")?;
+    let place = Place { path: place.field("rules"), short: format!("{}.rules", place.short) };
+    if !reader.keys(rules, &place.path, &["http"], REFUSED_IN_L7) {
         return None;
     }
-    let list = reader.list(rules, &path, "http")?;
-    let rule = |(index, node): (usize, &Node)| {
-        http_rule(node, &format!("{path}.http[{index}]"), &format!("{short}.rules.http[{index}]"), reader)
-    };
-    let rules: Vec<HttpRule> = list.iter().enumerate().filter_map(rule).collect();
-    (!list.is_empty()).then_some(rules)
+    let list = reader.list(rules, &place.path, "http").filter(|list| !list.is_empty())?;
+    let rule = |(index, node): (usize, &Node)| http_rule(node, place.entry("http", index), reader).map(Arc::new);
+    Some(list.iter().enumerate().filter_map(rule).collect())
 }
 
-fn http_rule(node: &Node, path: &str, short: &str, reader: &mut Reader<'_>) -> Option<HttpRule> {
+fn http_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<HttpRule> {
     let refused = [("headerMatches", "is not supported yet; write headers")];
+    let path = place.path.as_str();
+    if node.is_null() {
+        reader.error(node.line, path, "is empty; write {} for a rule that allows every request");
+        return None;
+    }
     if !reader.keys(node, path, &["method", "path", "host", "headers"], &refused) {
         return None;
     }
@@ -161,21 +186,37 @@ fn http_rule(node: &Node, path: &str, short: &str, reader: &mut Reader<'_>) -> O
         let Some(text) = reader.scalar(header, &path) else { continue };
         if text.is_empty() {
             reader.error(header.line, &path, "is empty; write a header's name, or \"Name: value\"");
+        } else if text.starts_with(':') {
+            reader.error(header.line, &path, "is a pseudo-header; write method, path or host");
         }
         headers.push(HeaderRule::parse(text));
     }
-    Some(HttpRule { path_in_spec: short.to_owned(), method, path: url_path, host, headers })
+    let line = |key: &str| Line(node.get(key).map_or(node.line, |value| value.line));
+    let lines = Lines { rule: Line(node.line), method: line("method"), path: line("path"), headers: line("headers") };
+    Some(HttpRule { lines, path_in_spec: place.short, method, path: url_path, host, headers })
 }
 
 /// Absent and empty are no constraint.
 fn pattern(node: &Node, path: &str, key: &str, reader: &mut Reader<'_>) -> Option<Pattern> {
     let text = reader.text(node, path, key).filter(|text| !text.is_empty())?;
     let line = node.get(key).map_or(node.line, |value| value.line);
-    match full_match(text) {
-        Ok(pattern) => Some(pattern),
+    if reader.automata == 0 {
+        // Told already; no further pattern is worth its memory.
+        return None;
+    }
+    let pattern = match full_match(text) {
+        Ok(pattern) => pattern,
         Err(error) => {
             reader.error(line, &join(path, key), error.to_string());
-            None
+            return None;
         }
+    };
+    reader.automata = reader.automata.saturating_sub(pattern.memory());
+    if reader.automata == 0 {
+        let reason = format!(
+            "the patterns of this policy need {MAX_AUTOMATA_BYTES} bytes or more; make them simpler or split the policy"
+        );
+        reader.error(line, &join(path, key), reason);
     }
+    Some(pattern)
 }

@@ -1,0 +1,119 @@
+//! What a policy that is not valid is about, as far as it can be read: that much is under default deny.
+//!
+//! Must never select less than the policy would have. Start at [`scopes`].
+
+use super::{
+    read::{Reader, nearest},
+    selector,
+    yaml::{Node, Value},
+};
+use crate::{
+    policy::{Kind, PolicyKey},
+    selector::{Key, Requirement, Selector},
+};
+
+/// Endpoints and the directions in which they are under default deny.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) subject: Selector,
+    pub(crate) ingress: bool,
+    pub(crate) egress: bool,
+}
+
+/// One for each spec; when none can be read, everything of the policy's namespace in both directions.
+pub(super) fn scopes(root: &Node, key: &PolicyKey) -> Vec<Scope> {
+    let specs = root.present("specs");
+    let mut scopes: Vec<Scope> = root
+        .present("spec")
+        .into_iter()
+        .chain(specs.map(Node::items).unwrap_or_default())
+        .map(|spec| scope(spec, key))
+        .collect();
+    let unreadable = specs.is_some_and(|specs| !matches!(specs.value, Value::List(_)));
+    if scopes.is_empty() || unreadable {
+        scopes.push(Scope { subject: everything(key), ingress: true, egress: true });
+    }
+    scopes
+}
+
+fn scope(spec: &Node, key: &PolicyKey) -> Scope {
+    let (ingress, egress) = match key.kind {
+        Kind::CiliumNetworkPolicy
+        | Kind::CiliumClusterwideNetworkPolicy
+        | Kind::ClusterNetworkPolicy
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy => named(spec),
+        Kind::NetworkPolicy => types(spec, "policyTypes"),
+        Kind::CalicoNetworkPolicy | Kind::GlobalNetworkPolicy => types(spec, "types"),
+    };
+    // Whatever it meant to restrict: both.
+    let neither = !ingress && !egress;
+    Scope { subject: subject(spec, key), ingress: ingress || neither, egress: egress || neither }
+}
+
+/// Directions for which there is a list of rules, also under a misspelt name.
+fn named(spec: &Node) -> (bool, bool) {
+    const INGRESS: [&str; 2] = ["ingress", "ingressDeny"];
+    const EGRESS: [&str; 2] = ["egress", "egressDeny"];
+    let asks = |value: &Node| !value.is_null() && !matches!(&value.value, Value::List(items) if items.is_empty());
+    let meant: Vec<&str> = spec
+        .entries()
+        .iter()
+        .filter(|(_, value)| asks(value))
+        .filter_map(|(key, _)| nearest(&key.text, INGRESS.into_iter().chain(EGRESS)))
+        .collect();
+    (meant.iter().any(|name| INGRESS.contains(name)), meant.iter().any(|name| EGRESS.contains(name)))
+}
+
+/// Directions that a list of types names; without one, ingress, and egress if there are rules for it.
+fn types(spec: &Node, field: &str) -> (bool, bool) {
+    let Some(types) = spec.present(field) else { return (true, spec.present("egress").is_some()) };
+    let names: Vec<Option<&str>> = types.items().iter().map(Node::text).collect();
+    let unknown = names.iter().any(|name| !matches!(name, Some("Ingress" | "Egress")));
+    (unknown || names.contains(&Some("Ingress")), unknown || names.contains(&Some("Egress")))
+}
+
+fn subject(spec: &Node, key: &PolicyKey) -> Selector {
+    let mut errors = Vec::new();
+    let mut reader = Reader::new(&mut errors, 0);
+    let read = match key.kind {
+        Kind::CiliumNetworkPolicy => {
+            spec.present("endpointSelector").map(|node| selector::subject(node, "", &key.namespace, &mut reader))
+        }
+        Kind::CiliumClusterwideNetworkPolicy => cluster_wide(spec, &mut reader),
+        Kind::NetworkPolicy => {
+            spec.present("podSelector").map(|node| selector::subject(node, "", &key.namespace, &mut reader))
+        }
+        Kind::ClusterNetworkPolicy
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::CalicoNetworkPolicy
+        | Kind::GlobalNetworkPolicy => None,
+    };
+    read.filter(|_| errors.is_empty()).unwrap_or_else(|| everything(key))
+}
+
+/// A cluster-wide policy selects pods, or nodes, or what its reserved labels say.
+fn cluster_wide(spec: &Node, reader: &mut Reader<'_>) -> Option<Selector> {
+    match (spec.present("endpointSelector"), spec.present("nodeSelector")) {
+        (Some(node), None) => {
+            let mut selector = selector::selector(node, "", reader);
+            if !selector::names_reserved(&selector) {
+                selector.requirements.extend(Selector::pods().requirements);
+            }
+            Some(selector)
+        }
+        (None, Some(_)) => Some(Selector { requirements: vec![Requirement::Exists(Key::parse("reserved:host"))] }),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+/// Every pod of the policy's namespace; of a cluster-wide kind, every pod.
+fn everything(key: &PolicyKey) -> Selector {
+    if key.kind.is_cluster_wide() {
+        return Selector::pods();
+    }
+    let mut selector = Selector::default();
+    selector.set_namespace(&key.namespace);
+    selector
+}

@@ -1,4 +1,7 @@
 //! A request in its one normal form: what is judged is what must be forwarded.
+//!
+//! Owns what is ambiguous. Must never judge one thing and let another be forwarded: the view of what is forwarded is the
+//! same view. Start at [`RequestView::new`].
 
 use std::borrow::Cow;
 
@@ -6,7 +9,9 @@ use http::{HeaderMap, header};
 
 mod path;
 
-/// How a path is brought to its normal form. Everything that is `false` by default is a relaxation, by name.
+/// How a path is brought to its normal form. Everything that is `false` by default is a relaxation, by name: what it
+/// allows stays in the path as it was sent. An encoded NUL is never allowed.
+#[expect(clippy::struct_excessive_bools, reason = "one switch for each relaxation, so that each can be shown by name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathOptions {
     /// `//` becomes `/`.
@@ -15,24 +20,44 @@ pub struct PathOptions {
     pub allow_path_parameters: bool,
     /// `%2F` passes and is no separator.
     pub allow_encoded_slash: bool,
+    /// `%5C` passes.
+    pub allow_encoded_backslash: bool,
+    /// `%01` to `%1F` and `%7F` pass.
+    pub allow_encoded_control: bool,
+    /// `%252E`, `%252F`, `%255C` and `%2500` pass.
+    pub allow_double_encoding: bool,
+    /// Escapes that are no UTF-8 pass.
+    pub allow_non_utf8: bool,
 }
 
 impl Default for PathOptions {
     fn default() -> Self {
-        Self { merge_slashes: true, allow_path_parameters: false, allow_encoded_slash: false }
+        Self {
+            merge_slashes: true,
+            allow_path_parameters: false,
+            allow_encoded_slash: false,
+            allow_encoded_backslash: false,
+            allow_encoded_control: false,
+            allow_double_encoding: false,
+            allow_non_utf8: false,
+        }
     }
 }
 
 /// Why a request has no single meaning. It is answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
+    /// Empty, or with bytes that no method has.
+    #[error("the method is not a token")]
+    Method,
     /// Neither `/path`, nor `http://host/path`, nor `*` with OPTIONS.
     #[error("the request target is neither a path nor an absolute URL")]
     Target,
     /// A method that this version does not forward.
     #[error("CONNECT is not supported yet")]
     Connect,
-    /// A byte that a request target may not have: control, blank, non-ASCII, `#`, `<`, `>`.
+    /// A byte that a request target may not have: control, blank, non-ASCII, `#`; and `<`, `>`, `` ` ``, which HTTP
+    /// libraries refuse to send.
     #[error("the request target has a byte that must be percent-encoded")]
     Byte,
     /// `%` without two hexadecimal digits.
@@ -51,7 +76,7 @@ pub enum Malformed {
     #[error("the path has an encoded control character")]
     EncodedControl,
     /// `%252e`, `%252f`, `%255c`.
-    #[error("the path has a doubly encoded dot, slash or backslash")]
+    #[error("the path has a doubly encoded dot, slash, backslash or NUL")]
     DoubleEncoding,
     /// Escapes that are no UTF-8, overlong forms included.
     #[error("the path's percent-encoded bytes are not UTF-8")]
@@ -75,6 +100,7 @@ impl Malformed {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Method => "method",
             Self::Target => "target-form",
             Self::Connect => "connect",
             Self::Byte => "target-byte",
@@ -101,6 +127,7 @@ pub struct RequestView<'a> {
     origin: &'a str,
     host: &'a str,
     path: Cow<'a, str>,
+    changed: bool,
     headers: &'a HeaderMap,
 }
 
@@ -114,18 +141,28 @@ impl<'a> RequestView<'a> {
         headers: &'a HeaderMap,
         options: &PathOptions,
     ) -> Result<Self, Malformed> {
+        if method.is_empty() || !method.bytes().all(is_token_byte) {
+            return Err(Malformed::Method);
+        }
         if method == "CONNECT" {
             return Err(Malformed::Connect);
         }
         let target = std::str::from_utf8(target).map_err(|_| Malformed::Byte)?;
-        let host = host(headers, http10)?;
-        let (origin, path) = split(method, target)?;
+        let (origin, sent) = split(method, target)?;
         let authority = origin.split_once("://").map(|(_, authority)| authority);
-        if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
+        let host = host(headers, http10.then_some(authority.unwrap_or_default()))?;
+        // Byte for byte: rules compare the one, and the server may go by the other.
+        if authority.is_some_and(|authority| authority != host) {
             return Err(Malformed::HostDiffers);
         }
-        let path = if path == "*" { Cow::Borrowed(path) } else { path::normalize(path, *options)? };
-        Ok(Self { method, origin, host, path, headers })
+        let path = match sent {
+            "*" => Cow::Borrowed(sent),
+            // An empty path is "/", and "*" with OPTIONS (RFC 9112 §3.2.1, §3.2.4).
+            "" => Cow::Borrowed(if method == "OPTIONS" { "*" } else { "/" }),
+            sent => path::normalize(sent, *options)?,
+        };
+        let changed = matches!(path, Cow::Owned(_)) || (sent.is_empty() && path == "/");
+        Ok(Self { method, origin, host, path, changed, headers })
     }
 
     /// As sent; methods are case-sensitive.
@@ -140,7 +177,7 @@ impl<'a> RequestView<'a> {
         &self.path
     }
 
-    /// As sent, with its port if it had one; empty when HTTP/1.0 sent none.
+    /// As sent, with its port if it had one; empty when HTTP/1.0 named none.
     #[must_use]
     pub fn host(&self) -> &'a str {
         self.host
@@ -157,16 +194,23 @@ impl<'a> RequestView<'a> {
     pub fn forward_target(&self) -> Cow<'_, str> {
         if self.origin.is_empty() {
             Cow::Borrowed(&self.path)
+        } else if self.path == "*" {
+            Cow::Borrowed(self.origin)
         } else {
             Cow::Owned(format!("{}{}", self.origin, self.path))
         }
     }
 
-    /// Whether the path differs from what was sent.
+    /// Whether the target to forward differs from what was sent.
     #[must_use]
     pub fn changed(&self) -> bool {
-        matches!(self.path, Cow::Owned(_))
+        self.changed
     }
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Origin (`http://authority`, or nothing) and the path with its query.
@@ -186,18 +230,17 @@ fn split<'a>(method: &str, target: &'a str) -> Result<(&'a str, &'a str), Malfor
         return Err(Malformed::Target);
     }
     match path.as_bytes().first() {
-        // An empty path is "/" (RFC 9112 §3.2.2).
-        None => Ok((origin, "/")),
-        Some(b'/') => Ok((origin, path)),
+        None | Some(b'/') => Ok((origin, path)),
         // "http://host?query": proxies and servers disagree on it.
         Some(_) => Err(Malformed::Target),
     }
 }
 
-fn host(headers: &HeaderMap, http10: bool) -> Result<&str, Malformed> {
+/// `otherwise`: what it is when there is no Host header, if there may be none.
+fn host<'a>(headers: &'a HeaderMap, otherwise: Option<&'a str>) -> Result<&'a str, Malformed> {
     let mut values = headers.get_all(header::HOST).iter();
     let Some(value) = values.next() else {
-        return if http10 { Ok("") } else { Err(Malformed::Host) };
+        return otherwise.filter(|host| host.is_empty() || is_authority(host)).ok_or(Malformed::Host);
     };
     if values.next().is_some() {
         return Err(Malformed::Host);

@@ -1,4 +1,7 @@
 //! The normal form of a path (RFC 3986 §6.2.2, and what has no single meaning is refused).
+//!
+//! Must never give a form that has another normal form itself, nor copy a path that is normal already. Start at
+//! [`normalize`].
 
 use std::borrow::Cow;
 
@@ -15,6 +18,10 @@ pub(super) fn normalize(target: &str, options: PathOptions) -> Result<Cow<'_, st
         return Ok(Cow::Borrowed(target));
     }
     let decoded = decode(path, options)?;
+    // Looked for in what was decoded: "%25%32%65" is "%252e" by now.
+    if !options.allow_double_encoding && decoded.split("%25").skip(1).any(is_double) {
+        return Err(Malformed::DoubleEncoding);
+    }
     let mut normal = remove_dots(&decoded, options)?;
     normal.push_str(query);
     // An escape may have stayed as it was: then nothing changed after all.
@@ -40,7 +47,8 @@ fn is_normal(path: &str, options: PathOptions) -> Result<bool, Malformed> {
     Ok(normal)
 }
 
-/// Decodes what is unreserved, refuses what is ambiguous, leaves other escapes as they were sent.
+/// Decodes what is unreserved, refuses what is ambiguous, leaves other escapes as they were sent. An encoded blank stays:
+/// it is common in real traffic and means one thing.
 fn decode(path: &str, options: PathOptions) -> Result<String, Malformed> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -52,13 +60,12 @@ fn decode(path: &str, options: PathOptions) -> Result<String, Malformed> {
         rest = after;
         match value {
             0 => return Err(Malformed::EncodedNul),
-            1..0x20 | 0x7f => return Err(Malformed::EncodedControl),
+            1..0x20 | 0x7f if !options.allow_encoded_control => return Err(Malformed::EncodedControl),
             b'/' if !options.allow_encoded_slash => return Err(Malformed::EncodedSlash),
-            b'\\' => return Err(Malformed::Backslash),
-            b'%' if is_double(after) => return Err(Malformed::DoubleEncoding),
+            b'\\' if !options.allow_encoded_backslash => return Err(Malformed::Backslash),
             b'-' | b'.' | b'_' | b'~' => out.push(char::from(value)),
             value if value.is_ascii_alphanumeric() => out.push(char::from(value)),
-            value if value.is_ascii() => out.push_str(text),
+            value if value.is_ascii() || options.allow_non_utf8 => out.push_str(text),
             _ => {
                 let length = utf8_length(escape)?;
                 let (sequence, after) = escape.split_at_checked(length).ok_or(Malformed::Utf8)?;
@@ -80,11 +87,9 @@ fn escaped(text: &str) -> Result<u8, Malformed> {
     u8::from_str_radix(digits, 16).map_err(|_| Malformed::Escape)
 }
 
-/// Whether what follows `%25` makes it an encoded dot, slash or backslash, however often encoded.
-fn is_double(mut after: &str) -> bool {
-    while let Some(rest) = after.strip_prefix("25") {
-        after = rest;
-    }
+/// Whether what follows `%25` makes it an encoded dot, slash, backslash or NUL, however often encoded.
+fn is_double(after: &str) -> bool {
+    let after = after.trim_start_matches("25");
     let digits = after.get(..2).map(str::to_ascii_lowercase);
     digits.is_some_and(|digits| matches!(digits.as_str(), "2e" | "2f" | "5c" | "00"))
 }

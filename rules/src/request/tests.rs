@@ -37,6 +37,9 @@ fn paths_have_one_form() {
         ("/%C3%A9", "/%C3%A9"),
         ("/a%2Cb", "/a%2Cb"),
         ("/100%25", "/100%25"),
+        ("/100%25%35", "/100%255"),
+        ("/a%2520b", "/a%2520b"),
+        ("/a%3Bb%3f%23", "/a%3Bb%3f%23"),
         ("/admin?x=/../y//z%2f", "/admin?x=/../y//z%2f"),
         ("/a/../b?q", "/b?q"),
         ("/ADMIN", "/ADMIN"),
@@ -56,6 +59,9 @@ fn what_has_no_single_meaning_is_refused() {
         ("/admin;x", Malformed::PathParameter),
         ("/%252e%252e/admin", Malformed::DoubleEncoding),
         ("/%25252e", Malformed::DoubleEncoding),
+        ("/%25%32%65", Malformed::DoubleEncoding),
+        ("/%25%32f", Malformed::DoubleEncoding),
+        ("/a%2500", Malformed::DoubleEncoding),
         ("/a%252F", Malformed::DoubleEncoding),
         ("/pub/%c0%ae%c0%ae/admin", Malformed::Utf8),
         ("/%ff", Malformed::Utf8),
@@ -97,15 +103,56 @@ fn relaxations_relax_only_what_they_name() {
     let encoded = PathOptions { allow_encoded_slash: true, ..PathOptions::default() };
     assert_eq!(path_with("/a%2fb", encoded).as_deref(), Ok("/a%2fb"));
     assert_eq!(path_with("/a%2f..%2fb", encoded).as_deref(), Ok("/a%2f..%2fb"), "no separator");
+    let strict = PathOptions::default();
+    for (sent, options) in [
+        ("/a%5cb", PathOptions { allow_encoded_backslash: true, ..strict }),
+        ("/a%0Ab%7f", PathOptions { allow_encoded_control: true, ..strict }),
+        ("/%252e%252E/a", PathOptions { allow_double_encoding: true, ..strict }),
+        ("/%c0%ae/%ff", PathOptions { allow_non_utf8: true, ..strict }),
+    ] {
+        assert!(path(sent).is_err(), "{sent}");
+        assert_eq!(path_with(sent, options).as_deref(), Ok(sent));
+        assert_eq!(path_with("/%00", options), Err(Malformed::EncodedNul));
+    }
+}
+
+/// Method, target, Host header, whether HTTP/1.0 → path, host, target to forward, whether it differs.
+fn absolute(method: &str, target: &str, host: Option<&'static str>, http10: bool) -> Result<[String; 4], Malformed> {
+    let headers = host.map(headers).unwrap_or_default();
+    let view = RequestView::new(method, target.as_bytes(), http10, &headers, &PathOptions::default())?;
+    Ok([view.path().to_owned(), view.host().to_owned(), view.forward_target().into_owned(), view.changed().to_string()])
 }
 
 #[test]
 fn an_absolute_target_stays_absolute() {
-    let headers = headers("H:80");
-    let view = RequestView::new("GET", b"http://h:80/a/../b", false, &headers, &PathOptions::default()).unwrap();
-    assert_eq!(view.path(), "/b");
-    assert_eq!(view.forward_target(), "http://h:80/b");
-    assert_eq!(view.host(), "H:80");
+    let is = |parts: [&str; 4]| Ok(parts.map(str::to_owned));
+    let sent = "http://h:80/a/../b?c";
+    assert_eq!(absolute("GET", sent, Some("h:80"), false), is(["/b?c", "h:80", "http://h:80/b?c", "true"]));
+    assert_eq!(absolute("GET", "http://h/b", Some("h"), false), is(["/b", "h", "http://h/b", "false"]));
+    assert_eq!(absolute("GET", "http://h", Some("h"), false), is(["/", "h", "http://h/", "true"]));
+    assert_eq!(absolute("OPTIONS", "http://h", Some("h"), false), is(["*", "h", "http://h", "false"]));
+    assert_eq!(absolute("GET", "http://h/b", None, true), is(["/b", "h", "http://h/b", "false"]));
+    for (target, host, why) in [
+        ("http://h/", Some("H"), Malformed::HostDiffers),
+        ("http://h:80/", Some("h"), Malformed::HostDiffers),
+        ("http://u@h/", Some("h"), Malformed::HostDiffers),
+        ("http://u@h/", None, Malformed::Host),
+        ("http://h/", None, Malformed::Host),
+    ] {
+        let http10 = target.contains('@');
+        assert_eq!(absolute("GET", target, host, http10), Err(why), "{target}");
+    }
+}
+
+#[test]
+fn methods_are_tokens() {
+    for method in ["get", "M-SEARCH", "PROPFIND", "!#$%&'*+-.^_`|~09"] {
+        assert!(absolute(method, "/", Some("h"), false).is_ok(), "{method}");
+    }
+    for method in ["", "GE T", "GET\n", "GÉT", "A/B", "(x)"] {
+        assert_eq!(absolute(method, "/", Some("h"), false), Err(Malformed::Method), "{method}");
+    }
+    assert_eq!(absolute("CONNECT", "h:80", Some("h:80"), false), Err(Malformed::Connect));
 }
 
 #[test]

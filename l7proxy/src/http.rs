@@ -11,10 +11,11 @@ use crate::{drain, flow, metrics::Counters, policy::Live, upstream::Dialer};
 
 pub mod body;
 mod guard;
+pub mod interim;
 mod serve;
 pub mod upgrade;
 
-pub use guard::Control;
+pub use guard::{Control, Refused};
 pub use serve::serve;
 
 /// What is known of a connection that was redirected here.

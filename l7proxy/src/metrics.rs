@@ -44,6 +44,8 @@ counters! {
     heads_too_slow,
     /// Allowed requests that the upstream refused, reset or did not answer.
     upstream_failures,
+    /// Allowed requests whose client left, or broke its own framing, in the middle of the body.
+    clients_failed,
     /// Denied requests whose body was longer than what is read of one; their connection was closed.
     denied_bodies_cut,
     /// Connections that became tunnels.

@@ -9,6 +9,8 @@ use crate::flow::DropReason;
 
 /// Body of a denial, as Cilium's proxy answers.
 const DENIED: &str = "Access denied\r\n";
+/// What a record says of a client that left before its answer (the status is nginx's), with the reason.
+pub const CLIENT_LEFT: (u16, &str) = (499, "client-left");
 
 /// A request may be over one of these limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,15 @@ pub enum UpstreamFailure {
     Protocol,
 }
 
+/// How a client failed in the middle of an allowed request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientFailure {
+    /// It closed or reset the connection before its body was complete.
+    Left,
+    /// Its body is not framed as it said.
+    Framing,
+}
+
 /// Why a request ends here.
 #[derive(Debug)]
 pub enum Rejection {
@@ -47,6 +58,8 @@ pub enum Rejection {
     TooSlow,
     /// It was allowed, and the upstream failed.
     Upstream(UpstreamFailure),
+    /// It was allowed, and the client failed.
+    Client(ClientFailure),
 }
 
 /// What the client gets.
@@ -78,7 +91,7 @@ impl Rejection {
                 answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large\r\n", true)
             }
             Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, "Request head took too long\r\n", true),
-            Self::Upstream(_) => Reply::Reset,
+            Self::Upstream(_) | Self::Client(_) => Reply::Reset,
         }
     }
 
@@ -96,6 +109,21 @@ impl Rejection {
             Self::Upstream(UpstreamFailure::Connect) => "upstream-connect",
             Self::Upstream(UpstreamFailure::Closed) => "upstream-closed",
             Self::Upstream(UpstreamFailure::Protocol) => "upstream-protocol",
+            Self::Client(ClientFailure::Left) => CLIENT_LEFT.1,
+            Self::Client(ClientFailure::Framing) => "body-framing",
+        }
+    }
+
+    /// For the record of an end without an answer: a status that says who failed.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Upstream(_) => 502,
+            Self::Client(ClientFailure::Left) => CLIENT_LEFT.0,
+            Self::Client(ClientFailure::Framing) | Self::Malformed(_) => 400,
+            Self::Denied(_) | Self::NoPolicy => 403,
+            Self::TooLarge(_) => 431,
+            Self::TooSlow => 408,
         }
     }
 
@@ -106,7 +134,7 @@ impl Rejection {
             Self::Denied(_) => DropReason::PolicyDenied,
             Self::NoPolicy => DropReason::NoPolicy,
             Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow => DropReason::InvalidPacket,
-            Self::Upstream(_) => DropReason::Unknown,
+            Self::Upstream(_) | Self::Client(_) => DropReason::Unknown,
         }
     }
 }

@@ -8,10 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use http::{Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::{body::Incoming, ext, upgrade};
+use hyper::{body::Incoming, upgrade};
 use rules::{Permit, RequestView, Verdict};
 use tokio::task;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -19,13 +19,14 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     flow::{Ends, FlowGuard, HttpInfo},
     http::{
-        Connection, Control, Worker,
+        Connection, Control, Refused, Worker,
         body::{RequestBody, ResponseBody, Source},
+        interim,
         upgrade::{Protocol, asked, forget_http2, tunnel},
     },
     metrics::count,
     policy::{Live, Snapshot},
-    reject::{self, Rejection, UpstreamFailure},
+    reject::{self, ClientFailure, Rejection, UpstreamFailure},
     upstream::Upstream,
 };
 
@@ -56,7 +57,7 @@ impl Exchange {
         let Connection { direction, client, original, live, dialer } = connection;
         Self {
             live: RefCell::new(live),
-            upstream: RefCell::new(Some(Upstream::new(dialer, gone))),
+            upstream: RefCell::new(Some(Upstream::new(dialer, control.clone(), gone))),
             ends: EndsCache { direction, client, original, newest: RefCell::new(None) },
             port: original.port(),
             control,
@@ -70,25 +71,28 @@ impl Exchange {
     pub async fn handle(&self, mut request: Request<Incoming>) -> Result<Response<ResponseBody>, Aborted> {
         let index = self.requests.replace(self.requests.get() + 1);
         let snapshot = self.live.borrow_mut().current().cloned();
-        let mut flow = self.begin(&request, snapshot.as_ref());
+        let refused = self.control.begin(index);
+        let mut flow = self.begin(&request, refused.as_ref(), snapshot.as_ref());
         let is_grpc = is_grpc(&request);
         let asked = asked(request.headers());
-        let judged = match self.control.take_refusal(index) {
-            Some(refusal) => Err(refusal),
+        let mut close = false;
+        let judged = match refused {
+            Some(refused) => Err(refused.rejection),
             None => self.judge(&mut request, snapshot.as_ref()),
         };
         let outcome = match judged {
             Ok(permit) => {
                 count(&self.worker.counters.requests_forwarded);
                 flow.forwarded(permit.rule());
-                self.forward(request, asked, permit).await
+                self.forward(request, index, asked, permit).await
             }
             Err(rejection) => {
                 flow.dropped(&rejection);
-                self.discard(request);
+                close = self.discard(request);
                 Err(rejection)
             }
         };
+        self.control.final_answer();
         if asked != Protocol::None {
             let status = outcome.as_ref().map(Response::status);
             self.control.switched(status.is_ok_and(|status| status == StatusCode::SWITCHING_PROTOCOLS));
@@ -98,7 +102,7 @@ impl Exchange {
                 flow.answered(response.status());
                 Ok(response)
             }
-            Err(rejection) => self.refuse(&rejection, is_grpc, flow),
+            Err(rejection) => self.refuse(&rejection, is_grpc, close, flow),
         }
     }
 
@@ -136,6 +140,7 @@ impl Exchange {
     async fn forward(
         &self,
         mut request: Request<Incoming>,
+        index: u64,
         asked: Protocol,
         permit: Permit,
     ) -> Result<Response<ResponseBody>, Rejection> {
@@ -144,23 +149,27 @@ impl Exchange {
         }
         let client = upgrade::on(&mut request);
         let leave = expects_continue(&request).then(CancellationToken::new);
+        let control = &self.control;
         let mut request = request.map(|body| match &leave {
-            Some(leave) => RequestBody::after(body, leave.clone()),
-            None => RequestBody::new(body),
+            Some(leave) => RequestBody::after(body, control, leave.clone()),
+            None => RequestBody::new(body, control),
         });
-        if let Some(leave) = leave.clone() {
-            ext::on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    leave.cancel();
-                }
-            });
+        if let Some(leave) = &leave {
+            control.expect_body(index, leave.clone());
+        }
+        if request.version() != Version::HTTP_10 {
+            interim::pass_on(&mut request, control.clone(), leave.clone());
         }
         let taken = self.upstream.borrow_mut().take();
         let mut upstream = taken.ok_or(Rejection::Upstream(UpstreamFailure::Closed))?;
         let answer = upstream.send(request, permit).await;
         let mut response = match answer {
             Ok(response) => response,
-            Err(failure) => return Err(Rejection::Upstream(failure)),
+            Err(failure) => {
+                let left = control.is_client_finished().then_some(ClientFailure::Left);
+                let own = control.client_failure().or(left.filter(|_| failure == UpstreamFailure::Closed));
+                return Err(own.map_or(Rejection::Upstream(failure), Rejection::Client));
+            }
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             if asked != Protocol::Other {
@@ -178,15 +187,14 @@ impl Exchange {
     }
 
     /// What is left of a denied request's body is read so that the connection stays usable, but not without bound.
-    fn discard(&self, request: Request<Incoming>) {
-        if expects_continue(&request) {
-            // Its client did not send it and will not: reading would ask for it.
-            return;
-        }
+    /// Says whether the connection must end with the answer.
+    fn discard(&self, request: Request<Incoming>) -> bool {
+        let waits = expects_continue(&request);
         let worker = Rc::clone(&self.worker);
         let mut body = request.into_body();
-        if body.is_end_stream() {
-            return;
+        if body.is_end_stream() || waits {
+            // To read from a client that waits for leave would give it. Nobody knows whether it sends now: end there.
+            return waits && !body.is_end_stream();
         }
         task::spawn_local(async move {
             let mut left = worker.limits.denied_body_bytes;
@@ -198,9 +206,16 @@ impl Exchange {
                 }
             }
         });
+        false
     }
 
-    fn refuse(&self, rejection: &Rejection, is_grpc: bool, flow: FlowGuard) -> Result<Response<ResponseBody>, Aborted> {
+    fn refuse(
+        &self,
+        rejection: &Rejection,
+        is_grpc: bool,
+        close: bool,
+        flow: FlowGuard,
+    ) -> Result<Response<ResponseBody>, Aborted> {
         let counters = &self.worker.counters;
         count(match rejection {
             Rejection::Denied(_) | Rejection::NoPolicy => &counters.requests_denied,
@@ -208,20 +223,26 @@ impl Exchange {
             Rejection::TooLarge(_) => &counters.requests_too_large,
             Rejection::TooSlow => &counters.heads_too_slow,
             Rejection::Upstream(_) => &counters.upstream_failures,
+            Rejection::Client(_) => &counters.clients_failed,
         });
-        if let Some(response) =
-            reject::response(rejection, is_grpc, |text| ResponseBody::new(Source::Text(text), &self.control))
-        {
+        let answer = |text| ResponseBody::new(Source::Text(text), &self.control);
+        if let Some(mut response) = reject::response(rejection, is_grpc, answer) {
+            if close {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             flow.answered(response.status());
             return Ok(response);
         }
-        flow.failed(rejection.reason());
+        flow.failed(rejection);
         self.control.reset();
         Err(Aborted(rejection.reason()))
     }
 
-    fn begin(&self, request: &Request<Incoming>, snapshot: Option<&Snapshot>) -> FlowGuard {
-        let info = HttpInfo::of(request, self.ends.original);
+    fn begin(&self, request: &Request<Incoming>, refused: Option<&Refused>, snapshot: Option<&Snapshot>) -> FlowGuard {
+        let info = match refused {
+            Some(refused) => HttpInfo::of_bytes(&refused.bytes, self.ends.original),
+            None => HttpInfo::of(request, self.ends.original),
+        };
         let revision = snapshot.map_or(0, |snapshot| snapshot.revision);
         FlowGuard::new(self.worker.flows.clone(), self.ends.at(snapshot), info, revision)
     }
@@ -281,7 +302,7 @@ fn expects_continue<B>(request: &Request<B>) -> bool {
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.and_then(|kind| kind.strip_prefix(b"application/grpc"))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
 }

@@ -3,7 +3,7 @@
 //! Owns the upstream's socket and its HTTP client. Never decides whether something may be sent: whoever sends shows a
 //! [`Permit`]. Start at [`Upstream::send`].
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, header};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -13,17 +13,24 @@ use rules::Permit;
 use tokio::task;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{http::body::RequestBody, reject::UpstreamFailure};
+use crate::{
+    http::{Control, body::RequestBody},
+    reject::UpstreamFailure,
+};
 
 mod dial;
+mod socket;
 
 pub use dial::{Dialer, Leg};
+use socket::Socket;
 
 /// The upstream side of one downstream connection.
 #[derive(Debug)]
 pub struct Upstream {
     dialer: Dialer,
     state: State,
+    /// Knows whether the client failed.
+    control: Control,
     /// Cancelled when the upstream's connection is over.
     gone: CancellationToken,
 }
@@ -43,8 +50,8 @@ enum State {
 impl Upstream {
     /// Nothing is dialled before the first permit.
     #[must_use]
-    pub fn new(dialer: Dialer, gone: CancellationToken) -> Self {
-        Self { dialer, state: State::NotDialled, gone }
+    pub fn new(dialer: Dialer, control: Control, gone: CancellationToken) -> Self {
+        Self { dialer, state: State::NotDialled, control, gone }
     }
 
     /// Sends a request and gives its answer; bodies stream.
@@ -61,11 +68,16 @@ impl Upstream {
             Ok(()) => sender.send_request(request).await,
             Err(error) => Err(error),
         };
-        sent.map_err(|error| {
+        let response = sent.map_err(|error| {
             tracing::debug!(%error, upstream = %self.dialer.target(), "request");
             self.state = State::Over;
             if error.is_parse() { UpstreamFailure::Protocol } else { UpstreamFailure::Closed }
-        })
+        })?;
+        if has_one_framing(response.headers()) {
+            return Ok(response);
+        }
+        self.state = State::Over;
+        Err(UpstreamFailure::Protocol)
     }
 
     /// Ends the upstream's connection.
@@ -81,7 +93,8 @@ impl Upstream {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "nodelay");
         }
-        let handshake = http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await;
+        let socket = Socket::new(stream, self.control.clone());
+        let handshake = http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(socket)).await;
         let (sender, connection) = handshake.map_err(|_| UpstreamFailure::Connect)?;
         let gone = self.gone.clone();
         let connection = task::spawn_local(async move {
@@ -92,5 +105,16 @@ impl Upstream {
         });
         self.state = State::Open { sender, _connection: AbortOnDropHandle::new(connection) };
         Ok(())
+    }
+}
+
+/// Whether clients can only agree on where an answer ends. (The library takes the coding's word and goes on.)
+fn has_one_framing(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (_, None) => lengths.next().is_none(),
+        (None, Some(coding)) => coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none(),
+        (Some(_), Some(_)) => false,
     }
 }

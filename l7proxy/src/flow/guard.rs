@@ -9,12 +9,7 @@ use http::StatusCode;
 use rules::RuleRef;
 
 use super::{Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
-use crate::reject::Rejection;
-
-/// What an end record says of a client that left before its answer (nginx's number for it).
-const CLIENT_LEFT: u16 = 499;
-/// What an end record says of an upstream that failed; the client got a reset.
-const UPSTREAM_FAILED: u16 = 502;
+use crate::reject::{CLIENT_LEFT, Rejection};
 
 /// Lives as long as its request: whatever happens, both records are written.
 #[derive(Debug)]
@@ -52,7 +47,8 @@ impl FlowGuard {
             | Rejection::Malformed(_)
             | Rejection::TooLarge(_)
             | Rejection::TooSlow
-            | Rejection::Upstream(_) => (Arc::default(), None),
+            | Rejection::Upstream(_)
+            | Rejection::Client(_) => (Arc::default(), None),
         };
         self.judge(Verdict::Dropped { reason: rejection.drop_reason(), denied_by, nearest }, rejection.reason());
     }
@@ -67,9 +63,9 @@ impl FlowGuard {
         self.end(verdict, status.as_u16(), "");
     }
 
-    /// It was allowed and failed; `reason` blames who failed.
-    pub fn failed(mut self, reason: &'static str) {
-        self.end(Verdict::Error, UPSTREAM_FAILED, reason);
+    /// It was allowed and failed; the rejection blames who did.
+    pub fn failed(mut self, rejection: &Rejection) {
+        self.end(Verdict::Error, rejection.code(), rejection.reason());
     }
 
     fn judge(&mut self, verdict: Verdict, reason: &'static str) {
@@ -112,7 +108,8 @@ impl FlowGuard {
 impl Drop for FlowGuard {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Verdict::Error, CLIENT_LEFT, "client-left");
+            let (code, reason) = CLIENT_LEFT;
+            self.end(Verdict::Error, code, reason);
         }
     }
 }

@@ -8,6 +8,8 @@ use http::{Request, Version, header};
 const MAX_URL: usize = 8 << 10;
 /// Bytes of a method that a record keeps.
 const MAX_METHOD: usize = 64;
+const HTTP10: &str = "HTTP/1";
+const HTTP11: &str = "HTTP/1.1";
 
 /// Method, URL and protocol, as sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct HttpInfo {
     pub url: String,
     /// `HTTP/1` (for 1.0) or `HTTP/1.1`, as Hubble writes them.
     pub protocol: &'static str,
+    /// Trace id of `traceparent` (W3C Trace Context), if there is a valid one.
+    pub trace: Option<String>,
 }
 
 impl HttpInfo {
@@ -27,22 +31,57 @@ impl HttpInfo {
         let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
         let uri = request.uri();
         let path = uri.path_and_query().map_or("", |path| path.as_str());
-        let mut url = String::with_capacity(path.len() + host.map_or(32, str::len) + 8);
-        url.push_str("http://");
-        match host.or(uri.authority().map(http::uri::Authority::as_str)) {
-            Some(host) => url.push_str(host),
-            None => url.push_str(&original.to_string()),
-        }
-        if !path.starts_with('/') {
-            url.push('/');
-        }
-        url.push_str(path);
-        cut(&mut url, MAX_URL);
+        let url = url(host.or(uri.authority().map(http::uri::Authority::as_str)), path, original);
         let mut method = request.method().as_str().to_owned();
         cut(&mut method, MAX_METHOD);
-        let protocol = if request.version() == Version::HTTP_10 { "HTTP/1" } else { "HTTP/1.1" };
-        Self { method, url, protocol }
+        let protocol = if request.version() == Version::HTTP_10 { HTTP10 } else { HTTP11 };
+        let mut traces = request.headers().get_all("traceparent").iter();
+        let trace = traces.next().filter(|_| traces.next().is_none()).and_then(|value| trace_id(value.as_bytes()));
+        Self { method, url, protocol, trace }
     }
+
+    /// Of what is no request, or not one with a single meaning, as far as it can be told from its first bytes.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8], original: SocketAddr) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let mut lines = text.trim_start_matches("\r\n").split('\n').map(str::trim_end);
+        let mut words = lines.next().unwrap_or_default().split(' ');
+        let method = words.next().filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic()));
+        let target = words.next().filter(|_| method.is_some()).unwrap_or_default();
+        let protocol = if words.next() == Some("HTTP/1.0") { HTTP10 } else { HTTP11 };
+        let host = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':'));
+        let host = host.filter(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.trim()).next();
+        let (host, path) = match target.strip_prefix("http://") {
+            Some(rest) => rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).unwrap_or((rest, "")),
+            None => (host.unwrap_or_default(), target),
+        };
+        let mut method = method.unwrap_or_default().to_owned();
+        cut(&mut method, MAX_METHOD);
+        let host = Some(host).filter(|host| !host.is_empty());
+        Self { method, url: url(host, path, original), protocol, trace: None }
+    }
+}
+
+fn url(host: Option<&str>, path: &str, original: SocketAddr) -> String {
+    let mut url = String::with_capacity(path.len() + host.map_or(32, str::len) + 8);
+    url.push_str("http://");
+    match host {
+        Some(host) => url.push_str(host),
+        None => url.push_str(&original.to_string()),
+    }
+    if !path.starts_with('/') {
+        url.push('/');
+    }
+    url.push_str(path);
+    cut(&mut url, MAX_URL);
+    url
+}
+
+/// `00-<trace id>-<parent id>-<flags>` in lower-case hexadecimal digits; zero is none.
+fn trace_id(value: &[u8]) -> Option<String> {
+    let id = std::str::from_utf8(value).ok()?.strip_prefix("00-")?.split_once('-')?.0;
+    let is_hex = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
 }
 
 fn cut(text: &mut String, length: usize) {

@@ -94,6 +94,10 @@ impl Formatter {
         );
         reason_name(reason, out);
         put(out, format_args!(",\"is_reply\":{is_reply}"));
+        if let Some(trace) = &record.http.trace {
+            // Only hexadecimal digits: nothing to escape.
+            put(out, format_args!(",\"trace_context\":{{\"parent\":{{\"trace_id\":\"{trace}\"}}}}"));
+        }
         let mut details = Details { reason: record.reason, revision: record.revision, ..Details::default() };
         match &record.verdict {
             Verdict::Forwarded(rule) => {

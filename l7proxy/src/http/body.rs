@@ -18,19 +18,23 @@ pub struct RequestBody {
     body: Incoming,
     /// The client waits for leave (`Expect: 100-continue`): nothing is asked of it before the upstream gave it.
     gate: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    control: Control,
 }
 
 impl RequestBody {
     /// At once.
     #[must_use]
-    pub fn new(body: Incoming) -> Self {
-        Self { body, gate: None }
+    pub fn new(body: Incoming, control: &Control) -> Self {
+        if body.is_end_stream() {
+            control.sent();
+        }
+        Self { body, gate: None, control: control.clone() }
     }
 
     /// When `leave` was given.
     #[must_use]
-    pub fn after(body: Incoming, leave: CancellationToken) -> Self {
-        Self { body, gate: Some(Box::pin(leave.cancelled_owned())) }
+    pub fn after(body: Incoming, control: &Control, leave: CancellationToken) -> Self {
+        Self { body, gate: Some(Box::pin(leave.cancelled_owned())), control: control.clone() }
     }
 }
 
@@ -43,7 +47,14 @@ impl Body for RequestBody {
             ready!(gate.as_mut().poll(cx));
             self.gate = None;
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Err(_)) => self.control.client_left(),
+            Some(Ok(frame)) if frame.is_trailers() || self.body.is_end_stream() => self.control.sent(),
+            None => self.control.sent(),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -59,7 +70,7 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    _over: Over,
+    over: Over,
 }
 
 /// Where an answer's bytes come from.
@@ -76,7 +87,11 @@ impl ResponseBody {
     /// `over` is told when the answer is.
     #[must_use]
     pub fn new(source: Source, control: &Control) -> Self {
-        Self { source, _over: Over(control.clone()) }
+        let over = Over(control.clone());
+        if let Source::Upstream(body, _) = &source {
+            over.0.set_answering(!body.is_end_stream());
+        }
+        Self { source, over }
     }
 }
 
@@ -94,11 +109,21 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.source {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        match &mut this.source {
             Source::Upstream(body, leave) => {
                 drop(leave.take());
-                Pin::new(body).poll_frame(cx)
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                let is_last = match &frame {
+                    Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
+                    Some(Err(_)) => false,
+                    None => true,
+                };
+                if is_last {
+                    this.over.0.set_answering(false);
+                }
+                Poll::Ready(frame)
             }
             Source::Text("") => Poll::Ready(None),
             Source::Text(text) => {

@@ -9,8 +9,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -24,74 +23,21 @@ use super::Limits;
 use crate::{reject::Rejection, sys};
 
 mod chunk;
+mod control;
 mod head;
+mod linger;
 mod scan;
 
-use self::scan::{Outcome, Scanner};
+pub use self::control::{Control, Refused};
+use self::{
+    linger::Linger,
+    scan::{Outcome, Scanner},
+};
 
 /// Stands in for a request that is refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
-/// After a refusal: bytes that are read and thrown away, so that the answer is not lost to a reset.
-const LINGER_BYTES: usize = 256 << 10;
-/// After a refusal: how long.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// What the pipeline and the guard of one connection tell each other.
-#[derive(Clone, Debug, Default)]
-pub struct Control(Arc<Mutex<Shared>>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    refused: Option<(u64, Rejection)>,
-    broken: bool,
-    reset: bool,
-    switched: Option<bool>,
-    /// Answers that are over.
-    answered: u64,
-    waker: Option<Waker>,
-}
-
-impl Control {
-    /// The refusal, when request number `index` (from 0) is the one that was replaced.
-    #[must_use]
-    pub fn take_refusal(&self, index: u64) -> Option<Rejection> {
-        let mut shared = self.lock();
-        shared.refused.take_if(|(refused, _)| *refused == index).map(|(_, rejection)| rejection)
-    }
-
-    /// Whether a body was not framed as it said.
-    #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.lock().broken
-    }
-
-    /// The connection shall end with a reset.
-    pub fn reset(&self) {
-        self.lock().reset = true;
-    }
-
-    /// Answers what the guard waits for after a request that asks to switch protocols.
-    pub fn switched(&self, switched: bool) {
-        let mut shared = self.lock();
-        shared.switched = Some(switched);
-        if let Some(waker) = shared.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// An answer is over: it was written, or never will be.
-    pub(super) fn answered(&self) {
-        let mut shared = self.lock();
-        shared.answered += 1;
-        if let Some(waker) = shared.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// Of a refused request, kept for its record.
+const KEPT: usize = 16 << 10;
 
 /// The client's socket as the HTTP library sees it.
 #[derive(Debug)]
@@ -110,13 +56,11 @@ pub(super) struct Guard {
     refused: bool,
     /// The client sends nothing more, but may wait for answers.
     half_closed: bool,
+    /// Interim answers on their way.
+    interim: Vec<u8>,
+    /// Everything that the library has written so far is out.
+    flushed: bool,
     linger: Option<Linger>,
-}
-
-#[derive(Debug)]
-struct Linger {
-    left: usize,
-    until: Pin<Box<Sleep>>,
 }
 
 impl Guard {
@@ -132,6 +76,8 @@ impl Guard {
             deadline: None,
             refused: false,
             half_closed: false,
+            interim: Vec::new(),
+            flushed: true,
             linger: None,
         }
     }
@@ -156,51 +102,49 @@ impl Guard {
             Outcome::Pass(length) => self.ready.extend(self.waiting.drain(..length)),
             Outcome::Refuse(length, rejection) => {
                 self.ready.extend(self.waiting.drain(..length));
-                self.refuse(rejection);
+                self.refuse(rejection, None);
             }
             Outcome::Broken => return Err(self.broken()),
         }
         Ok(())
     }
 
-    fn refuse(&mut self, rejection: Rejection) {
-        self.control.lock().refused = Some((self.scanner.requests(), rejection));
+    /// `request`: its bytes, if they are not those that wait.
+    fn refuse(&mut self, rejection: Rejection, request: Option<&[u8]>) {
+        let mut bytes = std::mem::take(&mut self.waiting);
+        if let Some(request) = request {
+            bytes.extend(request.iter().take(KEPT));
+        }
+        bytes.truncate(KEPT);
+        self.control.refuse(self.scanner.requests(), rejection, bytes);
         self.ready.extend_from_slice(STAND_IN);
-        self.waiting = Vec::new();
         self.deadline = None;
         self.refused = true;
     }
 
     fn broken(&self) -> io::Error {
-        let mut shared = self.control.lock();
-        shared.broken = true;
-        shared.reset = true;
+        self.control.broken();
         io::Error::new(io::ErrorKind::InvalidData, "the request body is not framed as it says")
     }
 
     /// Ready when the pipeline said what a request that asked to switch came to.
     fn poll_held(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let mut shared = self.control.lock();
-        match shared.switched.take() {
-            Some(true) => self.scanner.become_opaque(),
-            Some(false) => self.scanner.resume(),
-            None => {
-                shared.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
+        if ready!(self.control.poll_switched(cx)) {
+            self.scanner.become_opaque();
+        } else {
+            self.scanner.resume();
         }
         Poll::Ready(())
     }
 
-    /// Ready when every answer is over. Told of the end before, the library would drop them; a reset it is told at once,
-    /// and nobody works on for a client that is gone.
+    /// Ready when the library may know that the client sends nothing more. Told of it before every answer is over, it
+    /// would drop them; but half a body it must know of. (A reset it is told at once: nobody works on for a client that
+    /// is gone.)
     fn poll_end(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut shared = self.control.lock();
-        if shared.answered >= self.scanner.requests() {
+        if self.scanner.is_in_body() {
             return Poll::Ready(());
         }
-        shared.waker = Some(cx.waker().clone());
-        Poll::Pending
+        self.control.poll_answered(self.scanner.requests(), cx)
     }
 
     /// Ready when an incomplete head took too long.
@@ -232,11 +176,12 @@ impl Guard {
             Outcome::Refuse(length, rejection) => (length, Some(rejection)),
             Outcome::Broken => return Poll::Ready(Err(self.broken())),
         };
-        self.waiting.extend_from_slice(new.get(length..).unwrap_or_default());
-        buffer.set_filled(before + length);
-        if let Some(rejection) = rejection {
-            self.refuse(rejection);
+        let rest = new.get(length..).unwrap_or_default();
+        match rejection {
+            Some(rejection) => self.refuse(rejection, Some(rest)),
+            None => self.waiting.extend_from_slice(rest),
         }
+        buffer.set_filled(before + length);
         Poll::Ready(Ok(if length > 0 { Read::Passed } else { Read::Judged }))
     }
 }
@@ -271,22 +216,48 @@ impl AsyncRead for Guard {
                 return this.poll_end(cx).map(Ok);
             }
             match this.read_through(cx, buffer) {
-                Poll::Ready(Ok(Read::End)) => this.half_closed = true,
+                Poll::Ready(Ok(Read::End)) => {
+                    this.half_closed = true;
+                    if !this.scanner.is_in_body() {
+                        this.control.finished(this.scanner.requests());
+                    }
+                }
                 Poll::Ready(Ok(Read::Passed)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(Read::Judged)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     ready!(this.poll_deadline(cx));
-                    this.refuse(Rejection::TooSlow);
+                    this.refuse(Rejection::TooSlow, None);
                 }
             }
         }
     }
 }
 
+impl Guard {
+    /// Ready when interim answers are out. They go between what the library has written and what it writes next.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.interim))?;
+            self.interim.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Before the library writes: interim answers that it was too early or too late for in [`Self::poll_flush`].
+    fn poll_before_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.flushed) {
+            self.interim.append(&mut self.control.take_interim());
+        }
+        self.poll_interim(cx)
+    }
+}
+
 impl AsyncWrite for Guard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        ready!(this.poll_before_write(cx))?;
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -294,46 +265,48 @@ impl AsyncWrite for Guard {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        let this = self.get_mut();
+        ready!(this.poll_before_write(cx))?;
+        Pin::new(&mut this.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
+    /// The library flushes at the end of each of its turns.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    /// After a refusal what the client still sends is read for a while: closing with unread bytes would be a reset, and
-    /// the reset would overtake the answer.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.refused {
-            return Pin::new(&mut this.stream).poll_shutdown(cx);
-        }
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        }
-        let linger = this.linger.get_or_insert_with(|| Linger { left: LINGER_BYTES, until: Box::pin(sleep(LINGER)) });
-        let mut scratch = [0; 4096];
-        while linger.left > 0 {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    linger.left = linger.left.saturating_sub(buffer.filled().len());
-                }
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return linger.until.as_mut().poll(cx).map(Ok),
+        let mut flushing = this.control.flushing(cx);
+        this.flushed = true;
+        this.interim.append(&mut flushing.interim);
+        ready!(this.poll_interim(cx))?;
+        if let Some(leave) = flushing.leave {
+            // A client may send without leave after a while: the library does not look before leave is given.
+            let waits = leave.is_of_newest(this.scanner.requests()) && this.scanner.awaits_body();
+            let mut byte = [0];
+            if !waits || this.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
+                leave.give();
             }
         }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if this.half_closed || this.control.must_reset() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.linger.get_or_insert_with(Linger::new).poll(&mut this.stream, cx).map(Ok)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if self.control.lock().reset
+        if self.control.must_reset()
             && let Err(error) = sys::abort_on_close(&self.stream)
         {
             tracing::debug!(%error, "reset");

@@ -37,7 +37,7 @@ fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
     HttpRecord {
         time: SystemTime::UNIX_EPOCH,
         ends: ends(),
-        http: Arc::new(HttpInfo { method: "GET".to_owned(), url: url.to_owned(), protocol: "HTTP/1.1" }),
+        http: Arc::new(HttpInfo { method: "GET".to_owned(), url: url.to_owned(), protocol: "HTTP/1.1", trace: None }),
         verdict,
         code,
         latency_ns: 2_500_000,

@@ -40,6 +40,8 @@ pub(super) enum Outcome {
 pub(super) struct Scanner {
     place: Place,
     hold_after_body: bool,
+    /// Of the newest request's body, something came.
+    body_began: bool,
     /// Of the incomplete head at the beginning of the bytes: known to hold no end.
     searched: usize,
     limits: Limits,
@@ -48,7 +50,7 @@ pub(super) struct Scanner {
 
 impl Scanner {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { place: Place::Head, hold_after_body: false, searched: 0, limits, requests: 0 }
+        Self { place: Place::Head, hold_after_body: false, body_began: false, searched: 0, limits, requests: 0 }
     }
 
     /// Heads that passed.
@@ -63,6 +65,16 @@ impl Scanner {
     /// Whether bytes that did not pass are the beginning of a head.
     pub(super) fn is_in_head(&self) -> bool {
         self.place == Place::Head
+    }
+
+    /// Whether a body is not complete.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.place, Place::Length(_) | Place::Chunks(_))
+    }
+
+    /// Whether the newest request has a body of which nothing came yet.
+    pub(super) fn awaits_body(&self) -> bool {
+        self.is_in_body() && !self.body_began
     }
 
     /// The protocol was switched.
@@ -87,6 +99,7 @@ impl Scanner {
                 Place::Hold => return Outcome::Pass(at),
                 _ if rest.is_empty() => return Outcome::Pass(at),
                 Place::Length(left) => {
+                    self.body_began = true;
                     let step = left.min(u64::try_from(rest.len()).unwrap_or(u64::MAX));
                     at += usize::try_from(step).unwrap_or(0);
                     self.place = Place::Length(left - step);
@@ -96,6 +109,7 @@ impl Scanner {
                 }
                 Place::Chunks(mut chunks) => match chunks.advance(rest) {
                     Ok(step) => {
+                        self.body_began = true;
                         at += step;
                         self.place = Place::Chunks(chunks);
                         if chunks == Chunks::Done {
@@ -134,6 +148,7 @@ impl Scanner {
         let head = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits)?;
         self.requests += 1;
         self.hold_after_body = head.upgrade;
+        self.body_began = false;
         match head.framing {
             Framing::Length(0) => self.body_ended(),
             Framing::Length(length) => self.place = Place::Length(length),

@@ -1,0 +1,206 @@
+//! Bodies stream, at the pace of the slower side, and end as they ended.
+
+use std::thread;
+
+use crate::{
+    stage::{Stage, told},
+    wire::{End, Wire},
+};
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+const EXPECTING: &str = "POST /any HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+
+#[test]
+fn what_nobody_reads_is_not_taken() {
+    const MOST: usize = 256 << 20;
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(format!("POST /any HTTP/1.1\r\nHost: h\r\nContent-Length: {MOST}\r\n\r\n"));
+    let mut server = stage.accept();
+    server.head();
+    let block = vec![b'x'; 1 << 20];
+    let mut sent = 0;
+    client.set_patience_ms(300);
+    while sent < MOST && client.try_send(&block).is_ok() {
+        sent += block.len();
+    }
+    // What the kernel's buffers of two connections hold, and little more.
+    assert!(sent < 64 << 20, "{sent} bytes were taken while nobody read");
+}
+
+#[test]
+fn large_bodies_pass_whole_both_ways() {
+    const LENGTH: usize = 8 << 20;
+    let stage = Stage::new();
+    let mut client = stage.client();
+    let mut server = thread::scope(|scope| {
+        scope.spawn(|| {
+            client.send(format!("POST /any HTTP/1.1\r\nHost: h\r\nContent-Length: {LENGTH}\r\n\r\n"));
+            client.send(vec![b'x'; LENGTH]);
+        });
+        let mut server = stage.accept();
+        server.head();
+        server.skip(LENGTH);
+        server
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            server.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+            server.send(vec![b'x'; LENGTH]);
+        });
+        client.head();
+        client.skip(LENGTH);
+    });
+}
+
+#[test]
+fn parts_arrive_as_they_are_sent() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send("POST /any HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut server = stage.accept();
+    server.head();
+    client.send("5\r\nhello\r\n");
+    assert_eq!(server.exactly(10), "5\r\nhello\r\n");
+    client.send("0\r\n\r\n");
+    assert_eq!(server.exactly(5), "0\r\n\r\n");
+    server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.head();
+    server.send("7\r\ndata: 1\r\n");
+    assert_eq!(client.exactly(12), "7\r\ndata: 1\r\n");
+    server.send("0\r\n\r\n");
+    assert_eq!(client.exactly(5), "0\r\n\r\n");
+}
+
+#[test]
+fn trailers_arrive() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send("GET /read HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n");
+    let mut server = stage.accept();
+    server.head();
+    let answer =
+        "HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-sum: 1\r\n\r\n";
+    server.send(answer);
+    assert_eq!(client.exactly(answer.len()).to_lowercase(), answer.to_lowercase());
+}
+
+#[test]
+fn leave_to_send_comes_from_the_server() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(EXPECTING);
+    let mut server = stage.accept();
+    assert_eq!(server.head(), EXPECTING);
+    server.send(CONTINUE);
+    assert_eq!(client.head(), CONTINUE);
+    client.send("hello");
+    assert_eq!(server.exactly(5), "hello");
+    server.send(OK);
+    assert_eq!(client.head(), OK);
+}
+
+#[test]
+fn a_server_may_answer_instead_of_giving_leave() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(EXPECTING);
+    let mut server = stage.accept();
+    server.head();
+    server.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 417 "));
+}
+
+#[test]
+fn a_body_that_did_not_wait_is_not_held_back() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(format!("{EXPECTING}hello"));
+    let mut server = stage.accept();
+    server.head();
+    assert_eq!(server.exactly(5), "hello");
+    server.send(OK);
+    let answer = client.head();
+    assert!(answer == OK || answer == CONTINUE, "{answer}");
+}
+
+#[test]
+fn a_client_that_waited_in_vain_may_send() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(EXPECTING);
+    let mut server = stage.accept();
+    server.head();
+    client.send("hello");
+    assert_eq!(server.exactly(5), "hello");
+    server.send(OK);
+    let answer = client.until(OK);
+    assert!(answer == OK || answer == format!("{CONTINUE}{OK}"), "{answer}");
+}
+
+/// A request in the middle of its body, at the server already.
+fn half_sent(stage: &Stage) -> (Wire, Wire) {
+    let mut client = stage.client();
+    client.send("POST /any HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhello");
+    let mut server = stage.accept();
+    server.until("hello");
+    (client, server)
+}
+
+#[test]
+fn half_a_request_stays_half() {
+    let stage = Stage::new();
+    let (client, mut server) = half_sent(&stage);
+    client.finish();
+    let (more, end) = server.rest();
+    assert_eq!((more.as_str(), end), ("", End::Reset));
+    assert_eq!(told(&stage.records(2)), ["FORWARDED POST /any", "ERROR POST /any 499 client-left"]);
+}
+
+#[test]
+fn a_client_that_resets_is_to_blame() {
+    let stage = Stage::new();
+    let (client, mut server) = half_sent(&stage);
+    client.abort();
+    assert_eq!(server.rest(), (String::new(), End::Reset));
+    assert_eq!(told(&stage.records(2)), ["FORWARDED POST /any", "ERROR POST /any 499 client-left"]);
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_its_answer_is_to_blame() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send("GET /read HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut server = stage.accept();
+    server.head();
+    client.abort();
+    assert_eq!(server.rest().0, "");
+    assert_eq!(told(&stage.records(2)), ["FORWARDED GET /read", "ERROR GET /read 499 client-left"]);
+}
+
+#[test]
+fn half_an_answer_stays_half() {
+    for headers in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let stage = Stage::new();
+        let mut client = stage.client();
+        client.send("GET /read HTTP/1.1\r\nHost: h\r\n\r\n");
+        let mut server = stage.accept();
+        server.head();
+        server.send(format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n5\r\nhello\r\n"));
+        client.until("hello\r\n");
+        drop(server);
+        let (more, end) = client.rest();
+        assert_eq!((more.as_str(), end), ("", End::Reset), "{headers}");
+    }
+}
+
+#[test]
+fn a_server_may_answer_before_it_read_all() {
+    let stage = Stage::new();
+    let (mut client, mut server) = half_sent(&stage);
+    server.send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+    let answer = client.until("\r\n\r\nno");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(told(&stage.records(2)), ["FORWARDED POST /any", "FORWARDED POST /any 413"]);
+}

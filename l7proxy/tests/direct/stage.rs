@@ -1,0 +1,241 @@
+//! One client pod, one server pod, the data plane between them, and its records.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use l7proxy::{
+    drain,
+    endpoint::{EndpointId, IpCache, Peer},
+    flow,
+    http::{self, Connection, Limits, Worker},
+    metrics::Counters,
+    policy::{EndpointState, Live, Store, World},
+    upstream::Dialer,
+};
+use rules::{Direction, Identities, InForce, Labels, NamedPorts, PathOptions, PodLabels, manifest::Document};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task};
+
+use crate::wire::{PATIENCE, Wire};
+
+/// GET below /read, and everything below /any.
+pub(crate) const POLICY: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: policy, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {app: client}}
+  egress:
+    - toEndpoints: [{matchLabels: {app: api}}]
+      toPorts:
+        - ports: [{port: "0", protocol: TCP}]
+          rules:
+            http:
+              - {method: GET, path: "/read.*"}
+              - {path: "/any.*"}
+              - {method: OPTIONS}
+"#;
+
+pub(crate) struct Stage {
+    upstream: TcpListener,
+    front: SocketAddr,
+    store: Arc<Store>,
+    counters: Arc<Counters>,
+    stop: Option<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+    directory: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub(crate) fn with(limits: Limits) -> Self {
+        let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let original = upstream.local_addr().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let front = listener.local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let counters = Arc::new(Counters::default());
+        let (sink, writer) = flow::pipeline(file(directory.path()), Arc::clone(&counters)).unwrap();
+        let store = Arc::new(Store::default());
+        let (stop, stopped) = oneshot::channel();
+        let plane = Plane { original, store: Arc::clone(&store), counters: Arc::clone(&counters), limits, sink };
+        let threads = vec![thread::spawn(move || writer.run()), thread::spawn(move || plane.run(listener, stopped))];
+        let stage = Self { upstream, front, store, counters, stop: Some(stop), threads, directory };
+        stage.publish(POLICY);
+        stage
+    }
+
+    /// Puts a policy in force. Port 0 in it stands for the upstream's.
+    pub(crate) fn publish(&self, manifest: &str) {
+        let port = self.upstream.local_addr().unwrap().port();
+        let manifest = manifest.replace("port: \"0\"", &format!("port: \"{port}\""));
+        let policies: Vec<InForce> = rules::manifest::parse(&manifest)
+            .into_iter()
+            .map(|document| {
+                let Document::Policy(policy) = document else { panic!("{document:?}") };
+                InForce::Policy(policy)
+            })
+            .collect();
+        let mut identities = Identities::new();
+        let (client, client_labels) = pod(&mut identities, "client", 1);
+        let (api, _) = pod(&mut identities, "api", 0);
+        let policy = rules::resolve(&policies, &client_labels, &NamedPorts::default(), &identities);
+        let exact = HashMap::from([(Ipv4Addr::LOCALHOST.into(), Arc::new(api))]);
+        self.store.publish(World {
+            revision: self.store.current().revision + 1,
+            ipcache: IpCache::new(exact, Vec::new(), Arc::default()),
+            endpoints: HashMap::from([(EndpointId(1), Arc::new(EndpointState { peer: Arc::new(client), policy }))]),
+        });
+    }
+
+    pub(crate) fn client(&self) -> Wire {
+        Wire::connect(self.front)
+    }
+
+    /// The next connection that reaches the server.
+    pub(crate) fn accept(&self) -> Wire {
+        Wire::new(self.upstream.accept().unwrap().0)
+    }
+
+    /// Whether a connection waits that nobody accepted.
+    pub(crate) fn was_dialled(&self) -> bool {
+        self.upstream.set_nonblocking(true).unwrap();
+        let dialled = self.upstream.accept().is_ok();
+        self.upstream.set_nonblocking(false).unwrap();
+        dialled
+    }
+
+    /// From now on nobody listens at the upstream's address.
+    pub(crate) fn close_upstream(&mut self) {
+        self.upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let counts = self.counters.snapshot();
+        counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).unwrap()
+    }
+
+    /// Waits for `count` records, ends every connection, and gives all records.
+    pub(crate) fn records(mut self, count: usize) -> Vec<Value> {
+        let path = self.directory.path().join("flows.jsonl");
+        let lines = || fs::read_to_string(&path).unwrap().lines().count();
+        let waited = Instant::now();
+        while lines() < count && waited.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(5));
+        }
+        drop(self.stop.take());
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["flow"].take()).collect()
+    }
+}
+
+/// `VERDICT METHOD path code reason` of each record; requests have no code.
+pub(crate) fn told(records: &[Value]) -> Vec<String> {
+    let line = |flow: &Value| {
+        let http = &flow["l7"]["http"];
+        let url = http["url"].as_str().unwrap_or_default();
+        let path = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).map_or(url, |(_, path)| path);
+        let method = http["method"].as_str().unwrap_or_default();
+        let code = http["code"].as_u64().map(|code| format!(" {code}")).unwrap_or_default();
+        let reason = flow["extensions"]["value"]["reason"].as_str().map(|why| format!(" {why}")).unwrap_or_default();
+        format!("{} {method} /{path}{code}{reason}", flow["verdict"].as_str().unwrap_or_default())
+    };
+    records.iter().map(line).collect()
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        for thread in self.threads.drain(..) {
+            // The writer would make the directory again that is removed next.
+            let joined = thread.join();
+            assert!(joined.is_ok() || thread::panicking());
+        }
+    }
+}
+
+/// What the data plane's thread needs.
+struct Plane {
+    original: SocketAddr,
+    store: Arc<Store>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    sink: flow::Sink,
+}
+
+impl Plane {
+    fn run(self, listener: TcpListener, stopped: oneshot::Receiver<()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = task::LocalSet::new();
+        local.block_on(&runtime, async move {
+            let (_drain, watch) = drain::new();
+            let worker = Rc::new(Worker {
+                flows: self.sink.clone(),
+                counters: Arc::clone(&self.counters),
+                limits: self.limits,
+                path: PathOptions::default(),
+                drain: watch,
+            });
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let accepting = async {
+                loop {
+                    let (stream, client) = listener.accept().await.unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    let live = Live::new(Arc::clone(&self.store), EndpointId(1), Direction::Egress, self.original.ip());
+                    let connection = Connection {
+                        direction: Direction::Egress,
+                        client,
+                        original: self.original,
+                        live,
+                        dialer: Dialer::direct(self.original),
+                    };
+                    task::spawn_local(http::serve(stream, connection, Rc::clone(&worker)));
+                }
+            };
+            tokio::select! {
+                () = accepting => {}
+                _ = stopped => {}
+            }
+        });
+    }
+}
+
+fn pod(identities: &mut Identities, app: &str, id: u32) -> (Peer, Labels) {
+    let labels = Labels::from(PodLabels {
+        namespace: "default",
+        cluster: "default",
+        service_account: None,
+        labels: &BTreeMap::from([("app".to_owned(), app.to_owned())]),
+        namespace_labels: &BTreeMap::new(),
+    });
+    let peer = Peer {
+        identity: identities.allocate(&labels).0,
+        id,
+        namespace: "default".to_owned(),
+        pod: app.to_owned(),
+        labels: labels.strings(),
+        ..Peer::default()
+    };
+    (peer, labels)
+}
+
+fn file(directory: &Path) -> flow::Config {
+    let file = flow::FileConfig { path: directory.join("flows.jsonl"), max_size_mb: 10, max_backups: 0 };
+    flow::Config { file: Some(file), node: "node".to_owned(), cluster: "default".to_owned(), ..flow::Config::default() }
+}

@@ -1,0 +1,312 @@
+//! Asks the questions of a table through the crate's public API, and says which answers are not the expected ones.
+//!
+//! Must never take an answer for right that the kernel would give otherwise: each verdict is compared with the entries of
+//! the policy map too, and with the same policies in the reverse order. Start at [`failures`].
+
+#[path = "form.rs"]
+mod form;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
+use rules::{
+    Action, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Labels, NamedPorts,
+    Nearest, PathOptions, PodLabels, PolicyKey, Protocol, RequestView, RuleRef, Verdict, full_match,
+    manifest::{self, Document},
+    resolve,
+};
+
+use self::form::{Case, Expect, Outcome, PatternCase, Request, Table, Way};
+
+/// How many cases `text` holds, and what went wrong, each with the name of its case.
+pub(crate) fn failures(text: &str) -> (usize, Vec<String>) {
+    let table: Table = match serde_saphyr::from_str(text) {
+        Ok(table) => table,
+        Err(error) => return (0, vec![format!("is no table: {error}")]),
+    };
+    let mut failures = Vec::new();
+    let world = World::new(&table, &mut failures);
+    let mut names = BTreeSet::new();
+    let twice = table.cases.iter().filter(|case| !names.insert(&case.name));
+    failures.extend(twice.map(|case| format!("{}: is there twice", case.name)));
+    for case in &table.cases {
+        let found = world.ask(case).and_then(|answer| differences(&answer, &case.expect));
+        failures.extend(found.err().map(|problem| format!("{}: {problem}", case.name)));
+    }
+    failures.extend(table.patterns.iter().flat_map(pattern_failures));
+    let asked = table.cases.len() + table.patterns.len();
+    if asked == 0 {
+        failures.push("the table has no cases".to_owned());
+    }
+    (asked, failures)
+}
+
+fn pattern_failures(case: &PatternCase) -> Vec<String> {
+    let name = format!("pattern {:?}", case.pattern);
+    match (full_match(&case.pattern), &case.refused) {
+        (Ok(_), Some(_)) => vec![format!("{name}: is taken")],
+        (Err(error), None) => vec![format!("{name}: is refused: {error}")],
+        (Err(error), Some(reason)) if error.to_string().contains(reason.as_str()) => Vec::new(),
+        (Err(error), Some(reason)) => vec![format!("{name}: refused with {error:?}, not {reason:?}")],
+        (Ok(pattern), None) => {
+            let cases = case.matches.iter().map(|value| (value, true));
+            let cases = cases.chain(case.differs.iter().map(|value| (value, false)));
+            let wrong = cases.filter(|(value, wanted)| pattern.matches(value.as_bytes()) != *wanted);
+            wrong.map(|(value, wanted)| format!("{name}: {value:?} must give {wanted}")).collect()
+        }
+    }
+}
+
+/// `n/p`; with its kind if that is not Cilium's namespaced one.
+fn short(key: &PolicyKey) -> String {
+    let text = key.to_string();
+    text.strip_prefix("CiliumNetworkPolicy ").unwrap_or(&text).to_owned()
+}
+
+struct World {
+    policies: Vec<InForce>,
+    identities: Identities,
+    /// By `namespace/name`.
+    pods: BTreeMap<String, Known>,
+    cidrs: Vec<(IpNet, Identity)>,
+}
+
+/// A pod as policies see it.
+struct Known {
+    identity: Identity,
+    labels: Labels,
+    ports: BTreeMap<String, u16>,
+}
+
+/// What came out.
+struct Answer {
+    outcome: Outcome,
+    rule: Option<Arc<RuleRef>>,
+    nearest: Option<Nearest>,
+    denied_by: Vec<String>,
+    malformed: Option<&'static str>,
+}
+
+impl World {
+    fn new(table: &Table, failures: &mut Vec<String>) -> Self {
+        let policies = policies(table, failures);
+        let mut identities = Identities::new();
+        let none = BTreeMap::new();
+        let mut pods = BTreeMap::new();
+        for pod in &table.pods {
+            let namespace = pod.name.split('/').next().unwrap_or_default();
+            let of_namespace = table
+                .pods
+                .iter()
+                .find(|other| other.name.split('/').next() == Some(namespace) && !other.namespace_labels.is_empty());
+            let labels = Labels::from(PodLabels {
+                namespace,
+                cluster: "default",
+                service_account: pod.service_account.as_deref(),
+                labels: &pod.labels,
+                namespace_labels: of_namespace.map_or(&none, |other| &other.namespace_labels),
+            });
+            let identity = identities.allocate(&labels);
+            pods.insert(pod.name.clone(), Known { identity, labels, ports: pod.ports.clone() });
+        }
+        let nets = policies.iter().flat_map(InForce::cidrs);
+        let cidrs = nets.map(|net| (net, identities.allocate_cidr(net))).collect();
+        Self { policies, identities, pods, cidrs }
+    }
+
+    /// A pod; the longest CIDR that holds an address, else the world; a reserved name.
+    fn identity(&self, who: &str) -> Result<Identity, String> {
+        if let Some(pod) = self.pods.get(who) {
+            return Ok(pod.identity);
+        }
+        if let Ok(address) = who.parse::<IpAddr>() {
+            let holding = self.cidrs.iter().filter(|(net, _)| net.contains(&address));
+            let longest = holding.max_by_key(|(net, _)| net.prefix_len());
+            return Ok(longest.map_or(Identity::WORLD, |(_, identity)| *identity));
+        }
+        match who {
+            "world" => Ok(Identity::WORLD),
+            "host" => Ok(Identity::HOST),
+            "unknown" => Ok(Identity::UNKNOWN),
+            _ => Err(format!("{who} is no pod, address or reserved name")),
+        }
+    }
+
+    fn policy(&self, pod: &str, reversed: bool) -> Result<EndpointPolicy, String> {
+        let subject = self.pods.get(pod).ok_or_else(|| format!("{pod} is no pod"))?;
+        let peers = self.pods.values().map(|pod| (pod.identity, pod.ports.clone())).collect();
+        let named = NamedPorts { own: subject.ports.clone(), peers };
+        let mut policies = self.policies.clone();
+        if reversed {
+            policies.reverse();
+        }
+        Ok(resolve(&policies, &subject.labels, &named, &self.identities))
+    }
+
+    fn ask(&self, case: &Case) -> Result<Answer, String> {
+        let (direction, subject, peer) = match case.direction {
+            Way::Ingress => (Direction::Ingress, &case.to, &case.from),
+            Way::Egress => (Direction::Egress, &case.from, &case.to),
+        };
+        let peer = self.identity(peer)?;
+        let (policy, reversed) = (self.policy(subject, false)?, self.policy(subject, true)?);
+        let answer = judge(policy.direction(direction), peer, case)?;
+        let other = judge(reversed.direction(direction), peer, case)?;
+        if answer.outcome != other.outcome {
+            return Err(format!("{:?}, but {:?} in the reverse order", answer.outcome, other.outcome));
+        }
+        Ok(answer)
+    }
+}
+
+/// Every policy of the table; every refusal must have been announced.
+fn policies(table: &Table, failures: &mut Vec<String>) -> Vec<InForce> {
+    let (mut policies, mut refused, mut skipped) = (Vec::new(), BTreeMap::new(), 0_usize);
+    for document in manifest::parse(&table.manifests) {
+        match document {
+            Document::Policy(policy) => policies.push(InForce::Policy(policy)),
+            Document::Refused(policy) => {
+                let fields: Vec<String> = policy.errors.iter().map(|error| error.field.clone()).collect();
+                refused.insert(short(&policy.key), fields);
+                policies.push(InForce::Refused(policy));
+            }
+            Document::Unattributable { line, errors } => failures.push(format!("line {line} of manifests: {errors:?}")),
+            Document::Skipped { .. } => skipped += 1,
+        }
+    }
+    if refused != table.refused {
+        failures.push(format!("refused: {refused:?}, expected: {:?}", table.refused));
+    }
+    if skipped != table.skipped {
+        failures.push(format!("skipped: {skipped} documents, expected: {}", table.skipped));
+    }
+    policies
+}
+
+fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer, String> {
+    let protocol = match case.protocol.as_str() {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        "other" => Protocol::Any,
+        other => return Err(format!("{other} is no protocol")),
+    };
+    let l4 = policy.l4(peer, protocol, case.port);
+    let by_map = by_map(policy, peer, protocol, case.port);
+    let in_map = match &l4 {
+        L4Verdict::NotEnforced | L4Verdict::Denied => by_map.is_none(),
+        L4Verdict::Allowed(_) => by_map == Some(Action::Allow),
+        L4Verdict::Redirect => by_map == Some(Action::Redirect),
+    };
+    if !in_map {
+        return Err(format!("{l4:?}, but the policy map says {by_map:?}"));
+    }
+    let mut answer = Answer {
+        outcome: Outcome::NotEnforced,
+        rule: None,
+        nearest: None,
+        denied_by: policy.default_denied_by().iter().map(|key| short(key)).collect(),
+        malformed: None,
+    };
+    match &l4 {
+        L4Verdict::NotEnforced => {}
+        L4Verdict::Allowed(rule) => (answer.outcome, answer.rule) = (Outcome::Allowed, rule.clone()),
+        L4Verdict::Redirect => answer.outcome = Outcome::Redirected,
+        L4Verdict::Denied => {
+            answer.outcome = Outcome::RefusedL4;
+            answer.nearest = policy.nearest(peer, protocol.number(), case.port);
+        }
+    }
+    if let Some(request) = &case.request {
+        ask_request(policy, peer, case.port, request, &mut answer)?;
+    }
+    Ok(answer)
+}
+
+/// What the kernel would find: the strongest entry that applies.
+fn by_map(policy: &DirectionPolicy, peer: Identity, protocol: Protocol, port: u16) -> Option<Action> {
+    let applies = policy.entries().iter().filter(|entry| {
+        entry.identity.is_none_or(|identity| identity == peer)
+            && (entry.protocol == Protocol::Any || entry.protocol == protocol)
+            && (entry.port == 0 || entry.port == port)
+    });
+    applies.map(|entry| entry.action).max()
+}
+
+fn ask_request(
+    policy: &DirectionPolicy,
+    peer: Identity,
+    port: u16,
+    request: &Request,
+    answer: &mut Answer,
+) -> Result<(), String> {
+    let headers = headers(request)?;
+    let options = PathOptions::default();
+    let view = match RequestView::new(&request.method, request.path.as_bytes(), false, &headers, &options) {
+        Ok(view) => view,
+        Err(malformed) => {
+            (answer.outcome, answer.malformed) = (Outcome::Malformed, Some(malformed.reason()));
+            return Ok(());
+        }
+    };
+    let verdict = policy.evaluate(peer, port, &view);
+    match (answer.outcome, verdict) {
+        (Outcome::NotEnforced | Outcome::Allowed | Outcome::Redirected, Verdict::Allow(permit)) => {
+            answer.rule = permit.rule().map(Arc::clone);
+            if answer.outcome == Outcome::Redirected {
+                answer.outcome = Outcome::Allowed;
+            }
+        }
+        (Outcome::Redirected, Verdict::Deny(denial)) => {
+            answer.outcome = Outcome::Denied;
+            answer.nearest = denial.nearest;
+        }
+        (Outcome::RefusedL4, Verdict::Deny(denial)) => {
+            if answer.nearest != denial.nearest {
+                return Err(format!("nearest below HTTP {:?}, of the request {:?}", answer.nearest, denial.nearest));
+            }
+        }
+        (outcome, verdict) => return Err(format!("the connection is {outcome:?}, the request {verdict:?}")),
+    }
+    Ok(())
+}
+
+fn headers(request: &Request) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::new();
+    map.insert(header::HOST, HeaderValue::from_str(&request.host).map_err(|error| error.to_string())?);
+    for text in &request.headers {
+        let (name, value) = text.split_once(": ").ok_or_else(|| format!("{text} is no header"))?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+        map.append(name, HeaderValue::from_str(value).map_err(|error| error.to_string())?);
+    }
+    Ok(map)
+}
+
+fn differences(answer: &Answer, expect: &Expect) -> Result<(), String> {
+    let rule = answer.rule.as_ref().or(answer.nearest.as_ref().map(|nearest| &nearest.rule));
+    let found = [
+        ("policy", rule.map(|rule| short(&rule.policy)), &expect.policy),
+        ("rule", rule.map(|rule| rule.rule.clone()), &expect.rule),
+        ("nearest", answer.nearest.as_ref().map(|nearest| nearest.field.clone()), &expect.nearest),
+        ("wants", answer.nearest.as_ref().map(|nearest| nearest.expected.clone()), &expect.wants),
+        ("malformed", answer.malformed.map(str::to_owned), &expect.malformed),
+    ];
+    let mut wrong = Vec::new();
+    if answer.outcome != expect.verdict {
+        wrong.push(format!("{:?} instead of {:?}", answer.outcome, expect.verdict));
+    }
+    for (what, is, wanted) in found {
+        if wanted.is_some() && is != *wanted {
+            wrong.push(format!("{what} {is:?} instead of {wanted:?}"));
+        }
+    }
+    if let Some(wanted) = expect.denied_by.as_ref().filter(|wanted| **wanted != answer.denied_by) {
+        wrong.push(format!("denied by {:?} instead of {wanted:?}", answer.denied_by));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}

@@ -16,6 +16,8 @@ mod http_rule;
 mod identity;
 mod labels;
 pub mod manifest;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 mod pattern;
 mod policy;
 mod request;

@@ -1,0 +1,127 @@
+//! The same questions asked of the crate and of its oracle.
+//!
+//! Must never let the policy map say another thing than the verdict. Start at [`answers`].
+
+use rules::{
+    Action, Direction, DirectionPolicy, EndpointPolicy, InForce, L4Verdict, PathOptions, Protocol, RequestView,
+    Verdict,
+    manifest::{self, Document},
+    oracle::{self, Connects, Oracle},
+    resolve,
+};
+
+use super::{
+    generate::{self, Known, World},
+    model::{self, Policy},
+};
+
+/// Every policy of `text`, which holds nothing else.
+pub(crate) fn in_force(text: &str) -> Vec<InForce> {
+    let document = |document| match document {
+        Document::Policy(policy) => InForce::Policy(policy),
+        Document::Refused(refused) => InForce::Refused(refused),
+        Document::Unattributable { .. } | Document::Skipped { .. } => panic!("{document:?}\n{text}"),
+    };
+    manifest::parse(text).into_iter().map(document).collect()
+}
+
+/// Valid policies only.
+pub(crate) fn valid(policies: &[Policy]) -> Vec<InForce> {
+    let in_force = in_force(&model::manifest(policies));
+    for policy in &in_force {
+        if let InForce::Refused(refused) = policy {
+            panic!("{:?}", refused.errors);
+        }
+    }
+    in_force
+}
+
+/// The answer to a question below HTTP, and for each request whether it passes.
+pub(crate) type Answer = (Connects, Vec<bool>);
+
+/// The answers to every question of a world, in its order.
+pub(crate) fn answers(world: &World, known: &Known, policies: &[InForce]) -> Vec<Answer> {
+    let resolved: Vec<EndpointPolicy> = known
+        .pods
+        .iter()
+        .zip(&known.named)
+        .map(|(labels, named)| resolve(policies, labels, named, &known.identities))
+        .collect();
+    let mut answers = Vec::new();
+    for (subject, connection) in connections(world, known) {
+        let policy = resolved[subject].direction(connection.direction);
+        let connects = match policy.l4(connection.peer, connection.protocol, connection.port) {
+            L4Verdict::NotEnforced => Connects::NotEnforced,
+            L4Verdict::Allowed(_) => Connects::Allowed,
+            L4Verdict::Redirect => Connects::Redirect,
+            L4Verdict::Denied => Connects::Denied,
+        };
+        assert_eq!(by_map(policy, connection), connects, "the policy map says otherwise");
+        let pass = |request| passes(policy, connection, request);
+        let passes = if connection.protocol == Protocol::Tcp {
+            world.requests.iter().filter_map(pass).collect()
+        } else {
+            Vec::new()
+        };
+        answers.push((connects, passes));
+    }
+    answers
+}
+
+fn connections<'a>(world: &'a World, known: &'a Known) -> impl Iterator<Item = (usize, oracle::Connection)> + 'a {
+    world.connections.iter().map(|connection| {
+        let direction = if connection.ingress { Direction::Ingress } else { Direction::Egress };
+        let peer = known.peers[connection.peer % known.peers.len()];
+        let (protocol, port) = (connection.protocol, connection.port);
+        (connection.subject % known.pods.len(), oracle::Connection { direction, peer, protocol, port })
+    })
+}
+
+/// `None`: the request is malformed.
+fn passes(policy: &DirectionPolicy, connection: oracle::Connection, request: &generate::Request) -> Option<bool> {
+    let headers = request.headers();
+    let view =
+        RequestView::new(request.method, request.target.as_bytes(), false, &headers, &PathOptions::default()).ok()?;
+    Some(matches!(policy.evaluate(connection.peer, connection.port, &view), Verdict::Allow(_)))
+}
+
+/// What the kernel would do with the entries that it is given.
+fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects {
+    let applies = policy.entries().iter().filter(|entry| {
+        entry.identity.is_none_or(|identity| identity == connection.peer)
+            && (entry.protocol == Protocol::Any || entry.protocol == connection.protocol)
+            && (entry.port == 0 || entry.port == connection.port)
+    });
+    match applies.map(|entry| entry.action).max() {
+        _ if !policy.enforced() => Connects::NotEnforced,
+        Some(Action::Allow) => Connects::Allowed,
+        Some(Action::Redirect) => Connects::Redirect,
+        Some(Action::Deny) | None => Connects::Denied,
+    }
+}
+
+/// The same answers, from the oracle.
+pub(crate) fn oracles(world: &World, known: &Known, policies: &[InForce]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for (subject, connection) in connections(world, known) {
+        let oracle = Oracle {
+            policies,
+            labels: &known.pods[subject],
+            named_ports: &known.named[subject],
+            identities: &known.identities,
+        };
+        let pass = |request: &generate::Request| {
+            let headers = request.headers();
+            let options = PathOptions::default();
+            let view = RequestView::new(request.method, request.target.as_bytes(), false, &headers, &options).ok()?;
+            Some(oracle.passes(connection, &view).expect("a pattern that the oracle reads"))
+        };
+        let passes = if connection.protocol == Protocol::Tcp {
+            world.requests.iter().filter_map(pass).collect()
+        } else {
+            Vec::new()
+        };
+        answers.push((oracle.connects(connection), passes));
+    }
+    answers
+}

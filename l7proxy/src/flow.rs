@@ -83,8 +83,10 @@ pub enum Verdict {
     Dropped {
         /// As Hubble names it.
         reason: DropReason,
-        /// The policies that put the pod under default deny.
+        /// The policy whose rule denies it, or those that put the pod under default deny.
         denied_by: Arc<[Arc<PolicyKey>]>,
+        /// The rule that denies it, if one does.
+        rule: Option<Arc<RuleRef>>,
         /// The rule that came nearest.
         nearest: Option<Nearest>,
     },
@@ -105,8 +107,10 @@ pub struct DropRecord {
     pub source: (Arc<Peer>, SocketAddr),
     /// Where to.
     pub destination: (Arc<Peer>, SocketAddr),
-    /// The policies that put the pod under default deny.
+    /// The policy whose rule denies it, or those that put the pod under default deny.
     pub denied_by: Arc<[Arc<PolicyKey>]>,
+    /// The rule that denies it, if one does.
+    pub rule: Option<Arc<RuleRef>>,
     /// The rule that came nearest.
     pub nearest: Option<Nearest>,
     /// Who asked, when it is a process of this node.
@@ -135,6 +139,8 @@ pub enum DropReason {
     Unknown,
     /// No rule allows it.
     PolicyDenied,
+    /// A rule denies it.
+    PolicyDeny,
     /// It has no single meaning.
     InvalidPacket,
     /// The pod has no policy state.
@@ -152,6 +158,7 @@ impl DropReason {
         match self {
             Self::Unknown => (0, "DROP_REASON_UNKNOWN"),
             Self::PolicyDenied => (133, "POLICY_DENIED"),
+            Self::PolicyDeny => (181, "POLICY_DENY"),
             Self::InvalidPacket => (134, "INVALID_PACKET_DROPPED"),
             Self::UnroutableIp => (151, "STALE_OR_UNROUTABLE_IP"),
             Self::NoPolicy => (165, "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION"),

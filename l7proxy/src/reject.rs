@@ -99,6 +99,7 @@ impl Rejection {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Denied(denial) if denial.rule.is_some() => "deny-rule",
             Self::Denied(_) => "no-rule",
             Self::NoPolicy => "no-policy",
             Self::Malformed(reason) => reason,
@@ -131,6 +132,7 @@ impl Rejection {
     #[must_use]
     pub fn drop_reason(&self) -> DropReason {
         match self {
+            Self::Denied(denial) if denial.rule.is_some() => DropReason::PolicyDeny,
             Self::Denied(_) => DropReason::PolicyDenied,
             Self::NoPolicy => DropReason::NoPolicy,
             Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow => DropReason::InvalidPacket,

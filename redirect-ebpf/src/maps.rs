@@ -35,7 +35,7 @@ pub static CIDRS: LpmTrie<Addr, u32, 16_384> = LpmTrie::new();
 
 /// What is allowed or redirected. Proxy writes, verdicts read.
 #[btf_map]
-pub static POLICY: HashMap<PolicyKey, PolicyValue, 262_144, SPARSE> = HashMap::new();
+pub static POLICY: LpmTrie<PolicyKey, PolicyValue, 262_144> = LpmTrie::new();
 
 /// Redirected connections → where they wanted to go. sock_ops writes before the SYN, sk_lookup and the proxy read.
 /// An entry that is evicted before it was accepted makes that connection refused, never passed.

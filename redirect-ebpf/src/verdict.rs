@@ -1,7 +1,7 @@
 //! L3/L4: who is the other side, and what does the pod's policy say to it.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use redirect_abi::{ALLOW, Addr, DENY, IDENTITY_WORLD, Pod, PolicyKey, REDIRECT, V4_MAPPED};
+use redirect_abi::{ALLOW, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, REDIRECT, V4_MAPPED};
 
 use crate::maps::{CIDRS, IDENTITIES, POLICY};
 
@@ -15,26 +15,20 @@ pub fn identity(addr: &Addr) -> u32 {
     CIDRS.get(&Key::new(128, *addr)).copied().unwrap_or(IDENTITY_WORLD)
 }
 
-/// What the policy says: `ALLOW`, `REDIRECT` or `DENY`. Of all matching entries the strongest wins; none is a denial.
+/// What the policy says: `ALLOW`, `REDIRECT` or `DENY`. Without an entry it is a denial.
 #[inline(always)]
 pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16) -> u8 {
-    let mut strongest = 0;
-    let mut consider = |identity: u32, protocol: u8, port: u16| {
-        let key = PolicyKey { policy: pod.policy, identity, port, protocol, direction };
-        // SAFETY: four-byte values are replaced whole.
-        if let Some(value) = unsafe { POLICY.get(key) } {
-            if value.action > strongest {
-                strongest = value.action;
-            }
-        }
+    let port_be = port.to_be();
+    let key =
+        |identity| Key::new(POLICY_BITS, PolicyKey { policy: pod.policy, identity, direction, protocol, port_be });
+    let action = match POLICY.get(&key(identity)) {
+        Some(value) => value.action,
+        None => match POLICY.get(&key(0)) {
+            Some(value) => value.action,
+            None => DENY,
+        },
     };
-    consider(identity, protocol, port);
-    consider(0, protocol, port);
-    consider(identity, protocol, 0);
-    consider(0, protocol, 0);
-    consider(identity, 0, 0);
-    consider(0, 0, 0);
-    match strongest {
+    match action {
         ALLOW => ALLOW,
         REDIRECT => REDIRECT,
         _ => DENY,

@@ -67,13 +67,12 @@ pub(crate) struct Mismatch {
 }
 
 impl HttpRule {
-    /// Whether the request is one that the rule allows.
-    pub(crate) fn holds(&self, view: &RequestView<'_>) -> bool {
+    /// Whether the request is one that the rule allows, when its path is known to be.
+    pub(crate) fn holds_besides_path(&self, view: &RequestView<'_>) -> bool {
         let fits = |pattern: &Option<Pattern>, value: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(value.as_bytes()))
         };
         fits(&self.method, view.method())
-            && fits(&self.path, view.path())
             && fits(&self.host, view.host())
             && self.headers.iter().all(|header| header.holds(view.headers()))
     }

@@ -9,7 +9,7 @@ use std::{
 pub(crate) const NAMESPACE: &str = "io.kubernetes.pod.namespace";
 /// Prefix of keys that hold the labels of a pod's namespace.
 pub(crate) const NAMESPACE_LABELS: &str = "io.cilium.k8s.namespace.labels.";
-const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
+pub(crate) const CLUSTER: &str = "io.cilium.k8s.policy.cluster";
 const SERVICE_ACCOUNT: &str = "io.cilium.k8s.policy.serviceaccount";
 
 /// One label. Shown as `k8s:app=web`, or `reserved:host` when the value is empty.

@@ -13,6 +13,8 @@ use crate::{
 
 mod cilium;
 mod kind;
+mod kubernetes;
+mod peers;
 mod port;
 mod read;
 mod scope;
@@ -21,7 +23,7 @@ mod yaml;
 
 pub(crate) use self::scope::Scope;
 pub use self::yaml::{MAX_DEPTH, MAX_DOCUMENTS, MAX_TEXT_BYTES, MAX_VALUES};
-use self::{kind::Class, read::Reader, yaml::Node};
+use self::{cilium::Home, kind::Class, read::Reader, yaml::Node};
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,10 +140,18 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
         return Document::Unattributable { line: root.line, errors };
     };
     let key = Arc::new(key);
-    let mut rules = Vec::new();
-    if kind == Kind::CiliumNetworkPolicy {
-        rules = cilium::rules(root, &key.namespace, &mut Reader::new(&mut errors, MAX_AUTOMATA_BYTES));
-    }
+    let mut reader = Reader::new(&mut errors, MAX_AUTOMATA_BYTES);
+    let rules = match kind {
+        Kind::CiliumNetworkPolicy => cilium::rules(root, Home::Namespace(&key.namespace), &mut reader),
+        Kind::CiliumClusterwideNetworkPolicy => cilium::rules(root, Home::Cluster, &mut reader),
+        Kind::NetworkPolicy => kubernetes::rules(root, &key.namespace, &mut reader),
+        // Their kind is refused already.
+        Kind::ClusterNetworkPolicy
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::CalicoNetworkPolicy
+        | Kind::GlobalNetworkPolicy => Vec::new(),
+    };
     if errors.is_empty() {
         return Document::Policy(Arc::new(Policy { key, rules }));
     }

@@ -10,7 +10,8 @@ use http::HeaderMap;
 use crate::{
     Direction, Identities, Identity, InForce, Labels, NamedPorts, Protocol, RequestView, Selector,
     http_rule::{HeaderRule, HttpRule},
-    policy::{Allow, Peers, Port, PortNumber, PortRule},
+    labels::CLUSTER,
+    policy::{Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule},
     selector::{Key, Requirement},
 };
 
@@ -64,13 +65,14 @@ impl<'a> Oracle<'a> {
     /// The verdict below HTTP.
     #[must_use]
     pub fn connects(&self, connection: Connection) -> Connects {
-        if !self.is_enforced(connection.direction) {
-            return Connects::NotEnforced;
-        }
         let about = self.about(connection);
-        if about.iter().any(Option::is_some) {
+        if about.denied {
+            Connects::Denied
+        } else if about.allowed.iter().any(Option::is_some) {
             Connects::Redirect
-        } else if about.is_empty() {
+        } else if !self.is_enforced(connection.direction) {
+            Connects::NotEnforced
+        } else if about.allowed.is_empty() {
             Connects::Denied
         } else {
             Connects::Allowed
@@ -80,11 +82,12 @@ impl<'a> Oracle<'a> {
     /// Whether a request may pass; `None` when a pattern is of a form that is not understood here.
     #[must_use]
     pub fn passes(&self, connection: Connection, view: &RequestView<'_>) -> Option<bool> {
-        if !self.is_enforced(connection.direction) {
-            return Some(true);
+        let about = self.about(connection);
+        if about.denied {
+            return Some(false);
         }
-        let mut passes = false;
-        for http in self.about(connection) {
+        let mut passes = !self.is_enforced(connection.direction);
+        for http in about.allowed {
             let Some(rules) = http else {
                 passes = true;
                 continue;
@@ -96,18 +99,18 @@ impl<'a> Oracle<'a> {
         Some(passes)
     }
 
-    /// Default deny: some rule that selects the endpoint has an entry for this direction, or was refused.
+    /// Default deny: some rule that selects the endpoint asks for it in this direction, or was refused.
     fn is_enforced(&self, direction: Direction) -> bool {
         let mut enforced = false;
         for policy in self.policies {
             match policy {
                 InForce::Policy(policy) => {
                     for rule in &policy.rules {
-                        let entries = match direction {
+                        let section = match direction {
                             Direction::Ingress => &rule.ingress,
                             Direction::Egress => &rule.egress,
                         };
-                        enforced |= selects(&rule.subject, self.labels) && !entries.is_empty();
+                        enforced |= selects(&rule.subject, self.labels) && section.default_deny;
                     }
                 }
                 InForce::Refused(policy) => {
@@ -125,27 +128,38 @@ impl<'a> Oracle<'a> {
     }
 
     /// Everything that is about a connection. A refused policy never is.
-    fn about(&self, connection: Connection) -> Vec<Http<'a>> {
-        let mut about = Vec::new();
+    fn about(&self, connection: Connection) -> About<'a> {
+        let mut about = About { denied: false, allowed: Vec::new() };
         for in_force in self.policies {
             let InForce::Policy(policy) = in_force else { continue };
             for rule in &policy.rules {
                 if !selects(&rule.subject, self.labels) {
                     continue;
                 }
-                let entries = match connection.direction {
+                let section = match connection.direction {
                     Direction::Ingress => &rule.ingress,
                     Direction::Egress => &rule.egress,
                 };
-                for entry in entries {
-                    self.of_entry(entry, connection, &mut about);
+                for entry in &section.entries {
+                    let mut allowed = Vec::new();
+                    self.of_entry(entry, connection, &mut allowed);
+                    match entry.effect {
+                        Effect::Deny => about.denied |= !allowed.is_empty(),
+                        Effect::Allow => {
+                            // Without default deny, HTTP rules only show what passes.
+                            if !allowed.is_empty() && !section.default_deny {
+                                about.allowed.push(None);
+                            }
+                            about.allowed.extend(allowed);
+                        }
+                    }
                 }
             }
         }
         about
     }
 
-    fn of_entry(&self, entry: &'a Allow, connection: Connection, about: &mut Vec<Http<'a>>) {
+    fn of_entry(&self, entry: &'a Entry, connection: Connection, about: &mut Vec<Http<'a>>) {
         if !self.is_peer(&entry.peers, connection.peer) {
             return;
         }
@@ -163,20 +177,29 @@ impl<'a> Oracle<'a> {
     fn is_peer(&self, peers: &Peers, peer: Identity) -> bool {
         match peers {
             Peers::Any => true,
-            Peers::Nobody => false,
+            // No services are known here: they are not asked at random.
+            Peers::Nobody | Peers::Services(_) => false,
             Peers::Endpoints(selectors) => {
                 let Some(labels) = self.identities.labels(peer) else { return false };
                 // Nothing is known of it, so no selector is about it.
                 peer != Identity::UNKNOWN && selectors.iter().any(|selector| selects(selector, labels))
             }
             Peers::Cidrs(cidrs) => {
-                let Some(net) = self.identities.cidr(peer) else { return false };
+                let Some(net) = self.identities.cidr(peer) else {
+                    let Some(labels) = self.identities.labels(peer) else { return false };
+                    return cidrs.iter().any(|cidr| is_pod_of(cidr, labels));
+                };
                 let holds = |cidr: &ipnet::IpNet| {
                     cidr.contains(&net.network())
                         && cidr.contains(&net.broadcast())
                         && cidr.prefix_len() <= net.prefix_len()
                 };
-                cidrs.iter().any(holds)
+                cidrs.iter().any(|cidr| holds(&cidr.net) && !cidr.except.iter().any(holds))
+            }
+            Peers::Entities(entities) => {
+                let Some(labels) = self.identities.labels(peer) else { return entities.contains(&Entity::All) };
+                let own = values(&Key::of_pods(CLUSTER), self.labels);
+                entities.iter().any(|entity| is_of(*entity, labels, &own))
             }
         }
     }
@@ -193,12 +216,48 @@ impl<'a> Oracle<'a> {
         };
         let number = match (&port.number, connection.direction) {
             (PortNumber::Number(number), _) => Some(*number),
+            (PortNumber::Range(first, last), _) => {
+                return is_protocol && *first <= connection.port && connection.port <= *last;
+            }
             (PortNumber::Name(name), Direction::Ingress) => self.named_ports.own.get(name).copied(),
             (PortNumber::Name(name), Direction::Egress) => {
                 self.named_ports.peers.get(&connection.peer).and_then(|ports| ports.get(name)).copied()
             }
         };
         is_protocol && number.is_some_and(|number| number == 0 || number == connection.port)
+    }
+}
+
+/// What is about a connection.
+struct About<'a> {
+    denied: bool,
+    allowed: Vec<Http<'a>>,
+}
+
+/// A pod is in a block when its labels name the block, and none that is taken out.
+fn is_pod_of(cidr: &Cidr, labels: &Labels) -> bool {
+    let named = |net: &ipnet::IpNet| labels.strings().contains(&format!("cidr:{net}"));
+    cidr.pods && named(&cidr.net) && !cidr.except.iter().any(named)
+}
+
+/// `own`: the cluster of the endpoint.
+fn is_of(entity: Entity, labels: &Labels, own: &[&str]) -> bool {
+    let reserved = |name: &str| labels.strings().contains(&format!("reserved:{name}"));
+    let clusters = values(&Key::of_pods(CLUSTER), labels);
+    let part = ["host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"].map(reserved);
+    match entity {
+        Entity::All => true,
+        Entity::None => false,
+        Entity::Cluster => part.contains(&true) || own.iter().any(|own| clusters.contains(own)),
+        Entity::ClusterMesh => part.contains(&true) || !clusters.is_empty(),
+        Entity::World
+        | Entity::Host
+        | Entity::RemoteNode
+        | Entity::KubeApiserver
+        | Entity::Ingress
+        | Entity::Init
+        | Entity::Health
+        | Entity::Unmanaged => reserved(entity.name()),
     }
 }
 

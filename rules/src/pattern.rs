@@ -3,9 +3,9 @@
 //! Owns what a pattern means: RE2's syntax, as Envoy reads it. Must never accept what RE2 would read otherwise. Start at
 //! [`full_match`].
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::OnceLock};
 
-use regex_automata::meta::Regex;
+use regex_automata::{meta::Regex, nfa::thompson};
 use regex_syntax::{
     ParserBuilder,
     ast::{self, ClassSetBinaryOp, ClassSetItem, Flag, FlagsItemKind, Visitor},
@@ -61,7 +61,29 @@ enum Matcher {
     OneOf(Words),
     /// These bytes, then anything: the commonest form of a path.
     Prefix(Box<[u8]>),
-    Regex(Box<Regex>),
+    Regex(Box<Lazy>),
+}
+
+/// A syntax tree whose automaton is only built when it is asked on its own: path patterns are asked together.
+#[derive(Clone)]
+struct Lazy {
+    tree: Hir,
+    /// Bytes of its automaton's smallest form.
+    memory: usize,
+    regex: OnceLock<Option<Regex>>,
+}
+
+/// What a pattern looks like from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'p> {
+    /// Exactly these bytes.
+    Literal(&'p [u8]),
+    /// Exactly one of these.
+    OneOf(&'p [Box<[u8]>]),
+    /// These bytes, then anything but a line feed.
+    Prefix(&'p [u8]),
+    /// Anything else; not anchored.
+    Regex(&'p Hir),
 }
 
 impl Pattern {
@@ -72,7 +94,21 @@ impl Pattern {
             Matcher::Literal(literal) => **literal == *value,
             Matcher::OneOf(literals) => literals.iter().any(|literal| **literal == *value),
             Matcher::Prefix(prefix) => value.strip_prefix(&**prefix).is_some_and(|rest| !rest.contains(&b'\n')),
-            Matcher::Regex(regex) => regex.is_match(value),
+            Matcher::Regex(lazy) => {
+                let regex = lazy.regex.get_or_init(|| regex(lazy.tree.clone()));
+                // It was proved buildable before it was accepted.
+                regex.as_ref().is_some_and(|regex| regex.is_match(value))
+            }
+        }
+    }
+
+    /// What it looks like.
+    pub(crate) fn form(&self) -> Form<'_> {
+        match &self.matcher {
+            Matcher::Literal(literal) => Form::Literal(literal),
+            Matcher::OneOf(literals) => Form::OneOf(literals),
+            Matcher::Prefix(prefix) => Form::Prefix(prefix),
+            Matcher::Regex(lazy) => Form::Regex(&lazy.tree),
         }
     }
 
@@ -80,7 +116,7 @@ impl Pattern {
     pub(crate) fn memory(&self) -> usize {
         match &self.matcher {
             Matcher::Literal(_) | Matcher::OneOf(_) | Matcher::Prefix(_) => 0,
-            Matcher::Regex(regex) => regex.memory_usage(),
+            Matcher::Regex(lazy) => lazy.memory,
         }
     }
 
@@ -116,9 +152,11 @@ pub fn full_match(pattern: &str) -> Result<Pattern, PatternError> {
     refuse_other_dialect(pattern)?;
     let mut parser = ParserBuilder::new().unicode(false).utf8(false).nest_limit(MAX_NESTING).build();
     let body = parser.parse(pattern).map_err(|error| PatternError::Syntax(short(&error)))?;
-    let matcher = match plain(&body) {
-        Some(matcher) => matcher,
-        None => Matcher::Regex(Box::new(compile(body)?)),
+    let matcher = if let Some(matcher) = plain(&body) {
+        matcher
+    } else {
+        let memory = automaton_bytes(&body)?;
+        Matcher::Regex(Box::new(Lazy { tree: body, memory, regex: OnceLock::new() }))
     };
     Ok(Pattern { text: text.to_owned(), matcher })
 }
@@ -171,14 +209,26 @@ fn begins_repetition(text: &str) -> bool {
     })
 }
 
-fn compile(body: Hir) -> Result<Regex, PatternError> {
-    let whole = Hir::concat(vec![Hir::look(Look::Start), body, Hir::look(Look::End)]);
-    let limits = Regex::config().nfa_size_limit(Some(MAX_AUTOMATON_BYTES));
-    Regex::builder().configure(limits).build_from_hir(&whole).map_err(|error| {
+/// With anchors around the tree.
+pub(crate) fn anchored(body: Hir) -> Hir {
+    Hir::concat(vec![Hir::look(Look::Start), body, Hir::look(Look::End)])
+}
+
+/// Bytes of its automaton, if they are not too many.
+fn automaton_bytes(body: &Hir) -> Result<usize, PatternError> {
+    let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(MAX_AUTOMATON_BYTES));
+    let nfa = thompson::Compiler::new().configure(config).build_from_hir(&anchored(body.clone()));
+    let nfa = nfa.map_err(|error| {
         let limit =
             error.size_limit().map(|limit| format!("its automaton would exceed {limit} bytes; make it simpler"));
         PatternError::Syntax(limit.unwrap_or_else(|| short(&error)))
-    })
+    })?;
+    Ok(nfa.memory_usage())
+}
+
+fn regex(body: Hir) -> Option<Regex> {
+    let limits = Regex::config().nfa_size_limit(Some(MAX_AUTOMATON_BYTES.saturating_mul(2)));
+    Regex::builder().configure(limits).build_from_hir(&anchored(body)).ok()
 }
 
 /// The forms that need no automaton.
@@ -308,81 +358,4 @@ fn short(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn matches(pattern: &str, value: &str) -> bool {
-        full_match(pattern).unwrap().matches(value.as_bytes())
-    }
-
-    #[test]
-    fn the_whole_value_must_match() {
-        assert!(matches("/public", "/public"));
-        assert!(!matches("/public", "/public/x"));
-        assert!(!matches("GET", "GETX"));
-        assert!(matches("/foo|/foobar", "/foobar"));
-        assert!(!matches("^/a|/b$", "/a/b"));
-        assert!(matches("^/a|/b$", "/b"));
-        assert!(!matches("(?m)^/a$", "x\n/a"));
-        assert!(matches("(?i)get", "GeT"));
-        assert!(matches("/a/.*", "/a/b?c=d"));
-        assert!(!matches("/a/.*", "/a/b\nc"));
-        assert!(matches(".*", ""));
-        assert!(matches("/[0-9]+", "/42"));
-    }
-
-    #[test]
-    fn an_unbalanced_alternative_does_not_get_out_of_the_anchors() {
-        assert!(full_match("a)|(?:b").is_err());
-    }
-
-    #[test]
-    fn classes_are_ascii_as_in_re2() {
-        assert!(!matches(r"/\w+", "/é"));
-        assert!(matches(r"/\w+", "/e_1"));
-    }
-
-    #[test]
-    fn common_forms_need_no_automaton() {
-        assert!(matches!(full_match("/api/v1").unwrap().matcher, Matcher::Literal(_)));
-        assert!(matches!(full_match("/api/v1/.*").unwrap().matcher, Matcher::Prefix(_)));
-        assert!(matches!(full_match(r"/api/v1\.0").unwrap().matcher, Matcher::Literal(_)));
-        assert!(matches!(full_match("GET|HEAD").unwrap().matcher, Matcher::OneOf(_)));
-        assert!(matches("GET|HEAD|OPTIONS", "HEAD") && !matches("GET|HEAD", "GETHEAD"));
-        assert!(matches!(full_match("/api/.+").unwrap().matcher, Matcher::Regex(_)));
-    }
-
-    #[test]
-    fn what_is_no_pattern_is_an_error_with_a_reason() {
-        for (pattern, reason) in [("(", "unclosed group"), ("*", "repetition operator missing expression")] {
-            let error = full_match(pattern).unwrap_err().to_string();
-            assert!(error.contains(reason), "{error}");
-        }
-        assert_eq!(full_match(&"a".repeat(1 << 20)), Err(PatternError::TooLong(1 << 20)));
-        assert!(full_match("((((a{100}){100}){100}){100})").unwrap_err().to_string().contains("exceed"));
-    }
-
-    #[test]
-    fn another_dialect_is_refused() {
-        for pattern in ["[a&&b]", "[[a]b]", "(?x) a", r"\<a", "(?u)a", "a**", "a{2}{3}", "a+{2}"] {
-            assert!(matches!(full_match(pattern), Err(PatternError::NotRe2(_))), "{pattern}");
-        }
-        assert_eq!(full_match("a{1001}"), Err(PatternError::Repeat(1001)));
-        assert_eq!(full_match("a{2,1001}"), Err(PatternError::Repeat(1001)));
-        full_match("a{1000}").unwrap();
-        full_match("(a*)*").unwrap();
-    }
-
-    #[test]
-    fn a_brace_that_repeats_nothing_is_itself() {
-        assert!(matches("/users/{id}", "/users/{id}"));
-        assert!(matches("a{,5}", "a{,5}"));
-        assert!(matches("a{ 2}", "a{ 2}"));
-        assert!(matches(r"\x{41}{2}", "AA"));
-        assert!(matches(r"\{2}", "{2}"));
-        assert!(matches("[{]{2}", "{{"));
-        assert!(matches("a{1,2}b{3,}", "aabbbb"));
-        assert!(matches("{", "{"));
-        assert!(full_match("{2}").is_err(), "repeats nothing");
-    }
-}
+mod tests;

@@ -110,17 +110,34 @@ impl Eq for Line {}
 pub(crate) struct Rule {
     pub(crate) line: Line,
     pub(crate) subject: Selector,
-    /// Non-empty: the endpoints are under default deny in this direction.
-    pub(crate) ingress: Vec<Allow>,
-    pub(crate) egress: Vec<Allow>,
+    pub(crate) ingress: Section,
+    pub(crate) egress: Section,
+    /// `log.value`: shown in records.
+    pub(crate) log: Option<Arc<str>>,
 }
 
-/// One entry of `ingress` or `egress`.
+/// What a rule says about one direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Section {
+    /// The endpoints are under default deny.
+    pub(crate) default_deny: bool,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Whether an entry allows or denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Allow,
+    Deny,
+}
+
+/// One entry of `ingress`, `egress`, `ingressDeny` or `egressDeny`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Allow {
+pub(crate) struct Entry {
     pub(crate) line: Line,
     /// `egress[0]`.
     pub(crate) path: String,
+    pub(crate) effect: Effect,
     pub(crate) peers: Peers,
     /// `None`: every port and protocol.
     pub(crate) ports: Option<Vec<PortRule>>,
@@ -134,7 +151,43 @@ pub(crate) enum Peers {
     /// An empty list, or nothing at all: the entry only puts its subject under default deny.
     Nobody,
     Endpoints(Vec<Selector>),
-    Cidrs(Vec<IpNet>),
+    Cidrs(Vec<Cidr>),
+    Entities(Vec<Entity>),
+    Services(Vec<ServiceRef>),
+}
+
+/// Addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cidr {
+    pub(crate) net: IpNet,
+    /// Parts of it that are not meant.
+    pub(crate) except: Vec<IpNet>,
+    /// Pods with such an address are meant too: `ipBlock` of Kubernetes, not Cilium's CIDRs.
+    pub(crate) pods: bool,
+}
+
+/// Cilium's names for what is no label set of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entity {
+    All,
+    World,
+    Cluster,
+    ClusterMesh,
+    Host,
+    RemoteNode,
+    KubeApiserver,
+    Ingress,
+    Init,
+    Health,
+    Unmanaged,
+    None,
+}
+
+/// Services whose pods are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ServiceRef {
+    Named { namespace: String, name: String },
+    Selected { namespace: Option<String>, selector: Selector },
 }
 
 /// One entry of `toPorts`.
@@ -160,6 +213,8 @@ pub(crate) struct Port {
 pub(crate) enum PortNumber {
     /// 0 is every port.
     Number(u16),
+    /// From the first to the last, which is greater.
+    Range(u16, u16),
     /// A container port's name.
     Name(String),
 }
@@ -192,16 +247,33 @@ impl InForce {
         }
     }
 
-    /// Every CIDR that it mentions: each needs an identity.
+    /// Every CIDR that it mentions, in `except` too: each needs an identity.
     #[must_use]
     pub fn cidrs(&self) -> Vec<IpNet> {
-        let Self::Policy(policy) = self else { return Vec::new() };
-        let mut nets = Vec::new();
-        for allow in policy.rules.iter().flat_map(|rule| rule.ingress.iter().chain(&rule.egress)) {
-            if let Peers::Cidrs(cidrs) = &allow.peers {
-                nets.extend(cidrs.iter().map(IpNet::trunc));
-            }
-        }
-        nets
+        self.all_cidrs().flat_map(Cidr::nets).collect()
+    }
+
+    /// Every CIDR that is also about pods: a pod's address in it is part of the pod's identity.
+    #[must_use]
+    pub fn pod_cidrs(&self) -> Vec<IpNet> {
+        self.all_cidrs().filter(|cidr| cidr.pods).flat_map(Cidr::nets).collect()
+    }
+
+    fn all_cidrs(&self) -> impl Iterator<Item = &Cidr> {
+        let rules = match self {
+            Self::Policy(policy) => policy.rules.as_slice(),
+            Self::Refused(_) => &[],
+        };
+        let entries = rules.iter().flat_map(|rule| rule.ingress.entries.iter().chain(&rule.egress.entries));
+        entries.flat_map(|entry| match &entry.peers {
+            Peers::Cidrs(cidrs) => cidrs.as_slice(),
+            Peers::Any | Peers::Nobody | Peers::Endpoints(_) | Peers::Entities(_) | Peers::Services(_) => &[],
+        })
+    }
+}
+
+impl Cidr {
+    fn nets(&self) -> impl Iterator<Item = IpNet> {
+        std::iter::once(&self.net).chain(&self.except).map(IpNet::trunc)
     }
 }

@@ -10,10 +10,12 @@ use ipnet::IpNet;
 use crate::{
     http_rule::HttpRule,
     identity::{Identities, Identity},
-    labels::Labels,
+    labels::{CLUSTER, Labels},
     manifest::Scope,
-    policy::{Allow, InForce, Peers, PolicyKey, Port, PortNumber, PortRule},
-    set::{CompiledRule, DirectionPolicy, EndpointPolicy, Grant, PeerSet},
+    matcher::CompiledRule,
+    policy::{Cidr, Entity, Entry, InForce, Peers, PolicyKey, Port, PortNumber, PortRule, Rule, Section, ServiceRef},
+    selector::{Key, Requirement, Selector},
+    set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, PeerSet, Ports},
     verdict::{Direction, Protocol, RuleRef},
 };
 
@@ -26,6 +28,19 @@ pub struct NamedPorts {
     pub peers: BTreeMap<Identity, BTreeMap<String, u16>>,
 }
 
+/// A Service, as `toServices` means it: the pods behind it.
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its own labels.
+    pub labels: Labels,
+    /// Labels of its pods; `None`: it selects none.
+    pub selector: Option<BTreeMap<String, String>>,
+}
+
 /// What `policies` together allow the endpoint with `labels`. A selector that selects no known identity allows nobody.
 #[must_use]
 pub fn resolve(
@@ -33,8 +48,9 @@ pub fn resolve(
     labels: &Labels,
     named_ports: &NamedPorts,
     identities: &Identities,
+    services: &[Service],
 ) -> EndpointPolicy {
-    let resolver = Resolver { labels, named_ports, identities };
+    let resolver = Resolver { labels, named_ports, identities, services };
     EndpointPolicy {
         ingress: resolver.direction(policies, Direction::Ingress),
         egress: resolver.direction(policies, Direction::Egress),
@@ -45,6 +61,22 @@ struct Resolver<'a> {
     labels: &'a Labels,
     named_ports: &'a NamedPorts,
     identities: &'a Identities,
+    services: &'a [Service],
+}
+
+/// An entry, and where it comes from.
+struct Origin<'a> {
+    key: &'a Arc<PolicyKey>,
+    rule: &'a Rule,
+    entry: &'a Entry,
+    direction: Direction,
+}
+
+impl Origin<'_> {
+    fn refer(&self, rule: &str, summary: String) -> Arc<RuleRef> {
+        let log = self.rule.log.clone();
+        Arc::new(RuleRef { policy: Arc::clone(self.key), rule: rule.to_owned(), summary, log })
+    }
 }
 
 impl Resolver<'_> {
@@ -64,15 +96,13 @@ impl Resolver<'_> {
                 }
                 InForce::Policy(policy) => {
                     for rule in policy.rules.iter().filter(|rule| rule.subject.matches(self.labels)) {
-                        let allows = match direction {
-                            Direction::Ingress => &rule.ingress,
-                            Direction::Egress => &rule.egress,
-                        };
-                        if !allows.is_empty() {
+                        let section = rule.section(direction);
+                        if section.default_deny {
                             denied_by.insert(Arc::clone(&policy.key));
                         }
-                        for allow in allows {
-                            self.grants(&policy.key, allow, direction, &mut grants);
+                        for entry in &section.entries {
+                            let origin = Origin { key: &policy.key, rule, entry, direction };
+                            self.grants(&origin, section.default_deny, &mut grants);
                         }
                     }
                 }
@@ -81,46 +111,71 @@ impl Resolver<'_> {
         DirectionPolicy::new(!denied_by.is_empty(), denied_by.into_iter().collect(), grants)
     }
 
-    fn grants(&self, key: &Arc<PolicyKey>, allow: &Allow, direction: Direction, grants: &mut Vec<Grant>) {
-        let peers = match &allow.peers {
-            Peers::Nobody => return,
-            Peers::Any => PeerSet::Any,
-            Peers::Endpoints(selectors) => {
-                self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
-            }
-            Peers::Cidrs(cidrs) => self.only(|identity, _| {
-                self.identities.cidr(identity).is_some_and(|net| cidrs.iter().any(|cidr| cidr.contains(&net)))
-            }),
-        };
-        let peers_text: Arc<str> = peers_text(&allow.peers).into();
-        let refer =
-            |rule: &str, summary: String| Arc::new(RuleRef { policy: Arc::clone(key), rule: rule.to_owned(), summary });
-        let Some(port_rules) = &allow.ports else {
-            let rule = refer(&allow.path, format!("{peers_text}, every port"));
-            grants.push(Grant { rule, peers, peers_text, protocol: Protocol::Any, port: 0, http: None });
+    fn grants(&self, origin: &Origin<'_>, default_deny: bool, grants: &mut Vec<Grant>) {
+        let Origin { entry, direction, .. } = origin;
+        let Some(peers) = self.peers(&entry.peers) else { return };
+        let peers_text: Arc<str> = peers_text(&entry.peers).into();
+        let effect = entry.effect;
+        let Some(port_rules) = &entry.ports else {
+            let rule = origin.refer(&entry.path, format!("{peers_text}, every port"));
+            let protocol = Protocol::Any;
+            grants.push(Grant { rule, effect, peers, peers_text, protocol, ports: Ports::ALL, http: None });
             return;
         };
         for port_rule in port_rules {
-            let http: Option<Arc<[CompiledRule]>> = port_rule.http.as_ref().map(|rules| {
+            let http: Option<HttpRules> = port_rule.http.as_ref().map(|rules| {
                 let compile = |rule: &Arc<HttpRule>| CompiledRule {
-                    reference: refer(&rule.path_in_spec, rule.summary()),
+                    reference: origin.refer(&rule.path_in_spec, rule.summary()),
                     rule: Arc::clone(rule),
                 };
                 rules.iter().map(compile).collect()
             });
-            for (peers, protocol, port) in self.ports(port_rule, &peers, direction) {
-                let summary = format!("{peers_text}, port {port}/{protocol}");
-                let rule = refer(&port_rule.path, summary);
-                grants.push(Grant {
-                    rule,
-                    peers,
-                    peers_text: Arc::clone(&peers_text),
-                    protocol,
-                    port,
-                    http: http.clone(),
-                });
+            for (peers, protocol, ports) in self.ports(port_rule, &peers, *direction) {
+                let rule = origin.refer(&port_rule.path, format!("{peers_text}, port {ports}/{protocol}"));
+                let peers_text = Arc::clone(&peers_text);
+                let grant = Grant { rule, effect, peers, peers_text, protocol, ports, http: http.clone() };
+                // Without default deny, HTTP rules show requests and restrict none (Cilium).
+                if grant.http.is_some() && !default_deny {
+                    grants.push(Grant { http: None, ..grant.clone() });
+                }
+                grants.push(grant);
             }
         }
+    }
+
+    /// `None`: nobody, and nobody ever will be.
+    fn peers(&self, peers: &Peers) -> Option<PeerSet> {
+        Some(match peers {
+            Peers::Nobody => return None,
+            Peers::Any => PeerSet::Any,
+            Peers::Endpoints(selectors) => {
+                self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
+            }
+            Peers::Cidrs(cidrs) => {
+                self.only(|identity, labels| cidrs.iter().any(|cidr| self.is_in(cidr, identity, labels)))
+            }
+            Peers::Entities(entities) if entities.contains(&Entity::All) => PeerSet::Any,
+            Peers::Entities(entities) => {
+                let cluster = self.labels.get("k8s", CLUSTER);
+                self.only(|_, labels| entities.iter().any(|entity| entity.selects(labels, cluster)))
+            }
+            Peers::Services(wanted) => {
+                let services = self.services.iter().filter(|service| wanted.iter().any(|one| one.means(service)));
+                let selectors: Vec<Selector> = services.filter_map(pods_of).collect();
+                self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
+            }
+        })
+    }
+
+    /// Addresses outside the cluster by the CIDR that they are known under; pods, where they are meant, by the CIDRs that
+    /// their labels name.
+    fn is_in(&self, cidr: &Cidr, identity: Identity, labels: &Labels) -> bool {
+        let is_meant = |net: &IpNet| cidr.net.contains(net) && !cidr.except.iter().any(|except| except.contains(net));
+        if let Some(net) = self.identities.cidr(identity) {
+            return is_meant(&net);
+        }
+        let has = |net: &IpNet| labels.get("cidr", &net.trunc().to_string()).is_some();
+        cidr.pods && has(&cidr.net) && !cidr.except.iter().any(has)
     }
 
     /// Never the unknown identity: nothing is known of it that a selector could ask for, and 0 means "any" to the kernel.
@@ -129,22 +184,26 @@ impl Resolver<'_> {
         let selected = known.filter(|(identity, labels)| selects(*identity, labels));
         let mut identities: Vec<Identity> = selected.map(|(identity, _)| identity).collect();
         identities.sort_unstable();
-        PeerSet::Only(identities)
+        PeerSet::Only(identities.into())
     }
 
     /// A named port may be another number for each peer.
-    fn ports(&self, rule: &PortRule, peers: &PeerSet, direction: Direction) -> Vec<(PeerSet, Protocol, u16)> {
+    fn ports(&self, rule: &PortRule, peers: &PeerSet, direction: Direction) -> Vec<(PeerSet, Protocol, Ports)> {
         if rule.ports.is_empty() {
-            return vec![(peers.clone(), Protocol::Any, 0)];
+            return vec![(peers.clone(), Protocol::Any, Ports::ALL)];
         }
         let mut ports = Vec::new();
         for port in &rule.ports {
-            let numbers: Vec<(PeerSet, u16)> = match (&port.number, direction) {
-                (PortNumber::Number(number), _) => vec![(peers.clone(), *number)],
+            let one = |number: u16| if number == 0 { Ports::ALL } else { Ports { first: number, last: number } };
+            let numbers: Vec<(PeerSet, Ports)> = match (&port.number, direction) {
+                (PortNumber::Number(number), _) => vec![(peers.clone(), one(*number))],
+                (PortNumber::Range(first, last), _) => vec![(peers.clone(), Ports { first: *first, last: *last })],
                 (PortNumber::Name(name), Direction::Ingress) => {
-                    self.named_ports.own.get(name).map(|number| (peers.clone(), *number)).into_iter().collect()
+                    self.named_ports.own.get(name).map(|number| (peers.clone(), one(*number))).into_iter().collect()
                 }
-                (PortNumber::Name(name), Direction::Egress) => self.peers_port(name, peers),
+                (PortNumber::Name(name), Direction::Egress) => {
+                    self.peers_port(name, peers).into_iter().map(|(peers, number)| (peers, one(number))).collect()
+                }
             };
             for (peers, number) in numbers {
                 ports.extend(protocols(port).iter().map(|protocol| (peers.clone(), *protocol, number)));
@@ -156,15 +215,65 @@ impl Resolver<'_> {
     fn peers_port(&self, name: &str, peers: &PeerSet) -> Vec<(PeerSet, u16)> {
         let mut by_number: BTreeMap<u16, Vec<Identity>> = BTreeMap::new();
         for (identity, ports) in &self.named_ports.peers {
-            let selected = match peers {
-                PeerSet::Any => true,
-                PeerSet::Only(only) => only.binary_search(identity).is_ok(),
-            };
-            if let Some(number) = ports.get(name).filter(|_| selected) {
+            if let Some(number) = ports.get(name).filter(|_| peers.contains(*identity)) {
                 by_number.entry(*number).or_default().push(*identity);
             }
         }
-        by_number.into_iter().map(|(number, identities)| (PeerSet::Only(identities), number)).collect()
+        by_number.into_iter().map(|(number, identities)| (PeerSet::Only(identities.into()), number)).collect()
+    }
+}
+
+impl Rule {
+    fn section(&self, direction: Direction) -> &Section {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+}
+
+impl ServiceRef {
+    fn means(&self, service: &Service) -> bool {
+        match self {
+            Self::Named { namespace, name } => service.namespace == *namespace && service.name == *name,
+            Self::Selected { namespace, selector } => {
+                namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
+                    && selector.matches(&service.labels)
+            }
+        }
+    }
+}
+
+fn pods_of(service: &Service) -> Option<Selector> {
+    // An empty selector is none: its endpoints are somebody else's to name.
+    let labels = service.selector.as_ref().filter(|labels| !labels.is_empty())?;
+    let is = |(key, value): (&String, &String)| Requirement::Is(Key::of_pods(key), value.clone());
+    let mut selector = Selector { requirements: labels.iter().map(is).collect() };
+    selector.set_namespace(&service.namespace);
+    Some(selector)
+}
+
+impl Entity {
+    /// Besides [`Entity::All`], which is everybody. `cluster` is the name of this one.
+    fn selects(self, labels: &Labels, cluster: Option<&str>) -> bool {
+        const OF_CLUSTER: [&str; 7] =
+            ["host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"];
+        let reserved = |name: &str| labels.get("reserved", name).is_some();
+        let of_cluster = || OF_CLUSTER.into_iter().any(reserved);
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::World => reserved("world"),
+            Self::Cluster => of_cluster() || (cluster.is_some() && labels.get("k8s", CLUSTER) == cluster),
+            Self::ClusterMesh => of_cluster() || labels.get("k8s", CLUSTER).is_some(),
+            Self::Host => reserved("host"),
+            Self::RemoteNode => reserved("remote-node"),
+            Self::KubeApiserver => reserved("kube-apiserver"),
+            Self::Ingress => reserved("ingress"),
+            Self::Init => reserved("init"),
+            Self::Health => reserved("health"),
+            Self::Unmanaged => reserved("unmanaged"),
+        }
     }
 }
 
@@ -179,11 +288,22 @@ fn protocols(port: &Port) -> &'static [Protocol] {
 }
 
 fn peers_text(peers: &Peers) -> String {
+    fn joined<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+        items.iter().map(text).collect::<Vec<_>>().join(" or ")
+    }
     match peers {
         Peers::Any => "anybody".to_owned(),
         Peers::Nobody => "nobody".to_owned(),
-        Peers::Endpoints(selectors) => selectors.iter().map(crate::Selector::summary).collect::<Vec<_>>().join(" or "),
-        Peers::Cidrs(cidrs) => cidrs.iter().map(IpNet::to_string).collect::<Vec<_>>().join(" or "),
+        Peers::Endpoints(selectors) => joined(selectors, Selector::summary),
+        Peers::Cidrs(cidrs) => joined(cidrs, |cidr| match cidr.except.as_slice() {
+            [] => cidr.net.to_string(),
+            except => format!("{} but {}", cidr.net, joined(except, IpNet::to_string)),
+        }),
+        Peers::Entities(entities) => joined(entities, |entity| entity.name().to_owned()),
+        Peers::Services(services) => joined(services, |service| match service {
+            ServiceRef::Named { namespace, name } => format!("service {namespace}/{name}"),
+            ServiceRef::Selected { selector, .. } => format!("services with {}", selector.summary()),
+        }),
     }
 }
 

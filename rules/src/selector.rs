@@ -49,6 +49,14 @@ impl Requirement {
         }
     }
 
+    pub(crate) fn key_mut(&mut self) -> &mut Key {
+        match self {
+            Self::Is(key, _) | Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => {
+                key
+            }
+        }
+    }
+
     fn holds(&self, labels: &Labels) -> bool {
         let has = |key: &Key| labels.iter().any(|label| key.holds(label));
         let has_value =

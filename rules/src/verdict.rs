@@ -46,6 +46,17 @@ impl Protocol {
             Self::Sctp => 132,
         }
     }
+
+    /// Of an IP protocol number; [`Self::Any`] for those without ports.
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            132 => Self::Sctp,
+            _ => Self::Any,
+        }
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -68,6 +79,8 @@ pub struct RuleRef {
     pub rule: String,
     /// What it asks for, short: `GET /api/.*`.
     pub summary: String,
+    /// `log.value` of its policy, for records.
+    pub log: Option<Arc<str>>,
 }
 
 /// Leave to forward one request. Only this crate makes one.
@@ -91,9 +104,11 @@ impl Permit {
 /// Why a request may not pass.
 #[derive(Clone, Debug)]
 pub struct Denial {
-    /// The policies that put the endpoint under default deny.
+    /// The policy whose rule denies it, or those that put the endpoint under default deny.
     pub denied_by: Arc<[Arc<PolicyKey>]>,
-    /// The rule that came nearest.
+    /// The rule that denies it; `None`: no rule allows it.
+    pub rule: Option<Arc<RuleRef>>,
+    /// The rule that came nearest to allowing it, when none does.
     pub nearest: Option<Nearest>,
 }
 
@@ -126,6 +141,6 @@ pub enum L4Verdict {
     Allowed(Option<Arc<RuleRef>>),
     /// The proxy judges each request.
     Redirect,
-    /// Nothing allows it.
-    Denied,
+    /// A rule denies it, or none allows it.
+    Denied(Option<Arc<RuleRef>>),
 }

@@ -9,12 +9,12 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, NamedPorts, PathOptions,
-    PodLabels,
+    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Label, Labels, MapEntry, NamedPorts, PathOptions,
+    PodLabels, Service,
 };
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     drain,
     endpoint::{EndpointId, IpCache, Net, Peer},
     flow,
@@ -53,30 +53,41 @@ impl Default for Assembler {
 /// A pod of this node or of another, as far as policy is concerned.
 struct Pod<'a> {
     name: &'a str,
-    addresses: &'a [IpAddr],
+    /// Each with who it is: pods of the same labels differ when a policy's CIDR is about one of them only.
+    addresses: Vec<Located>,
     ports: &'a BTreeMap<String, u16>,
     labels: Labels,
+    /// As its first address has it.
     peer: Arc<Peer>,
+}
+
+/// An address, and who it is.
+type Located = (IpAddr, Arc<Peer>);
+
+/// A pod for each of its identities.
+fn identities_of<'p>(pod: &'p Pod<'_>) -> impl Iterator<Item = Identity> + 'p {
+    pod.addresses.iter().map(|(_, peer)| peer.identity()).chain([pod.peer.identity()])
 }
 
 impl Assembler {
     /// What `config` and `policies` mean, as revision `revision`.
     pub fn assemble(&mut self, config: &Config, policies: &[InForce], revision: u64) -> Assembled {
-        let (local, remote) = self.pods(config);
+        let (local, remote) = self.pods(config, policies);
         let cidrs = self.cidrs(policies);
+        let services = services(config);
         let mut exact: HashMap<IpAddr, Arc<Peer>> = HashMap::new();
         let host = Arc::new(self.reserved(Identity::HOST));
         exact.extend(config.host.addresses.iter().map(|address| (address.to_canonical(), Arc::clone(&host))));
         for pod in local.iter().chain(&remote) {
-            exact.extend(pod.addresses.iter().map(|address| (address.to_canonical(), Arc::clone(&pod.peer))));
+            exact.extend(pod.addresses.iter().map(|(address, peer)| (address.to_canonical(), Arc::clone(peer))));
         }
-        let peers_ports = local.iter().chain(&remote).map(|pod| (pod.peer.identity(), pod.ports.clone())).collect();
+        let peers_ports = named_ports(local.iter().chain(&remote));
         let mut named = NamedPorts { own: BTreeMap::new(), peers: peers_ports };
         let mut endpoints = HashMap::new();
         let mut pods = BTreeMap::new();
         for pod in &local {
             named.own.clone_from(pod.ports);
-            let policy = rules::resolve(policies, &pod.labels, &named, &self.identities);
+            let policy = rules::resolve(policies, &pod.labels, &named, &self.identities, &services);
             pods.insert(pod.name.to_owned(), desired(pod, &policy, config.host.allow));
             let state = EndpointState { peer: Arc::clone(&pod.peer), policy };
             endpoints.insert(EndpointId(pod.peer.id), Arc::new(state));
@@ -91,12 +102,11 @@ impl Assembler {
     /// What the policies mean for one pod, here or elsewhere; `None` when `pod` names none.
     #[must_use]
     pub fn policy_of(&mut self, config: &Config, policies: &[InForce], pod: &str) -> Option<EndpointPolicy> {
-        let (local, remote) = self.pods(config);
+        let (local, remote) = self.pods(config, policies);
         let pods = || local.iter().chain(&remote);
         let wanted = pods().find(|known| known.name == pod)?;
-        let peers = pods().map(|pod| (pod.peer.identity(), pod.ports.clone())).collect();
-        let named = NamedPorts { own: wanted.ports.clone(), peers };
-        Some(rules::resolve(policies, &wanted.labels, &named, &self.identities))
+        let named = NamedPorts { own: wanted.ports.clone(), peers: named_ports(pods()) };
+        Some(rules::resolve(policies, &wanted.labels, &named, &self.identities, &services(config)))
     }
 
     /// Number of a pod of this node that was assembled.
@@ -111,13 +121,15 @@ impl Assembler {
         &self.identities
     }
 
-    fn pods<'a>(&mut self, config: &'a Config) -> (Vec<Pod<'a>>, Vec<Pod<'a>>) {
+    fn pods<'a>(&mut self, config: &'a Config, policies: &[InForce]) -> (Vec<Pod<'a>>, Vec<Pod<'a>>) {
+        let nets: BTreeSet<IpNet> = policies.iter().flat_map(InForce::pod_cidrs).collect();
         let mut local = Vec::new();
         for endpoint in &config.endpoints {
             let next = u32::try_from(self.ids.len() + 1).unwrap_or(u32::MAX);
             let id = *self.ids.entry(endpoint.pod.clone()).or_insert(next);
             local.push(self.pod(
                 config,
+                &nets,
                 &Described {
                     id,
                     pod: &endpoint.pod,
@@ -133,6 +145,7 @@ impl Assembler {
         for elsewhere in &config.remotes {
             remote.push(self.pod(
                 config,
+                &nets,
                 &Described {
                     id: 0,
                     pod: &elsewhere.pod,
@@ -147,7 +160,7 @@ impl Assembler {
         (local, remote)
     }
 
-    fn pod<'a>(&mut self, config: &Config, described: &Described<'a>) -> Pod<'a> {
+    fn pod<'a>(&mut self, config: &Config, nets: &BTreeSet<IpNet>, described: &Described<'a>) -> Pod<'a> {
         let (namespace, pod) = described.pod.split_once('/').unwrap_or_default();
         let none = BTreeMap::new();
         let labels = Labels::from(PodLabels {
@@ -157,9 +170,8 @@ impl Assembler {
             labels: described.labels,
             namespace_labels: config.namespaces.get(namespace).unwrap_or(&none),
         });
-        let identity = self.identities.allocate(&labels);
         let workload = described.workload.and_then(|workload| workload.split_once('/'));
-        let peer = Peer {
+        let peer = |identity: Identity| Peer {
             identity: identity.0,
             id: described.id,
             cluster: config.cluster.clone(),
@@ -168,13 +180,18 @@ impl Assembler {
             labels: labels.strings(),
             workload: workload.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
         };
-        Pod {
-            name: described.pod,
-            addresses: described.addresses,
-            ports: described.ports,
-            labels,
-            peer: Arc::new(peer),
+        let mut addresses: Vec<Located> = Vec::new();
+        for address in described.addresses {
+            let inside = nets.iter().filter(|net| net.contains(&address.to_canonical()));
+            let of_nets = inside.map(|net| Label::new("cidr", &net.to_string(), ""));
+            let identity = self.identities.allocate(&Labels::new(labels.iter().cloned().chain(of_nets)));
+            addresses.push((*address, Arc::new(peer(identity))));
         }
+        let peer = match addresses.first() {
+            Some((_, peer)) => Arc::clone(peer),
+            None => Arc::new(peer(self.identities.allocate(&labels))),
+        };
+        Pod { name: described.pod, addresses, ports: described.ports, labels, peer }
     }
 
     fn cidrs(&mut self, policies: &[InForce]) -> Vec<Net> {
@@ -191,6 +208,23 @@ impl Assembler {
         let labels = self.identities.labels(identity).map(Labels::strings).unwrap_or_default();
         Peer { identity: identity.0, labels, ..Peer::default() }
     }
+}
+
+fn named_ports<'p>(pods: impl Iterator<Item = &'p Pod<'p>>) -> BTreeMap<Identity, BTreeMap<String, u16>> {
+    pods.flat_map(|pod| identities_of(pod).map(|identity| (identity, pod.ports.clone()))).collect()
+}
+
+fn services(config: &Config) -> Vec<Service> {
+    let service = |service: &config::Service| {
+        let (namespace, name) = service.name.split_once('/').unwrap_or_default();
+        Service {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            labels: Labels::new(service.labels.iter().map(|(key, value)| Label::new("k8s", key, value))),
+            selector: Some(service.selector.clone()),
+        }
+    };
+    config.services.iter().map(service).collect()
 }
 
 struct Described<'a> {
@@ -210,14 +244,14 @@ fn desired(pod: &Pod<'_>, policy: &EndpointPolicy, host_allowed: bool) -> Desire
             policy.direction(direction).entries().iter().map(move |line| entry(number, line))
         })
         .collect();
-    let ip4 = pod.addresses.iter().find_map(|address| match address.to_canonical() {
+    let ip4 = pod.addresses.iter().find_map(|(address, _)| match address.to_canonical() {
         IpAddr::V4(four) => Some(four),
         IpAddr::V6(_) => None,
     });
     DesiredPod {
         endpoint: pod.peer.id,
         ip4: ip4.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        addresses: pod.addresses.iter().map(IpAddr::to_canonical).collect(),
+        addresses: pod.addresses.iter().map(|(address, _)| address.to_canonical()).collect(),
         ingress_enforced: policy.direction(Direction::Ingress).enforced(),
         egress_enforced: policy.direction(Direction::Egress).enforced(),
         host_allowed,
@@ -231,6 +265,7 @@ fn entry(direction: u8, line: &MapEntry) -> Entry {
         identity: line.identity.map_or(0, |identity| identity.0),
         protocol: line.protocol.number(),
         port: line.port,
+        port_bits: line.port_bits,
         action: action(line),
     }
 }

@@ -25,28 +25,35 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
     };
     let policy = endpoint.map(|endpoint| endpoint.direction(direction));
     let port = SocketAddr::port(&destination.1);
+    let denial = policy.map(|policy| policy.denial_of(other.identity(), refusal.protocol, port));
+    let by_rule = denial.as_ref().is_some_and(|denial| denial.rule.is_some());
+    let (reason, detail) = reason(refusal.reason, by_rule);
+    let (denied_by, rule, nearest) =
+        denial.map_or_else(Default::default, |denial| (denial.denied_by, denial.rule, denial.nearest));
     flows.emit(Record::Drop(DropRecord {
         time: now,
         direction,
         protocol: refusal.protocol,
         source,
         destination,
-        denied_by: policy.map(|policy| Arc::clone(policy.default_denied_by())).unwrap_or_default(),
-        nearest: policy.and_then(|policy| policy.nearest(other.identity(), refusal.protocol, port)),
+        denied_by,
+        rule,
+        nearest,
         process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),
-        reason: reason(refusal.reason).0,
-        detail: reason(refusal.reason).1,
+        reason,
+        detail,
         revision: world.revision,
     }));
 }
 
-/// What the kernel's reason is for records.
-fn reason(number: u8) -> (DropReason, &'static str) {
+/// What the kernel's reason is for records; `by_rule`: a rule denies it, rather than that none allows it.
+fn reason(number: u8, by_rule: bool) -> (DropReason, &'static str) {
     match number {
         redirect::REASON_NO_REDIRECT => (DropReason::ProxyRedirection, "needs-http-rules-on-redirectable-tcp"),
         redirect::REASON_NO_PROXY => (DropReason::ProxyRedirection, "proxy-not-listening"),
         redirect::REASON_UNKNOWN_ADDRESS => (DropReason::UnroutableIp, "address-not-of-a-known-pod"),
         redirect::REASON_NOT_REDIRECTED => (DropReason::PolicyDenied, "egress-port-without-redirection"),
+        _ if by_rule => (DropReason::PolicyDeny, "deny-rule"),
         _ => (DropReason::PolicyDenied, "no-rule"),
     }
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use rules::{Direction, DirectionPolicy, EndpointPolicy, Identity, L4Verdict, Nearest, RequestView, RuleRef, Verdict};
+use rules::{Denial, Direction, EndpointPolicy, Identity, L4Verdict, Nearest, RequestView, RuleRef, Verdict};
 use serde_json::{Value, json};
 
 use super::{Exit, Output, say, trouble};
@@ -61,7 +61,7 @@ struct Side<'e> {
 enum Answer {
     NotEnforced,
     Allowed(Option<Arc<RuleRef>>),
-    Denied { policies: Vec<String>, nearest: Option<Nearest> },
+    Denied { policies: Vec<String>, rule: Option<Arc<RuleRef>>, nearest: Option<Nearest> },
 }
 
 impl Explain {
@@ -135,10 +135,10 @@ impl Explain {
         match policy.l4(peer, rules::Protocol::Tcp, self.port) {
             L4Verdict::NotEnforced => Answer::NotEnforced,
             L4Verdict::Allowed(rule) => Answer::Allowed(rule),
-            L4Verdict::Denied => denied(policy, policy.nearest(peer, rules::Protocol::Tcp.number(), self.port)),
+            L4Verdict::Denied(_) => denied(policy.denial_of(peer, rules::Protocol::Tcp.number(), self.port)),
             L4Verdict::Redirect => match policy.evaluate(peer, self.port, view) {
                 Verdict::Allow(permit) => Answer::Allowed(permit.rule().cloned()),
-                Verdict::Deny(denial) => denied(policy, denial.nearest),
+                Verdict::Deny(denial) => denied(denial),
             },
         }
     }
@@ -173,9 +173,9 @@ impl Explain {
     }
 }
 
-fn denied(policy: &DirectionPolicy, nearest: Option<Nearest>) -> Answer {
-    let policies = policy.default_denied_by().iter().map(ToString::to_string).collect();
-    Answer::Denied { policies, nearest }
+fn denied(denial: Denial) -> Answer {
+    let policies = denial.denied_by.iter().map(ToString::to_string).collect();
+    Answer::Denied { policies, rule: denial.rule, nearest: denial.nearest }
 }
 
 impl Answer {
@@ -184,7 +184,10 @@ impl Answer {
             Self::NotEnforced => "allowed: no policy selects it in this direction".to_owned(),
             Self::Allowed(None) => "allowed".to_owned(),
             Self::Allowed(Some(rule)) => format!("allowed by {} {} ({})", rule.policy, rule.rule, rule.summary),
-            Self::Denied { policies, nearest } => {
+            Self::Denied { rule: Some(rule), .. } => {
+                format!("denied by {} {} ({})", rule.policy, rule.rule, rule.summary)
+            }
+            Self::Denied { policies, nearest, .. } => {
                 let why = format!("denied: no rule allows it; default deny by {}", policies.join(", "));
                 match nearest {
                     None => why,
@@ -205,10 +208,10 @@ impl Side<'_> {
             Answer::Allowed(_) => ("ALLOWED", true),
             Answer::Denied { .. } => ("DENIED", true),
         };
-        let (allowed_by, denied_by, nearest) = match &self.answer {
-            Answer::NotEnforced => (None, None, None),
-            Answer::Allowed(by) => (by.as_deref(), None, None),
-            Answer::Denied { policies, nearest } => (None, Some(policies), nearest.as_ref()),
+        let (allowed_by, denied_by, deny_rule, nearest) = match &self.answer {
+            Answer::NotEnforced => (None, None, None, None),
+            Answer::Allowed(by) => (by.as_deref(), None, None, None),
+            Answer::Denied { policies, rule, nearest } => (None, Some(policies), rule.as_deref(), nearest.as_ref()),
         };
         let rule =
             |rule: &RuleRef| json!({"policy": rule.policy.to_string(), "rule": rule.rule, "summary": rule.summary});
@@ -219,6 +222,7 @@ impl Side<'_> {
             "enforced": enforced,
             "allowedBy": allowed_by.map(rule),
             "deniedBy": denied_by,
+            "denyRule": deny_rule.map(rule),
             "nearest": nearest.map(|nearest| json!({
                 "policy": nearest.rule.policy.to_string(),
                 "rule": nearest.rule.rule,

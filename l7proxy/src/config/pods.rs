@@ -72,6 +72,9 @@ pub struct Service {
     /// Its ports.
     #[serde(default)]
     pub ports: Vec<ServicePort>,
+    /// Its own labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Labels of the pods behind it, in its own namespace.
     #[serde(default)]
     pub selector: BTreeMap<String, String>,

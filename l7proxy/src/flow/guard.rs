@@ -41,16 +41,16 @@ impl FlowGuard {
 
     /// It was refused.
     pub fn dropped(&mut self, rejection: &Rejection) {
-        let (denied_by, nearest) = match rejection {
-            Rejection::Denied(denial) => (Arc::clone(&denial.denied_by), denial.nearest.clone()),
+        let (denied_by, rule, nearest) = match rejection {
+            Rejection::Denied(denial) => (Arc::clone(&denial.denied_by), denial.rule.clone(), denial.nearest.clone()),
             Rejection::NoPolicy
             | Rejection::Malformed(_)
             | Rejection::TooLarge(_)
             | Rejection::TooSlow
             | Rejection::Upstream(_)
-            | Rejection::Client(_) => (Arc::default(), None),
+            | Rejection::Client(_) => (Arc::default(), None, None),
         };
-        self.judge(Verdict::Dropped { reason: rejection.drop_reason(), denied_by, nearest }, rejection.reason());
+        self.judge(Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, nearest }, rejection.reason());
     }
 
     /// It was answered.

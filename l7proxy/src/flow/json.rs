@@ -105,12 +105,14 @@ impl Formatter {
                 by_policies("allowed", *direction, policies, record.revision, out);
                 details.rule = rule.as_deref();
             }
-            Verdict::Dropped { denied_by, nearest, .. } => {
+            Verdict::Dropped { denied_by, rule, nearest, .. } => {
                 by_policies("denied", *direction, denied_by.iter(), record.revision, out);
+                details.rule = rule.as_deref();
                 details.nearest = nearest.as_ref();
             }
             Verdict::Error => {}
         }
+        policy_log(details.rule, out);
         summary(record, is_reply, out);
         self.close(record.time, &details, out);
     }
@@ -134,13 +136,14 @@ impl Formatter {
         );
         reason_name(Some(record.reason), out);
         by_policies("denied", record.direction, record.denied_by.iter(), record.revision, out);
+        policy_log(record.rule.as_deref(), out);
         put(out, format_args!(",\"Summary\":\"{text}\""));
         let details = Details {
             nearest: record.nearest.as_ref(),
             process: record.process.as_ref(),
             reason: record.detail,
             revision: record.revision,
-            rule: None,
+            rule: record.rule.as_deref(),
         };
         self.close(record.time, &details, out);
     }
@@ -266,6 +269,15 @@ fn summary(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
 fn reason_name(reason: Option<DropReason>, out: &mut Vec<u8>) {
     if let Some((_, name)) = reason.map(DropReason::hubble) {
         put(out, format_args!(",\"drop_reason_desc\":\"{name}\""));
+    }
+}
+
+/// `log.value` of the deciding rule's policy.
+fn policy_log(rule: Option<&RuleRef>, out: &mut Vec<u8>) {
+    if let Some(log) = rule.and_then(|rule| rule.log.as_deref()) {
+        out.extend_from_slice(b",\"policy_log\":[");
+        text(log, out);
+        out.push(b']');
     }
 }
 

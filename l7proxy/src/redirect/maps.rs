@@ -46,7 +46,7 @@ pub(super) struct ControlMaps {
     pub(super) addresses: HashMap<MapData, Addr, u64>,
     pub(super) identities: HashMap<MapData, Addr, u32>,
     pub(super) cidrs: LpmTrie<MapData, Addr, u32>,
-    pub(super) policy: HashMap<MapData, PolicyKey, PolicyValue>,
+    pub(super) policy: LpmTrie<MapData, PolicyKey, PolicyValue>,
     pub(super) listeners: SockHash<MapData, u64>,
     stats: PerCpuArray<MapData, u64>,
     shared: Shared,

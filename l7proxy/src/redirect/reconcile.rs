@@ -1,7 +1,7 @@
 //! From what should be true to what the kernel holds, in an order in which no step opens what the result closes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
 };
@@ -9,7 +9,8 @@ use std::{
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
 use redirect_abi::{
-    Addr, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, Pod, PolicyKey, PolicyValue,
+    Addr, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, POLICY_BITS_ANY, POLICY_BITS_PROTOCOL, Pod,
+    PolicyKey, PolicyValue,
 };
 
 use super::{Redirect, RedirectError, maps::addr};
@@ -17,7 +18,7 @@ use super::{Redirect, RedirectError, maps::addr};
 /// First of the ports of a pod's address that stand for its egress listener.
 const EGRESS_PORT: u16 = 15_001;
 
-/// One line of a pod's policy. 0 in `identity`, `protocol` and `port` is "any".
+/// One line of a pod's policy. 0 in `identity` is every one without lines of its own, 0 in `protocol` every protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     /// `INGRESS` or `EGRESS`.
@@ -26,8 +27,10 @@ pub struct Entry {
     pub identity: u32,
     /// IP protocol number.
     pub protocol: u8,
-    /// Destination port.
+    /// Destination ports: those that agree with this one in `port_bits`.
     pub port: u16,
+    /// Leading bits of the port that count.
+    pub port_bits: u8,
     /// `ALLOW`, `REDIRECT` or `DENY`.
     pub action: u8,
 }
@@ -250,15 +253,14 @@ impl Redirect {
         let slot = self.applied.last_slot;
         for entry in entries {
             let value = PolicyValue { action: entry.action, pad: [0; 3] };
-            self.maps.policy.insert(policy_key(slot, entry), value, 0).map_err(RedirectError::map("POLICY"))?;
+            self.maps.policy.insert(&policy_key(slot, entry), value, 0).map_err(RedirectError::map("POLICY"))?;
         }
         Ok(slot)
     }
 
     fn remove_entries(&mut self, slot: &Slot) -> Result<(), RedirectError> {
-        let keys: HashSet<PolicyKey> = slot.entries.iter().map(|entry| policy_key(slot.number, entry)).collect();
-        for key in keys {
-            ignore_missing(self.maps.policy.remove(&key), "POLICY")?;
+        for entry in &slot.entries {
+            ignore_missing(self.maps.policy.remove(&policy_key(slot.number, entry)), "POLICY")?;
         }
         Ok(())
     }
@@ -271,14 +273,10 @@ fn merge(mut before: Desired, desired: &Desired) -> Desired {
     before
 }
 
-fn policy_key(slot: u32, entry: &Entry) -> PolicyKey {
-    PolicyKey {
-        policy: slot,
-        identity: entry.identity,
-        port: entry.port,
-        protocol: entry.protocol,
-        direction: entry.direction,
-    }
+fn policy_key(slot: u32, entry: &Entry) -> Key<PolicyKey> {
+    let Entry { direction, identity, protocol, port, port_bits, .. } = *entry;
+    let bits = if protocol == 0 { POLICY_BITS_ANY } else { POLICY_BITS_PROTOCOL + u32::from(port_bits) };
+    Key::new(bits, PolicyKey { policy: slot, identity, direction, protocol, port_be: port.to_be() })
 }
 
 fn lpm_key(net: IpNet) -> Key<Addr> {

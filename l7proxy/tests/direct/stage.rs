@@ -91,7 +91,7 @@ impl Stage {
         let mut identities = Identities::new();
         let (client, client_labels) = pod(&mut identities, "client", 1);
         let (api, _) = pod(&mut identities, "api", 0);
-        let policy = rules::resolve(&policies, &client_labels, &NamedPorts::default(), &identities);
+        let policy = rules::resolve(&policies, &client_labels, &NamedPorts::default(), &identities, &[]);
         let exact = HashMap::from([(Ipv4Addr::LOCALHOST.into(), Arc::new(api))]);
         self.store.publish(World {
             revision: self.store.current().revision + 1,

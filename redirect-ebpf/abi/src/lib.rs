@@ -77,29 +77,36 @@ pub struct Pod {
 }
 const _: () = assert!(size_of::<Pod>() == 4 * 4 + 2 + 2 + 4);
 
-/// `POLICY`: what a pod may exchange with an identity. 0 in a field is "any"; a lookup tries the six combinations.
+/// `POLICY`: what a pod may exchange with an identity. The longest prefix of an identity's own entries decides; only an
+/// identity that has none is judged by those of identity 0, which is any.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyKey {
     /// [`Pod::policy`].
     pub policy: u32,
-    /// Identity of the other side, 0 = any.
+    /// Identity of the other side, 0 = any other.
     pub identity: u32,
-    /// Destination port in host byte order, 0 = any.
-    pub port: u16,
-    /// IP protocol number, 0 = any.
-    pub protocol: u8,
     /// [`INGRESS`] or [`EGRESS`].
     pub direction: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port in network byte order, so that a prefix of it is a block of ports.
+    pub port_be: u16,
 }
-const _: () = assert!(size_of::<PolicyKey>() == 4 + 4 + 2 + 1 + 1);
+const _: () = assert!(size_of::<PolicyKey>() == 4 + 4 + 1 + 1 + 2);
+
+/// Bits of a [`PolicyKey`] that name slot, identity and direction: the prefix of an entry for every protocol.
+pub const POLICY_BITS_ANY: u32 = 8 * (4 + 4 + 1);
+/// Bits of a [`PolicyKey`] that name a protocol too: the prefix of an entry for every port.
+pub const POLICY_BITS_PROTOCOL: u32 = POLICY_BITS_ANY + 8;
+/// All bits of a [`PolicyKey`]: the prefix of an entry for one port.
+pub const POLICY_BITS: u32 = POLICY_BITS_PROTOCOL + 16;
 
 /// Value of `POLICY`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PolicyValue {
-    /// [`ALLOW`], [`REDIRECT`] or [`DENY`]; the largest of all matching entries wins (deny > redirect > allow, as in
-    /// Cilium's precedence).
+    /// [`ALLOW`], [`REDIRECT`] or [`DENY`]. What beats what was decided when the entries were made.
     pub action: u8,
     /// Zero.
     pub pad: [u8; 3],

@@ -1,63 +1,61 @@
-//! `CiliumNetworkPolicy` of `cilium.io/v2`, with Cilium's meaning: scoping, nil versus empty, validations.
+//! `CiliumNetworkPolicy` and `CiliumClusterwideNetworkPolicy` of `cilium.io/v2`: rules, sections, entries.
 //!
 //! Owns the fields of a rule down to `toPorts`. Every field that is not enforced is refused by its name. Start at
 //! [`rules`].
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
+use std::sync::Arc;
 
 use super::{
-    port,
+    peers, port,
     read::{Reader, join},
     selector,
     yaml::{Node, Value},
 };
-use crate::policy::{Allow, Line, Peers, Rule};
-
-const NOT_YET: &str = "is not supported yet; remove it, or keep this policy for a data path that has it";
-
-const REFUSED_IN_RULE: &[(&str, &str)] = &[
-    ("nodeSelector", "host policy is not supported, and never in a namespaced policy; write endpointSelector"),
-    ("ingressDeny", NOT_YET),
-    ("egressDeny", NOT_YET),
-    ("enableDefaultDeny", NOT_YET),
-    ("log", NOT_YET),
-];
+use crate::{
+    policy::{Effect, Entry, Line, Rule, Section},
+    selector::Selector,
+};
 
 const REFUSED_IN_INGRESS: &[(&str, &str)] = &[
-    ("fromCIDRSet", "is not supported yet; write fromCIDR"),
-    ("fromEntities", "is not supported yet; write fromEndpoints or fromCIDR"),
     ("fromRequires", "was removed from Cilium; write fromEndpoints"),
-    ("fromGroups", NOT_YET),
-    ("fromNodes", NOT_YET),
-    ("icmps", NOT_YET),
-    ("authentication", NOT_YET),
+    ("fromGroups", "names groups of a cloud, which are not known here; write fromCIDR"),
+    ("fromNodes", "selects nodes by label, which are not known here; write fromEntities: [remote-node] or fromCIDR"),
+    ("icmps", "is not enforced yet; remove it"),
+    ("authentication", "mutual authentication is not supported; remove it"),
 ];
 
 const REFUSED_IN_EGRESS: &[(&str, &str)] = &[
-    ("toCIDRSet", "is not supported yet; write toCIDR"),
-    ("toEntities", "is not supported yet; write toEndpoints or toCIDR"),
     ("toRequires", "was removed from Cilium; write toEndpoints"),
-    ("toServices", "is not supported yet; write toEndpoints with the labels of the pods behind the service"),
     ("toFQDNs", "is not enforced yet; write toCIDR with the addresses"),
-    ("toGroups", NOT_YET),
-    ("toNodes", NOT_YET),
-    ("icmps", NOT_YET),
-    ("authentication", NOT_YET),
+    ("toGroups", "names groups of a cloud, which are not known here; write toCIDR"),
+    ("toNodes", "selects nodes by label, which are not known here; write toEntities: [remote-node] or toCIDR"),
+    ("icmps", "is not enforced yet; remove it"),
+    ("authentication", "mutual authentication is not supported; remove it"),
 ];
 
-/// The rules of a document of the policy's `namespace`.
-pub(super) fn rules(root: &Node, namespace: &str, reader: &mut Reader<'_>) -> Vec<Rule> {
+/// Characters of `log.value`, as in Cilium.
+const MAX_LOG: usize = 32;
+
+/// Where a policy is at home.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Home<'n> {
+    /// In a namespace: it is about that namespace's pods, and so are its peers unless they say otherwise.
+    Namespace(&'n str),
+    /// In the cluster: it is about all pods.
+    Cluster,
+}
+
+/// The rules of a document.
+pub(super) fn rules(root: &Node, home: Home<'_>, reader: &mut Reader<'_>) -> Vec<Rule> {
     reader.keys(root, "", &["apiVersion", "kind", "metadata", "spec", "specs", "status"], &[]);
     let mut rules = Vec::new();
     if let Some(spec) = root.present("spec") {
-        rules.extend(rule(spec, &Place::new("spec", ""), namespace, reader));
+        rules.extend(rule(spec, &Place::spec(), home, reader));
     }
     let specs = reader.list(root, "", "specs");
     for (index, spec) in specs.unwrap_or_default().iter().enumerate() {
         let path = format!("specs[{index}]");
-        rules.extend(rule(spec, &Place::new(&path, &path), namespace, reader));
+        rules.extend(rule(spec, &Place::new(&path, &path), home, reader));
     }
     if root.present("spec").is_none() && specs.is_none_or(<[Node]>::is_empty) {
         let line = root.get("specs").or_else(|| root.get("spec")).map_or(root.line, |node| node.line);
@@ -73,6 +71,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The one spec of a document.
+    pub(super) fn spec() -> Self {
+        Self::new("spec", "")
+    }
+
     fn new(path: &str, short: &str) -> Self {
         Self { path: path.to_owned(), short: short.to_owned() }
     }
@@ -88,28 +91,69 @@ impl Place {
     }
 }
 
-fn rule(spec: &Node, place: &Place, namespace: &str, reader: &mut Reader<'_>) -> Option<Rule> {
+fn rule(spec: &Node, place: &Place, home: Home<'_>, reader: &mut Reader<'_>) -> Option<Rule> {
     let told = reader.told();
-    let known = ["endpointSelector", "ingress", "egress", "labels", "description"];
-    if !reader.keys(spec, &place.path, &known, REFUSED_IN_RULE) {
+    let known = [
+        "endpointSelector",
+        "ingress",
+        "ingressDeny",
+        "egress",
+        "egressDeny",
+        "enableDefaultDeny",
+        "log",
+        "labels",
+        "description",
+    ];
+    let node_selector = match home {
+        Home::Namespace(_) => "host policy is not supported, and never in a namespaced policy; write endpointSelector",
+        Home::Cluster => "host policy is not supported; write endpointSelector",
+    };
+    if !reader.keys(spec, &place.path, &known, &[("nodeSelector", node_selector)]) {
         return None;
     }
     reader.text(spec, &place.path, "description");
     check_labels(spec, place, reader);
-    let selector = spec.present("endpointSelector");
-    let subject = selector.map(|node| selector::subject(node, &place.field("endpointSelector"), namespace, reader));
-    if subject.is_none() && spec.present("nodeSelector").is_none() {
-        let reason = "is missing; write {} for every pod of the namespace";
-        reader.error(spec.line, &place.field("endpointSelector"), reason);
-    }
-    let ingress = allows(spec, place, &INGRESS, namespace, reader);
-    let egress = allows(spec, place, &EGRESS, namespace, reader);
+    let subject = subject(spec, place, home, reader);
+    let of_init = subject.as_ref().is_some_and(selector::names_init);
+    let mut section = |direction: &Direction| section(spec, place, direction, home, of_init, reader);
+    let (ingress, egress) = (section(&INGRESS), section(&EGRESS));
     // A misspelt or refused field may have been meant.
-    if ingress.is_empty() && egress.is_empty() && reader.told() == told {
-        let reason = "has neither ingress nor egress rules; write `ingress: [{}]` to deny all ingress";
+    if ingress.entries.is_empty() && egress.entries.is_empty() && reader.told() == told {
+        let reason = "has no ingress, egress or deny rules; write `ingress: [{}]` to deny all ingress";
         reader.error(spec.line, &place.path, reason);
     }
-    Some(Rule { line: Line(spec.line), subject: subject?, ingress, egress })
+    let log = log(spec, place, reader);
+    Some(Rule { line: Line(spec.line), subject: subject?, ingress, egress, log })
+}
+
+fn subject(spec: &Node, place: &Place, home: Home<'_>, reader: &mut Reader<'_>) -> Option<Selector> {
+    let path = place.field("endpointSelector");
+    let Some(node) = spec.present("endpointSelector") else {
+        if spec.present("nodeSelector").is_none() {
+            let reason = "is missing; write {} for every pod of the namespace";
+            reader.error(spec.line, &path, reason);
+        }
+        return None;
+    };
+    Some(match home {
+        Home::Namespace(namespace) => selector::subject(node, &path, namespace, reader),
+        Home::Cluster => selector::cluster_wide(node, &path, reader),
+    })
+}
+
+/// `log.value`: at most 32 printable characters.
+fn log(spec: &Node, place: &Place, reader: &mut Reader<'_>) -> Option<Arc<str>> {
+    let node = spec.present("log")?;
+    let path = place.field("log");
+    if !reader.keys(node, &path, &["value"], &[]) {
+        return None;
+    }
+    let text = reader.text(node, &path, "value")?;
+    let printable = text.chars().all(|letter| letter.is_ascii_graphic() || letter == ' ');
+    if text.len() > MAX_LOG || !printable {
+        reader.error(node.line, &join(&path, "value"), format!("has more than {MAX_LOG} or unprintable characters"));
+    }
+    Some(text.into())
 }
 
 /// Tags of the policy's author. They change nothing, but must be what they seem.
@@ -130,86 +174,99 @@ fn check_labels(spec: &Node, place: &Place, reader: &mut Reader<'_>) {
 }
 
 /// What the fields of a direction are called.
-struct Fields {
+pub(super) struct Direction {
     list: &'static str,
-    endpoints: &'static str,
-    cidr: &'static str,
+    deny: &'static str,
+    pub(super) endpoints: &'static str,
+    pub(super) cidr: &'static str,
+    pub(super) cidr_set: &'static str,
+    pub(super) entities: &'static str,
+    /// Only in egress.
+    pub(super) services: Option<&'static str>,
     refused: &'static [(&'static str, &'static str)],
 }
 
-const INGRESS: Fields =
-    Fields { list: "ingress", endpoints: "fromEndpoints", cidr: "fromCIDR", refused: REFUSED_IN_INGRESS };
-const EGRESS: Fields = Fields { list: "egress", endpoints: "toEndpoints", cidr: "toCIDR", refused: REFUSED_IN_EGRESS };
+const INGRESS: Direction = Direction {
+    list: "ingress",
+    deny: "ingressDeny",
+    endpoints: "fromEndpoints",
+    cidr: "fromCIDR",
+    cidr_set: "fromCIDRSet",
+    entities: "fromEntities",
+    services: None,
+    refused: REFUSED_IN_INGRESS,
+};
+const EGRESS: Direction = Direction {
+    list: "egress",
+    deny: "egressDeny",
+    endpoints: "toEndpoints",
+    cidr: "toCIDR",
+    cidr_set: "toCIDRSet",
+    entities: "toEntities",
+    services: Some("toServices"),
+    refused: REFUSED_IN_EGRESS,
+};
 
-fn allows(spec: &Node, place: &Place, fields: &Fields, namespace: &str, reader: &mut Reader<'_>) -> Vec<Allow> {
-    let entries = reader.list(spec, &place.path, fields.list).unwrap_or_default();
-    let allow = |(index, node): (usize, &Node)| allow(node, place.entry(fields.list, index), fields, namespace, reader);
-    entries.iter().enumerate().filter_map(allow).collect()
+fn section(
+    spec: &Node,
+    place: &Place,
+    direction: &Direction,
+    home: Home<'_>,
+    of_init: bool,
+    reader: &mut Reader<'_>,
+) -> Section {
+    let mut entries = Vec::new();
+    for (list, effect) in [(direction.list, Effect::Allow), (direction.deny, Effect::Deny)] {
+        for (index, node) in reader.list(spec, &place.path, list).unwrap_or_default().iter().enumerate() {
+            let context = Context { direction, home, of_init, effect };
+            entries.extend(entry(node, place.entry(list, index), &context, reader));
+        }
+    }
+    let default_deny = default_deny(spec, place, direction.list, reader).unwrap_or(!entries.is_empty());
+    Section { default_deny, entries }
 }
 
-fn allow(node: &Node, place: Place, fields: &Fields, namespace: &str, reader: &mut Reader<'_>) -> Option<Allow> {
-    let Fields { endpoints, cidr, refused, .. } = fields;
+/// What `enableDefaultDeny` says of a direction.
+fn default_deny(spec: &Node, place: &Place, direction: &str, reader: &mut Reader<'_>) -> Option<bool> {
+    let node = spec.present("enableDefaultDeny")?;
+    let path = place.field("enableDefaultDeny");
+    // Both directions come here: what is wrong is told once.
+    if direction == INGRESS.list && !reader.keys(node, &path, &["ingress", "egress"], &[]) {
+        return None;
+    }
+    let value = node.present(direction)?;
+    if let Value::Scalar { text, plain: true } = &value.value {
+        match text.as_str() {
+            "true" => return Some(true),
+            "false" => return Some(false),
+            _ => {}
+        }
+    }
+    reader.mistyped(value, &join(&path, direction), "true or false, without quotes");
+    None
+}
+
+/// What an entry stands in.
+pub(super) struct Context<'c> {
+    pub(super) direction: &'c Direction,
+    pub(super) home: Home<'c>,
+    /// Its subject is endpoints whose labels are not known yet.
+    pub(super) of_init: bool,
+    effect: Effect,
+}
+
+fn entry(node: &Node, place: Place, context: &Context<'_>, reader: &mut Reader<'_>) -> Option<Entry> {
+    let Direction { endpoints, cidr, cidr_set, entities, services, refused, .. } = context.direction;
     if node.is_null() {
         reader.error(node.line, &place.path, "is empty; write {} for a rule that allows nobody");
         return None;
     }
-    if !reader.keys(node, &place.path, &[endpoints, cidr, "toPorts"], refused) {
+    let known: Vec<&str> = [*endpoints, cidr, cidr_set, entities, "toPorts"].into_iter().chain(*services).collect();
+    if !reader.keys(node, &place.path, &known, refused) {
         return None;
     }
-    let selectors = reader.list(node, &place.path, endpoints);
-    let selectors = selectors.map(|list| selector::peers(list, &place.field(endpoints), namespace, reader));
-    let nets = reader.list(node, &place.path, cidr).map(|list| cidrs(list, &place.field(cidr), reader));
     let ports = reader.list(node, &place.path, "toPorts").filter(|list| !list.is_empty());
-    if let (Some(selectors), Some(nets)) = (&selectors, &nets)
-        && !selectors.is_empty()
-        && !nets.is_empty()
-    {
-        let reason = format!("combining {endpoints} and {cidr} is not supported; write two rules");
-        reader.error(node.line, &place.path, reason);
-    }
-    // An absent list is everybody, but only beside ports; an empty one is nobody, whatever stands beside it (Cilium).
-    let peers = match (selectors, nets) {
-        (None, None) if ports.is_some() => Peers::Any,
-        (Some(selectors), None) if !selectors.is_empty() => Peers::Endpoints(selectors),
-        (None, Some(nets)) if !nets.is_empty() => Peers::Cidrs(nets),
-        _ => Peers::Nobody,
-    };
-    let ports = ports.map(|list| port::rules(list, &place, reader));
-    Some(Allow { line: Line(node.line), path: place.short, peers, ports })
-}
-
-fn cidrs(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<IpNet> {
-    let mut nets = Vec::new();
-    for (index, node) in list.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        let Some(text) = reader.scalar(node, &path) else { continue };
-        match cidr(text) {
-            Ok(net) => nets.push(net),
-            Err(reason) => reader.error(node.line, &path, reason),
-        }
-    }
-    nets
-}
-
-/// `10.0.0.0/8`. Bits behind the prefix mean nothing, as in Cilium.
-fn cidr(text: &str) -> Result<IpNet, String> {
-    let Some((address, length)) = text.split_once('/') else {
-        return Err(match text.parse::<IpAddr>() {
-            Ok(address) => format!("has no prefix length; for this one address write {}", IpNet::from(address)),
-            Err(_) => format!("{text:?} is not a CIDR; write for example 10.0.0.0/8"),
-        });
-    };
-    let canonical = |length: &&str| *length == "0" || length.starts_with(|first: char| ('1'..='9').contains(&first));
-    let length = Some(length).filter(canonical).and_then(|length| length.parse().ok());
-    let net = match (address.parse::<IpAddr>(), length) {
-        (Ok(address), Some(length)) => IpNet::new(address, length).ok(),
-        _ => None,
-    };
-    match net {
-        Some(IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => {
-            Err(format!("{text} is IPv4 in the form of IPv6; write the IPv4 prefix"))
-        }
-        Some(net) => Ok(net.trunc()),
-        None => Err(format!("{text:?} is not a CIDR; write for example 10.0.0.0/8 or fd00::/8")),
-    }
+    let peers = peers::peers(node, &place, context, ports.is_some(), reader);
+    let ports = ports.map(|list| port::rules(list, &place, context.effect, reader));
+    Some(Entry { line: Line(node.line), path: place.short, effect: context.effect, peers, ports })
 }

@@ -37,6 +37,7 @@ const POLICIES: &[Known] = &[
 
 const CILIUM: &str = "cilium.io";
 const CILIUM_VERSION: &str = "cilium.io/v2";
+const KUBERNETES_VERSION: &str = "networking.k8s.io/v1";
 
 /// What a document with this `apiVersion` and `kind` is.
 pub(super) fn classify(version: &str, kind: &str) -> Class {
@@ -57,12 +58,12 @@ pub(super) fn classify(version: &str, kind: &str) -> Class {
 
 /// Why a policy of a known kind is not enforced, if it is not.
 fn not_enforced(kind: Kind, version: &str) -> Option<(&'static str, String)> {
+    let must_be =
+        |known: &str| (version != known).then(|| ("apiVersion", format!("{version} is not known; write {known}")));
     match kind {
-        Kind::CiliumNetworkPolicy if version == CILIUM_VERSION => None,
-        Kind::CiliumNetworkPolicy => Some(("apiVersion", format!("{version} is not known; write {CILIUM_VERSION}"))),
-        Kind::CiliumClusterwideNetworkPolicy
-        | Kind::NetworkPolicy
-        | Kind::ClusterNetworkPolicy
+        Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy => must_be(CILIUM_VERSION),
+        Kind::NetworkPolicy => must_be(KUBERNETES_VERSION),
+        Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy
         | Kind::CalicoNetworkPolicy
@@ -107,11 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn only_one_kind_is_enforced() {
-        assert_eq!(classify("cilium.io/v2", "CiliumNetworkPolicy"), Class::Policy(Kind::CiliumNetworkPolicy, None));
-        for (_, name, kind) in POLICIES.iter().skip(1) {
-            let group = POLICIES.iter().find(|(_, _, known)| known == kind).unwrap().0;
-            assert_eq!(wrong(&format!("{group}/v1"), name), (*kind, "kind"));
+    fn kinds_are_enforced_in_one_version() {
+        let enforced = [
+            ("cilium.io/v2", "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy),
+            ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", Kind::CiliumClusterwideNetworkPolicy),
+            ("networking.k8s.io/v1", "NetworkPolicy", Kind::NetworkPolicy),
+        ];
+        for (version, name, kind) in enforced {
+            assert_eq!(classify(version, name), Class::Policy(kind, None));
+        }
+        for (group, name, kind) in POLICIES {
+            let field = if enforced.iter().any(|(_, _, known)| known == kind) { "apiVersion" } else { "kind" };
+            assert_eq!(wrong(&format!("{group}/v0"), name), (*kind, field));
         }
     }
 

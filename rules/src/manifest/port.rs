@@ -12,12 +12,14 @@ use super::{
 use crate::{
     http_rule::{HeaderRule, HttpRule, Lines},
     pattern::{MAX_AUTOMATA_BYTES, Pattern, full_match},
-    policy::{Line, Port, PortNumber, PortRule},
+    policy::{Effect, Line, Port, PortNumber, PortRule},
     verdict::Protocol,
 };
 
 /// Entries of `ports`, as in Cilium.
 const MAX_PORTS: usize = 40;
+
+const DENY_IS_L4: &str = "deny rules are about ports only; write allow rules for the requests that may pass";
 
 const REFUSED_IN_PORT_RULE: &[(&str, &str)] = &[
     ("terminatingTLS", "TLS is not enforced yet; remove it"),
@@ -34,13 +36,17 @@ const REFUSED_IN_L7: &[(&str, &str)] = &[
 ];
 
 /// The entries of `toPorts` of one allow.
-pub(super) fn rules(list: &[Node], place: &Place, reader: &mut Reader<'_>) -> Vec<PortRule> {
-    let rule = |(index, node): (usize, &Node)| port_rule(node, place.entry("toPorts", index), reader);
+pub(super) fn rules(list: &[Node], place: &Place, effect: Effect, reader: &mut Reader<'_>) -> Vec<PortRule> {
+    let rule = |(index, node): (usize, &Node)| port_rule(node, place.entry("toPorts", index), effect, reader);
     list.iter().enumerate().filter_map(rule).collect()
 }
 
-fn port_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<PortRule> {
-    if !reader.keys(node, &place.path, &["ports", "rules"], REFUSED_IN_PORT_RULE) {
+fn port_rule(node: &Node, place: Place, effect: Effect, reader: &mut Reader<'_>) -> Option<PortRule> {
+    let known = match effect {
+        Effect::Allow => reader.keys(node, &place.path, &["ports", "rules"], REFUSED_IN_PORT_RULE),
+        Effect::Deny => reader.keys(node, &place.path, &["ports"], &[("rules", DENY_IS_L4)]),
+    };
+    if !known {
         return None;
     }
     let list = reader.list(node, &place.path, "ports").unwrap_or_default();
@@ -49,7 +55,7 @@ fn port_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<PortR
         let reason = format!("{} ports, the most is {MAX_PORTS}; write several rules", list.len());
         reader.error(line, &place.field("ports"), reason);
     }
-    let http = http(node, &place, reader);
+    let http = if effect == Effect::Allow { http(node, &place, reader) } else { None };
     if http.is_some() && list.is_empty() {
         let reason = "HTTP rules need ports; write for example {port: \"80\", protocol: TCP}";
         reader.error(line, &place.field("ports"), reason);
@@ -65,10 +71,7 @@ fn port(node: &Node, path: &str, has_http: bool, reader: &mut Reader<'_>) -> Opt
     if !reader.keys(node, path, &["port", "endPort", "protocol"], &[]) {
         return None;
     }
-    let number = port_number(node, path, reader);
-    if let Some(number) = &number {
-        check_range(node, path, number, reader);
-    }
+    let number = port_number(node, path, reader).map(|number| range(node, path, number, reader));
     let protocol = protocol(node, path, reader);
     if has_http && number == Some(PortNumber::Number(0)) {
         reader.error(node.line, &join(path, "port"), "HTTP rules can not be used when a port is 0; name the ports");
@@ -131,28 +134,36 @@ fn port_number(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<PortN
 }
 
 /// RFC 6335 §5.1: what Cilium and Kubernetes take for a port's name.
-fn is_service_name(text: &str) -> bool {
+pub(super) fn is_service_name(text: &str) -> bool {
     text.len() <= 15
         && text.bytes().any(|b| b.is_ascii_alphabetic())
         && text.split('-').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// `endPort` is a number; 0 and the port itself say that there is no range.
-fn check_range(node: &Node, path: &str, number: &PortNumber, reader: &mut Reader<'_>) {
-    let Some(end) = node.present("endPort") else { return };
+/// `endPort` is a number; one that is not greater says that there is no range, as in Cilium.
+fn range(node: &Node, path: &str, number: PortNumber, reader: &mut Reader<'_>) -> PortNumber {
+    let Some(end) = node.present("endPort") else { return number };
     let path = join(path, "endPort");
     let given = match &end.value {
         Value::Scalar { text, plain: true } => text.parse::<u16>().ok(),
         Value::Scalar { .. } | Value::Null | Value::List(_) | Value::Map(_) | Value::Fault(_) => None,
     };
-    match given {
-        Some(end) if end == 0 || *number == PortNumber::Number(end) => {}
-        Some(_) => reader.error(end.line, &path, "port ranges are not supported yet; write each port"),
-        None if matches!(end.value, Value::Scalar { .. }) => {
+    match (given, &number) {
+        (Some(0), _) => {}
+        (Some(_), PortNumber::Name(_)) => {
+            reader.error(end.line, &path, "a named port has no range; write the port as a number");
+        }
+        (Some(_), PortNumber::Number(0)) => {
+            reader.error(end.line, &path, "port 0 is every port already; write the first port of the range");
+        }
+        (Some(last), PortNumber::Number(first)) if last > *first => return PortNumber::Range(*first, last),
+        (Some(_), PortNumber::Number(_) | PortNumber::Range(..)) => {}
+        (None, _) if matches!(end.value, Value::Scalar { .. }) => {
             reader.error(end.line, &path, "is no port; write a number from 0 to 65535 without quotes");
         }
-        None => reader.mistyped(end, &path, "a number"),
+        (None, _) => reader.mistyped(end, &path, "a number"),
     }
+    number
 }
 
 /// `None`: every request. An empty list is no list, as in Cilium 1.20.

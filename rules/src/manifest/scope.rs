@@ -51,7 +51,7 @@ fn scope(spec: &Node, key: &PolicyKey) -> Scope {
     Scope { subject: subject(spec, key), ingress: ingress || neither, egress: egress || neither }
 }
 
-/// Directions for which there is a list of rules, also under a misspelt name.
+/// Directions for which there is a list of rules, also under a misspelt name, or for which default deny is asked.
 fn named(spec: &Node) -> (bool, bool) {
     const INGRESS: [&str; 2] = ["ingress", "ingressDeny"];
     const EGRESS: [&str; 2] = ["egress", "egressDeny"];
@@ -62,7 +62,12 @@ fn named(spec: &Node) -> (bool, bool) {
         .filter(|(_, value)| asks(value))
         .filter_map(|(key, _)| nearest(&key.text, INGRESS.into_iter().chain(EGRESS)))
         .collect();
-    (meant.iter().any(|name| INGRESS.contains(name)), meant.iter().any(|name| EGRESS.contains(name)))
+    let of = |names: [&str; 2]| meant.iter().any(|name| names.contains(name));
+    let asked = |direction: &str| {
+        let defaults = spec.present("enableDefaultDeny").and_then(|defaults| defaults.present(direction));
+        defaults.is_some_and(|value| value.text() != Some("false"))
+    };
+    (of(INGRESS) || asked("ingress"), of(EGRESS) || asked("egress"))
 }
 
 /// Directions that a list of types names; without one, ingress, and egress if there are rules for it.
@@ -96,13 +101,7 @@ fn subject(spec: &Node, key: &PolicyKey) -> Selector {
 /// A cluster-wide policy selects pods, or nodes, or what its reserved labels say.
 fn cluster_wide(spec: &Node, reader: &mut Reader<'_>) -> Option<Selector> {
     match (spec.present("endpointSelector"), spec.present("nodeSelector")) {
-        (Some(node), None) => {
-            let mut selector = selector::selector(node, "", reader);
-            if !selector::names_reserved(&selector) {
-                selector.requirements.extend(Selector::pods().requirements);
-            }
-            Some(selector)
-        }
+        (Some(node), None) => Some(selector::cluster_wide(node, "", reader)),
         (None, Some(_)) => Some(Selector { requirements: vec![Requirement::Exists(Key::parse("reserved:host"))] }),
         (Some(_), Some(_)) | (None, None) => None,
     }

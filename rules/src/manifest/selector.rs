@@ -4,6 +4,7 @@
 //! Start at [`selector`].
 
 use super::{
+    cilium::Home,
     read::{Reader, join},
     yaml::{Node, Value},
 };
@@ -19,26 +20,68 @@ pub(super) fn subject(node: &Node, path: &str, namespace: &str, reader: &mut Rea
     selector
 }
 
+/// A cluster-wide policy selects pods, unless it names a reserved label.
+pub(super) fn cluster_wide(node: &Node, path: &str, reader: &mut Reader<'_>) -> Selector {
+    let mut selector = selector(node, path, reader);
+    if !names_reserved(&selector) {
+        selector.requirements.extend(Selector::pods().requirements);
+    }
+    selector
+}
+
 /// Peers of a namespaced policy are of its own namespace, unless they name a namespace, a namespace's label or a reserved
-/// label.
-pub(super) fn peers(list: &[Node], path: &str, namespace: &str, reader: &mut Reader<'_>) -> Vec<Selector> {
+/// label; those of a cluster-wide one are pods, unless its subject's labels are not known yet (`of_init`).
+pub(super) fn peers(
+    list: &[Node],
+    path: &str,
+    home: Home<'_>,
+    of_init: bool,
+    reader: &mut Reader<'_>,
+) -> Vec<Selector> {
     let mut selectors = Vec::new();
     for (index, node) in list.iter().enumerate() {
         let mut selector = selector(node, &format!("{path}[{index}]"), reader);
-        let names_namespace = |key: &Key| {
-            matches!(key.source.as_deref(), None | Some("k8s"))
-                && (key.key == NAMESPACE || key.key.starts_with(NAMESPACE_LABELS))
-        };
-        if !names_reserved(&selector) && !selector.names(names_namespace) {
-            selector.set_namespace(namespace);
+        let of_pods = |key: &Key| matches!(key.source.as_deref(), None | Some("k8s"));
+        let names_namespace = selector.names(|key| of_pods(key) && key.key == NAMESPACE);
+        let names_its_labels = selector.names(|key| of_pods(key) && key.key.starts_with(NAMESPACE_LABELS));
+        match home {
+            _ if names_reserved(&selector) || names_namespace => {}
+            Home::Namespace(_) if names_its_labels => {}
+            Home::Namespace(namespace) => selector.set_namespace(namespace),
+            Home::Cluster if of_init => {}
+            Home::Cluster => selector.requirements.extend(Selector::pods().requirements),
         }
         selectors.push(selector);
     }
     selectors
 }
 
+/// Whether it is about endpoints whose labels are not known yet.
+pub(super) fn names_init(selector: &Selector) -> bool {
+    selector.names(|key| key.source.as_deref() == Some("reserved") && key.key == "init")
+}
+
 pub(super) fn names_reserved(selector: &Selector) -> bool {
     selector.names(|key| key.source.as_deref() == Some("reserved"))
+}
+
+/// A label selector of Kubernetes' own kinds: keys have no source, and `prefix` is put in front of them.
+pub(super) fn kubernetes(node: &Node, path: &str, prefix: &str, reader: &mut Reader<'_>) -> Selector {
+    let mut selector = selector(node, path, reader);
+    for requirement in &mut selector.requirements {
+        let key = requirement.key_mut();
+        if let Some(source) = &key.source {
+            let reason = format!("label sources ({source}:) are Cilium's; write the key alone");
+            reader.error(node.line, path, reason);
+        }
+        *key = Key::of_pods(&format!("{prefix}{}", key.key));
+    }
+    selector
+}
+
+/// A selector of namespaces, as one of their pods.
+pub(super) fn namespace_labels(node: &Node, path: &str, reader: &mut Reader<'_>) -> Selector {
+    kubernetes(node, path, NAMESPACE_LABELS, reader)
 }
 
 /// A Kubernetes label selector, keys with an optional source in front.

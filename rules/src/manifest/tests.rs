@@ -20,14 +20,29 @@ fn errors(text: &str) -> Vec<String> {
 #[test]
 fn every_other_field_is_refused_by_name() {
     for (field, place) in [
-        ("  ingressDeny: [{}]", "spec.ingressDeny"),
-        ("  enableDefaultDeny: {ingress: false}", "spec.enableDefaultDeny"),
+        ("  ingressDeny: [{fromFQDNs: []}]", "spec.ingressDeny[0].fromFQDNs"),
+        ("  egressDeny: [{toPorts: [{rules: {http: [{}]}}]}]", "spec.egressDeny[0].toPorts[0].rules"),
+        ("  ingress: [{}]\n  enableDefaultDeny: {ingress: 'false'}", "spec.enableDefaultDeny.ingress"),
+        ("  ingress: [{}]\n  enableDefaultDeny: {both: false}", "spec.enableDefaultDeny.both"),
         ("  nodeSelector: {}", "spec.nodeSelector"),
-        ("  log: {value: x}", "spec.log"),
+        ("  ingress: [{}]\n  log: {value: a text of more than 32 characters}", "spec.log.value"),
         ("  egress:\n  - toFQDNs: [{matchName: a.b}]", "spec.egress[0].toFQDNs"),
-        ("  egress:\n  - toEntities: [world]", "spec.egress[0].toEntities"),
+        ("  egress:\n  - toEntities: [moon]", "spec.egress[0].toEntities[0]"),
+        ("  egress:\n  - toEntities: [world-ipv4]", "spec.egress[0].toEntities[0]"),
+        ("  egress:\n  - toNodes: [{}]", "spec.egress[0].toNodes"),
+        (
+            "  egress:\n  - toServices: [{k8sService: {namespace: n}}]",
+            "spec.egress[0].toServices[0].k8sService.serviceName",
+        ),
+        ("  egress:\n  - toServices: [{}]", "spec.egress[0].toServices[0]"),
+        ("  ingress:\n  - toServices: [{}]", "spec.ingress[0].toServices"),
         ("  egress:\n  - icmps: [{fields: [{type: 8}]}]", "spec.egress[0].icmps"),
-        ("  ingress:\n  - fromCIDRSet: [{cidr: 10.0.0.0/8}]", "spec.ingress[0].fromCIDRSet"),
+        ("  ingress:\n  - fromCIDRSet: [{except: []}]", "spec.ingress[0].fromCIDRSet[0].cidr"),
+        ("  ingress:\n  - fromCIDRSet: [{cidrGroupRef: a}]", "spec.ingress[0].fromCIDRSet[0].cidrGroupRef"),
+        (
+            "  ingress:\n  - fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]",
+            "spec.ingress[0].fromCIDRSet[0].except[0]",
+        ),
         ("  egress:\n  - toPorts: [{serverNames: [a]}]", "spec.egress[0].toPorts[0].serverNames"),
         ("  egress:\n  - toPorts: [{rules: {dns: [{}]}}]", "spec.egress[0].toPorts[0].rules.dns"),
         (
@@ -35,7 +50,7 @@ fn every_other_field_is_refused_by_name() {
             "spec.egress[0].toPorts[0].rules.http[0].headerMatches",
         ),
         (
-            "  egress:\n  - toPorts: [{ports: [{port: '80', endPort: 90}]}]",
+            "  egress:\n  - toPorts: [{ports: [{port: http, endPort: 90}]}]",
             "spec.egress[0].toPorts[0].ports[0].endPort",
         ),
     ] {
@@ -83,12 +98,10 @@ fn http_rules_need_named_tcp_ports() {
 
 #[test]
 fn policies_of_other_kinds_are_refused_and_other_things_skipped() {
-    let text = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x}\n---\n\
+    let text = "apiVersion: policy.networking.k8s.io/v1\nkind: AdminNetworkPolicy\nmetadata: {name: x}\n---\n\
                 apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: y}\n---\n";
     let documents = parse(text);
-    assert!(
-        matches!(&documents[0], Document::Refused(refused) if refused.key.to_string() == "NetworkPolicy default/x")
-    );
+    assert!(matches!(&documents[0], Document::Refused(refused) if refused.key.to_string() == "AdminNetworkPolicy x"));
     assert!(matches!(&documents[1], Document::Skipped { line: 5, .. }), "{documents:?}");
     assert_eq!(documents.len(), 2);
 }
@@ -201,7 +214,7 @@ fn a_policy_needs_a_spec() {
     assert!(with("spec: {}\n").iter().any(|line| line.contains("spec.endpointSelector: is missing")));
     assert!(with("spec: []\n")[0].contains("spec: is a list; write a map"));
     assert!(with("specs: {}\n")[0].contains("specs: is a map; write a list"));
-    assert!(with("spec: {endpointSelector: {}, ingress: []}\n")[0].contains("neither ingress nor egress"));
+    assert!(with("spec: {endpointSelector: {}, ingress: []}\n")[0].contains("has no ingress, egress or deny rules"));
     assert!(
         with("spec: {endpointSelector: {}, ingress: [{}]}\nspecs: [{endpointSelector: {}, egress: [{}]}]\n").is_empty()
     );
@@ -230,6 +243,8 @@ fn ports_are_numbers_or_names() {
         "{port: '0x10'}",
         "{port: '80', endPort: 80}",
         "{port: '80', endPort: 0}",
+        "{port: '80', endPort: 81}",
+        "{port: '80', endPort: 79}",
     ] {
         assert_eq!(with(port), [""; 0], "{port}");
     }
@@ -242,7 +257,7 @@ fn ports_are_numbers_or_names() {
         ("{port: a--b}", "port"),
         ("{port: a-name-of-16-chs}", "port"),
         ("{port: 80}", "port"),
-        ("{port: '80', endPort: 81}", "endPort"),
+        ("{port: '0', endPort: 81}", "endPort"),
         ("{port: '80', endPort: '80'}", "endPort"),
         ("{port: '80', endPort: 70000}", "endPort"),
         ("{port: '80', endPort: []}", "endPort"),
@@ -312,7 +327,7 @@ fn denied(text: &str) -> Vec<String> {
     for (namespace, app) in [("n", "a"), ("n", "b"), ("m", "a")] {
         let label = |key: &str, value: &str| Label::new("k8s", key, value);
         let labels = Labels::new([label("io.kubernetes.pod.namespace", namespace), label("app", app)]);
-        let policy = resolve(std::slice::from_ref(&in_force), &labels, &NamedPorts::default(), &Identities::new());
+        let policy = resolve(std::slice::from_ref(&in_force), &labels, &NamedPorts::default(), &Identities::new(), &[]);
         for direction in [Direction::Ingress, Direction::Egress] {
             let policy = policy.direction(direction);
             assert_eq!(policy.enforced(), !policy.default_denied_by().is_empty());
@@ -332,7 +347,7 @@ fn a_refused_policy_denies_what_it_would_have_selected() {
     };
     let a = "endpointSelector: {matchLabels: {app: a}}";
     assert_eq!(denied(&spec(&format!("  {a}\n  egress: [{{x: 1}}]\n"))), ["n/a EGRESS"]);
-    assert_eq!(denied(&spec(&format!("  {a}\n  ingressDeny: [{{}}]\n"))), ["n/a INGRESS"]);
+    assert_eq!(denied(&spec(&format!("  {a}\n  ingressDeny: [{{x: 1}}]\n"))), ["n/a INGRESS"]);
     assert_eq!(denied(&spec(&format!("  {a}\n  egres: [{{}}]\n"))), ["n/a EGRESS"], "a slip means what it meant");
     assert_eq!(denied(&spec(&format!("  {a}\n  ingress: [{{}}]\n  egres: [{{}}]\n"))), both(&["n/a"]));
     assert_eq!(denied(&spec(&format!("  {a}\n  x: 1\n"))), both(&["n/a"]));
@@ -351,17 +366,20 @@ fn other_kinds_deny_what_they_select() {
     };
     let everybody = ["n/a INGRESS", "n/a EGRESS", "n/b INGRESS", "n/b EGRESS", "m/a INGRESS", "m/a EGRESS"];
     let networking = "networking.k8s.io/v1";
-    assert_eq!(of(networking, "NetworkPolicy", "{podSelector: {matchLabels: {app: b}}}"), ["n/b INGRESS"]);
+    assert_eq!(of(networking, "NetworkPolicy", "{x: 1, podSelector: {matchLabels: {app: b}}}"), ["n/b INGRESS"]);
     assert_eq!(
-        of(networking, "NetworkPolicy", "{podSelector: {}, policyTypes: [Egress]}"),
+        of(networking, "NetworkPolicy", "{x: 1, podSelector: {}, policyTypes: [Egress]}"),
         ["n/a EGRESS", "n/b EGRESS"]
     );
     assert_eq!(
-        of(networking, "NetworkPolicy", "{podSelector: {matchLabels: {app: b}}, egress: []}"),
+        of(networking, "NetworkPolicy", "{x: 1, podSelector: {matchLabels: {app: b}}, egress: []}"),
         ["n/b INGRESS", "n/b EGRESS"]
     );
     let clusterwide = |spec: &str| of("cilium.io/v2", "CiliumClusterwideNetworkPolicy", spec);
-    assert_eq!(clusterwide("{endpointSelector: {matchLabels: {app: a}}, egress: [{}]}"), ["n/a EGRESS", "m/a EGRESS"]);
+    assert_eq!(
+        clusterwide("{endpointSelector: {matchLabels: {app: a}}, egress: [{x: 1}]}"),
+        ["n/a EGRESS", "m/a EGRESS"]
+    );
     assert_eq!(clusterwide("{nodeSelector: {}, egress: [{}]}"), [""; 0], "it selects nodes");
     assert_eq!(clusterwide("{}"), everybody);
     assert_eq!(

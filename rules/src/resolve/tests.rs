@@ -33,13 +33,18 @@ fn nothing_is_never_everything() {
     // 0 is "any" to the kernel.
     let not_host =
         "  ingress:\n  - fromEndpoints: [{matchExpressions: [{key: 'reserved:host', operator: DoesNotExist}]}]\n";
-    let resolved = resolve(&[policy(not_host)], &pod("a"), &NamedPorts::default(), &identities);
+    let resolved = resolve(&[policy(not_host)], &pod("a"), &NamedPorts::default(), &identities, &[]);
     let peers: Vec<Option<Identity>> = resolved.ingress.entries().iter().map(|entry| entry.identity).collect();
     assert!(!peers.contains(&None) && !peers.contains(&Some(Identity::UNKNOWN)), "{peers:?}");
     assert!(!peers.contains(&Some(Identity::HOST)) && peers.contains(&Some(Identity(256))), "{peers:?}");
     for nobody in ["{}", "{fromEndpoints: []}", "{fromEndpoints: [{matchLabels: {app: x}}]}", "{fromCIDR: []}"] {
-        let resolved =
-            resolve(&[policy(&format!("  ingress: [{nobody}]\n"))], &pod("a"), &NamedPorts::default(), &identities);
+        let resolved = resolve(
+            &[policy(&format!("  ingress: [{nobody}]\n"))],
+            &pod("a"),
+            &NamedPorts::default(),
+            &identities,
+            &[],
+        );
         assert!(resolved.ingress.enforced() && resolved.ingress.entries().is_empty(), "{nobody}");
         assert!(!resolved.egress.enforced());
     }
@@ -51,10 +56,16 @@ fn nil_and_empty_lists_mean_what_cilium_means() {
     let a = identities.allocate(&pod("a"));
     let entries = |allow: &str| {
         let resolved =
-            resolve(&[policy(&format!("  egress: [{allow}]\n"))], &pod("x"), &NamedPorts::default(), &identities);
+            resolve(&[policy(&format!("  egress: [{allow}]\n"))], &pod("x"), &NamedPorts::default(), &identities, &[]);
         resolved.egress.entries().to_vec()
     };
-    let entry = |identity, protocol, port| MapEntry { identity, protocol, port, action: Action::Allow };
+    let entry = |identity, protocol, port| MapEntry {
+        identity,
+        protocol,
+        port,
+        port_bits: if port == 0 { 0 } else { 16 },
+        action: Action::Allow,
+    };
     let port = "toPorts: [{ports: [{port: '80', protocol: TCP}]}]";
     assert_eq!(entries(&format!("{{{port}}}")), [entry(None, Protocol::Tcp, 80)], "no list: anybody on that port");
     assert_eq!(entries(&format!("{{toEndpoints: [], {port}}}")), [], "an empty list: nobody");
@@ -75,13 +86,14 @@ fn a_named_port_is_its_owners() {
     let ports = |number: u16| BTreeMap::from([("http".to_owned(), number)]);
     let named = NamedPorts { own: ports(8080), peers: BTreeMap::from([(a, ports(80)), (b, ports(81))]) };
     let rule = "toPorts: [{ports: [{port: HTTP, protocol: TCP}]}]";
-    let ingress = resolve(&[policy(&format!("  ingress: [{{{rule}}}]\n"))], &pod("x"), &named, &identities).ingress;
+    let ingress =
+        resolve(&[policy(&format!("  ingress: [{{{rule}}}]\n"))], &pod("x"), &named, &identities, &[]).ingress;
     assert_eq!(ingress.entries().iter().map(|entry| (entry.identity, entry.port)).collect::<Vec<_>>(), [(None, 8080)]);
-    let egress = resolve(&[policy(&format!("  egress: [{{{rule}}}]\n"))], &pod("x"), &named, &identities).egress;
+    let egress = resolve(&[policy(&format!("  egress: [{{{rule}}}]\n"))], &pod("x"), &named, &identities, &[]).egress;
     let found: Vec<_> = egress.entries().iter().map(|entry| (entry.identity, entry.port)).collect();
     assert_eq!(found, [(Some(a), 80), (Some(b), 81)]);
     let unknown =
-        resolve(&[policy(&format!("  ingress: [{{{rule}}}]\n"))], &pod("x"), &NamedPorts::default(), &identities);
+        resolve(&[policy(&format!("  ingress: [{{{rule}}}]\n"))], &pod("x"), &NamedPorts::default(), &identities, &[]);
     assert!(unknown.ingress.enforced() && unknown.ingress.entries().is_empty(), "nobody has it: nothing is open");
 }
 
@@ -93,11 +105,11 @@ fn a_cidr_selects_what_it_contains_and_no_pod() {
     let mut cidr = |text: &str| identities.allocate_cidr(text.parse().unwrap());
     let (inside, same, outside) = (cidr("10.1.0.0/16"), cidr("10.0.0.0/8"), cidr("0.0.0.0/0"));
     assert_eq!(policy.cidrs(), ["10.0.0.0/8".parse().unwrap()]);
-    let egress = resolve(&[policy], &pod("x"), &NamedPorts::default(), &identities).egress;
+    let egress = resolve(&[policy], &pod("x"), &NamedPorts::default(), &identities, &[]).egress;
     let found: Vec<Identity> = egress.entries().iter().filter_map(|entry| entry.identity).collect();
     assert_eq!(found, [inside, same]);
-    assert_eq!(egress.l4(outside, Protocol::Tcp, 80), L4Verdict::Denied);
-    assert_eq!(egress.l4(Identity::WORLD, Protocol::Tcp, 80), L4Verdict::Denied);
+    assert_eq!(egress.l4(outside, Protocol::Tcp, 80), L4Verdict::Denied(None));
+    assert_eq!(egress.l4(Identity::WORLD, Protocol::Tcp, 80), L4Verdict::Denied(None));
 }
 
 #[test]
@@ -106,11 +118,11 @@ fn a_redirect_outranks_an_allow_and_both_are_named_in_order() {
     let a = identities.allocate(&pod("a"));
     let http = named("b", "  egress: [{toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{}]}}]}]\n");
     let open = named("a", "  egress: [{toEndpoints: [{matchLabels: {app: a}}]}]\n");
-    let egress = resolve(&[http, open], &pod("x"), &NamedPorts::default(), &identities).egress;
+    let egress = resolve(&[http, open], &pod("x"), &NamedPorts::default(), &identities, &[]).egress;
     assert_eq!(egress.l4(a, Protocol::Tcp, 80), L4Verdict::Redirect);
     assert!(matches!(egress.l4(a, Protocol::Udp, 80), L4Verdict::Allowed(Some(rule)) if rule.rule == "egress[0]"));
     assert_eq!(egress.l4(Identity::WORLD, Protocol::Tcp, 80), L4Verdict::Redirect);
-    assert_eq!(egress.l4(Identity::WORLD, Protocol::Tcp, 81), L4Verdict::Denied);
+    assert_eq!(egress.l4(Identity::WORLD, Protocol::Tcp, 81), L4Verdict::Denied(None));
     let names: Vec<&str> = egress.default_denied_by().iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
 }

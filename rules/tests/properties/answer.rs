@@ -45,16 +45,17 @@ pub(crate) fn answers(world: &World, known: &Known, policies: &[InForce]) -> Vec
         .pods
         .iter()
         .zip(&known.named)
-        .map(|(labels, named)| resolve(policies, labels, named, &known.identities))
+        .map(|(labels, named)| resolve(policies, labels, named, &known.identities, &[]))
         .collect();
     let mut answers = Vec::new();
     for (subject, connection) in connections(world, known) {
         let policy = resolved[subject].direction(connection.direction);
         let connects = match policy.l4(connection.peer, connection.protocol, connection.port) {
-            L4Verdict::NotEnforced => Connects::NotEnforced,
-            L4Verdict::Allowed(_) => Connects::Allowed,
+            L4Verdict::NotEnforced | L4Verdict::Allowed(None) => Connects::NotEnforced,
+            L4Verdict::Allowed(Some(_)) if !policy.default_deny() => Connects::NotEnforced,
+            L4Verdict::Allowed(Some(_)) => Connects::Allowed,
             L4Verdict::Redirect => Connects::Redirect,
-            L4Verdict::Denied => Connects::Denied,
+            L4Verdict::Denied(_) => Connects::Denied,
         };
         assert_eq!(by_map(policy, connection), connects, "the policy map says otherwise");
         let pass = |request| passes(policy, connection, request);
@@ -85,15 +86,20 @@ fn passes(policy: &DirectionPolicy, connection: oracle::Connection, request: &ge
     Some(matches!(policy.evaluate(connection.peer, connection.port, &view), Verdict::Allow(_)))
 }
 
-/// What the kernel would do with the entries that it is given.
+/// What the kernel would do with the entries that it is given: the longest prefix of the peer's own, else of anybody's.
 fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects {
-    let applies = policy.entries().iter().filter(|entry| {
-        entry.identity.is_none_or(|identity| identity == connection.peer)
-            && (entry.protocol == Protocol::Any || entry.protocol == connection.protocol)
-            && (entry.port == 0 || entry.port == connection.port)
-    });
-    match applies.map(|entry| entry.action).max() {
+    let of = |identity: Option<rules::Identity>| {
+        let applies = policy.entries().iter().filter(move |entry| {
+            let unlike =
+                if entry.port_bits == 0 { 0 } else { (entry.port ^ connection.port) >> (16 - entry.port_bits) };
+            entry.identity == identity
+                && (entry.protocol == Protocol::Any || (entry.protocol == connection.protocol && unlike == 0))
+        });
+        applies.max_by_key(|entry| (entry.protocol != Protocol::Any, entry.port_bits)).map(|entry| entry.action)
+    };
+    match of(Some(connection.peer)).or_else(|| of(None)) {
         _ if !policy.enforced() => Connects::NotEnforced,
+        Some(Action::Allow) if !policy.default_deny() => Connects::NotEnforced,
         Some(Action::Allow) => Connects::Allowed,
         Some(Action::Redirect) => Connects::Redirect,
         Some(Action::Deny) | None => Connects::Denied,

@@ -13,6 +13,13 @@ use super::model::{Entry, Fault, Http, Peers, Policy, PortRule, Requirement, Sel
 /// Nets that may be named; each has an identity.
 pub(crate) const NETS: [&str; 4] = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "fd00::/8"];
 
+const BLOCKS: [&str; 3] = [
+    "{cidr: 10.0.0.0/8}",
+    "{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}",
+    "{cidr: 0.0.0.0/0, except: [10.0.0.0/8, 10.1.0.0/16]}",
+];
+const ENTITIES: [&str; 6] = ["all", "world", "cluster", "cluster-mesh", "host", "none"];
+
 /// What is asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
@@ -134,12 +141,17 @@ fn request() -> impl Strategy<Value = Request> {
 
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let subject = prop_oneof![2 => Just(Selector::default()), 1 => selector()];
-    (namespace(), subject, vec(entry(), 0..4), vec(entry(), 0..3)).prop_map(
-        |(namespace, subject, mut ingress, egress)| {
-            if ingress.is_empty() && egress.is_empty() {
+    let deny = || prop_oneof![2 => Just(Vec::new()), 1 => vec(entry(), 1..3)];
+    let default_deny = [option::weighted(0.2, any::<bool>()), option::weighted(0.2, any::<bool>())];
+    (namespace(), subject, vec(entry(), 0..4), vec(entry(), 0..3), deny(), deny(), default_deny).prop_map(
+        |(namespace, subject, mut ingress, egress, mut ingress_deny, mut egress_deny, default_deny)| {
+            let ports =
+                ingress_deny.iter_mut().chain(&mut egress_deny).flat_map(|entry| entry.ports.iter_mut().flatten());
+            ports.for_each(|rule| rule.http = None);
+            if [&ingress, &egress, &ingress_deny, &egress_deny].iter().all(|entries| entries.is_empty()) {
                 ingress.push(Entry { peers: Peers::Absent, ports: None });
             }
-            Policy { namespace, subject, ingress, egress, fault: None }
+            Policy { namespace, subject, ingress, egress, ingress_deny, egress_deny, default_deny, fault: None }
         },
     )
 }
@@ -182,12 +194,14 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => Just(Peers::Endpoints(Vec::new())),
         8 => vec(selector(), 1..3).prop_map(Peers::Endpoints),
         3 => vec(select(NETS.to_vec()), 0..3).prop_map(Peers::Cidrs),
+        1 => vec(select(BLOCKS.to_vec()), 0..3).prop_map(Peers::CidrSet),
+        2 => vec(select(ENTITIES.to_vec()), 0..3).prop_map(Peers::Entities),
     ];
     (peers, option::weighted(0.9, vec(port_rule(), 0..3))).prop_map(|(peers, ports)| Entry { peers, ports })
 }
 
 fn port_rule() -> impl Strategy<Value = PortRule> {
-    let number = || select(vec!["80", "80", "81", "http"]);
+    let number = || select(vec!["80", "80", "81", "http", "80-81", "79-80", "81-65535"]);
     let any_port = (prop_oneof![5 => number(), 1 => Just("0")], select(vec!["TCP", "TCP", "UDP", "SCTP", "ANY", ""]));
     prop_oneof![
         1 => vec(any_port, 0..3).prop_map(|ports| PortRule { ports, http: None }),

@@ -9,6 +9,11 @@ pub(crate) struct Policy {
     pub(crate) subject: Selector,
     pub(crate) ingress: Vec<Entry>,
     pub(crate) egress: Vec<Entry>,
+    /// Without HTTP rules.
+    pub(crate) ingress_deny: Vec<Entry>,
+    pub(crate) egress_deny: Vec<Entry>,
+    /// `enableDefaultDeny` of ingress and egress.
+    pub(crate) default_deny: [Option<bool>; 2],
     /// What makes it invalid, if anything.
     pub(crate) fault: Option<Fault>,
 }
@@ -48,11 +53,14 @@ pub(crate) enum Peers {
     Absent,
     Endpoints(Vec<Selector>),
     Cidrs(Vec<&'static str>),
+    /// As written.
+    CidrSet(Vec<&'static str>),
+    Entities(Vec<&'static str>),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct PortRule {
-    /// Port and protocol.
+    /// Port, or two with a dash between them, and protocol.
     pub(crate) ports: Vec<(&'static str, &'static str)>,
     /// Never empty.
     pub(crate) http: Option<Vec<Http>>,
@@ -84,11 +92,20 @@ fn document(index: usize, policy: &Policy) -> String {
     match policy.fault {
         None | Some(Fault::Version | Fault::Subject) => {}
         Some(Fault::UnknownField) => spec.push_str("  unheardOf: 1\n"),
-        Some(Fault::Field) => spec.push_str("  enableDefaultDeny: {ingress: false, egress: false}\n"),
+        Some(Fault::Field) => spec.push_str("  log: {value: \"\\u0001\"}\n"),
         Some(Fault::Entry) => faulty.push("{icmps: [{fields: [{type: 8}]}]}".to_owned()),
         Some(Fault::Pattern) => faulty.push(ports("rules: {http: [{path: \"(\"}]}")),
         Some(Fault::Port) => faulty.push("{toPorts: [{ports: [{port: \"70000\"}]}]}".to_owned()),
     }
+    let (ingress_deny, egress_deny) = (entries("from", &policy.ingress_deny), entries("to", &policy.egress_deny));
+    for (name, entries) in [("ingressDeny", ingress_deny), ("egressDeny", egress_deny)] {
+        if !entries.is_empty() {
+            spec = format!("{spec}  {name}: [{}]\n", entries.join(", "));
+        }
+    }
+    let defaults = ["ingress", "egress"].into_iter().zip(policy.default_deny);
+    let defaults: Vec<String> = defaults.filter_map(|(name, on)| on.map(|on| format!("{name}: {on}"))).collect();
+    spec = format!("{spec}  enableDefaultDeny: {{{}}}\n", defaults.join(", "));
     format!(
         "---\napiVersion: {version}\nkind: CiliumNetworkPolicy\nmetadata: {{name: p{index}, namespace: {namespace}}}\nspec:\n  \
          endpointSelector: {subject}\n  ingress: [{}]\n  egress: [{}]\n{spec}",
@@ -104,6 +121,8 @@ fn entries(way: &str, entries: &[Entry]) -> Vec<String> {
             Peers::Absent => {}
             Peers::Endpoints(selectors) => fields.push(format!("{way}Endpoints: [{}]", join(selectors, selector))),
             Peers::Cidrs(cidrs) => fields.push(format!("{way}CIDR: [{}]", cidrs.join(", "))),
+            Peers::CidrSet(cidrs) => fields.push(format!("{way}CIDRSet: [{}]", cidrs.join(", "))),
+            Peers::Entities(entities) => fields.push(format!("{way}Entities: [{}]", entities.join(", "))),
         }
         if let Some(ports) = &entry.ports {
             fields.push(format!("toPorts: [{}]", join(ports, port_rule)));
@@ -142,9 +161,10 @@ fn selector(selector: &Selector) -> String {
 }
 
 fn port_rule(rule: &PortRule) -> String {
-    let port = |(port, protocol): &(&str, &str)| match *protocol {
-        "" => format!("{{port: \"{port}\"}}"),
-        protocol => format!("{{port: \"{port}\", protocol: {protocol}}}"),
+    let port = |(port, protocol): &(&str, &str)| {
+        let (port, end) = port.split_once('-').unwrap_or((port, "0"));
+        let protocol = if protocol.is_empty() { String::new() } else { format!(", protocol: {protocol}") };
+        format!("{{port: \"{port}\", endPort: {end}{protocol}}}")
     };
     let ports = join(&rule.ports, port);
     match &rule.http {

@@ -145,7 +145,7 @@ impl World {
         if reversed {
             policies.reverse();
         }
-        Ok(resolve(&policies, &subject.labels, &named, &self.identities))
+        Ok(resolve(&policies, &subject.labels, &named, &self.identities, &[]))
     }
 
     fn ask(&self, case: &Case) -> Result<Answer, String> {
@@ -199,7 +199,8 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
     let l4 = policy.l4(peer, protocol, case.port);
     let by_map = by_map(policy, peer, protocol, case.port);
     let in_map = match &l4 {
-        L4Verdict::NotEnforced | L4Verdict::Denied => by_map.is_none(),
+        L4Verdict::NotEnforced => by_map.is_none(),
+        L4Verdict::Denied(_) => by_map.is_none_or(|action| action == Action::Deny),
         L4Verdict::Allowed(_) => by_map == Some(Action::Allow),
         L4Verdict::Redirect => by_map == Some(Action::Redirect),
     };
@@ -217,9 +218,11 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
         L4Verdict::NotEnforced => {}
         L4Verdict::Allowed(rule) => (answer.outcome, answer.rule) = (Outcome::Allowed, rule.clone()),
         L4Verdict::Redirect => answer.outcome = Outcome::Redirected,
-        L4Verdict::Denied => {
+        L4Verdict::Denied(rule) => {
             answer.outcome = Outcome::RefusedL4;
-            answer.nearest = policy.nearest(peer, protocol.number(), case.port);
+            let denial = policy.denial_of(peer, protocol.number(), case.port);
+            assert_eq!(*rule, denial.rule);
+            (answer.rule, answer.nearest) = (denial.rule, denial.nearest);
         }
     }
     if let Some(request) = &case.request {
@@ -228,14 +231,17 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
     Ok(answer)
 }
 
-/// What the kernel would find: the strongest entry that applies.
+/// What the kernel would find: the longest prefix of the peer's own entries, else of anybody's.
 fn by_map(policy: &DirectionPolicy, peer: Identity, protocol: Protocol, port: u16) -> Option<Action> {
-    let applies = policy.entries().iter().filter(|entry| {
-        entry.identity.is_none_or(|identity| identity == peer)
-            && (entry.protocol == Protocol::Any || entry.protocol == protocol)
-            && (entry.port == 0 || entry.port == port)
-    });
-    applies.map(|entry| entry.action).max()
+    let of = |identity: Option<Identity>| {
+        let applies = policy.entries().iter().filter(move |entry| {
+            let unlike = if entry.port_bits == 0 { 0 } else { (entry.port ^ port) >> (16 - entry.port_bits) };
+            entry.identity == identity
+                && (entry.protocol == Protocol::Any || (entry.protocol == protocol && unlike == 0))
+        });
+        applies.max_by_key(|entry| (entry.protocol != Protocol::Any, entry.port_bits)).map(|entry| entry.action)
+    };
+    of(Some(peer)).or_else(|| of(None))
 }
 
 fn ask_request(

@@ -47,9 +47,9 @@ fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
 }
 
 fn dropped() -> Verdict {
-    let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "GET /x".to_owned() };
+    let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "GET /x".to_owned(), log: None };
     let nearest = Nearest { rule: Arc::new(rule), field: "path".to_owned(), expected: "/x".to_owned() };
-    Verdict::Dropped { reason: DropReason::PolicyDenied, denied_by: [key()].into(), nearest: Some(nearest) }
+    Verdict::Dropped { reason: DropReason::PolicyDenied, denied_by: [key()].into(), rule: None, nearest: Some(nearest) }
 }
 
 #[test]
@@ -108,6 +108,7 @@ fn ids_have_the_form_of_version_4() {
 fn a_refused_connection_names_the_process() {
     let ends = ends();
     let record = DropRecord {
+        rule: None,
         time: SystemTime::UNIX_EPOCH,
         direction: Direction::Egress,
         protocol: 6,

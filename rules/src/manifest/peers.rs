@@ -1,0 +1,252 @@
+//! Whom an entry is about: endpoints, addresses, entities, services.
+//!
+//! Owns nil versus empty (an absent list is everybody, an empty one nobody) and that one entry has one kind of peers.
+//! Start at [`peers`].
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{
+    cilium::{Context, Home, Place},
+    read::{Reader, join},
+    selector,
+    yaml::Node,
+};
+use crate::policy::{Cidr, Entity, Peers, ServiceRef};
+
+const CIDR_GROUPS: &str = "CiliumCIDRGroup is not supported yet; write cidr";
+
+/// A list of peers and its name.
+type List<'n> = (&'static str, &'n [Node]);
+
+/// The peers of one entry; `with_ports`: an entry without any list is about everybody.
+pub(super) fn peers(
+    node: &Node,
+    place: &Place,
+    context: &Context<'_>,
+    with_ports: bool,
+    reader: &mut Reader<'_>,
+) -> Peers {
+    let direction = context.direction;
+    let names = [direction.endpoints, direction.cidr, direction.cidr_set, direction.entities];
+    let mut lists: Vec<List<'_>> = Vec::new();
+    for name in names.into_iter().chain(direction.services) {
+        lists.extend(reader.list(node, &place.path, name).map(|list| (name, list)));
+    }
+    let mut found = None;
+    let mut kinds = Vec::new();
+    for (name, list) in &lists {
+        let path = place.field(name);
+        let peers = if *name == direction.endpoints {
+            Peers::Endpoints(selector::peers(list, &path, context.home, context.of_init, reader))
+        } else if *name == direction.cidr {
+            Peers::Cidrs(cidrs(list, &path, reader))
+        } else if *name == direction.cidr_set {
+            Peers::Cidrs(cidr_set(list, &path, reader))
+        } else if *name == direction.entities {
+            Peers::Entities(entities(list, &path, reader))
+        } else {
+            Peers::Services(services(list, &path, context.home, reader))
+        };
+        if !list.is_empty() {
+            kinds.push(*name);
+            found = Some(peers);
+        }
+    }
+    if let [first, second, ..] = kinds.as_slice() {
+        let reason = format!("combining {first} and {second} is not supported; write two rules");
+        reader.error(node.line, &place.path, reason);
+    }
+    match found {
+        None if lists.is_empty() && with_ports => Peers::Any,
+        // An empty list is nobody, whatever stands beside it (Cilium).
+        Some(peers) if kinds.len() == lists.len() => peers,
+        None | Some(_) => Peers::Nobody,
+    }
+}
+
+fn cidrs(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
+    let mut cidrs = Vec::new();
+    for (index, node) in list.iter().enumerate() {
+        let net = net(node, &format!("{path}[{index}]"), reader);
+        cidrs.extend(net.map(|net| Cidr { net, except: Vec::new(), pods: false }));
+    }
+    cidrs
+}
+
+fn cidr_set(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
+    let refused = [("cidrGroupRef", CIDR_GROUPS), ("cidrGroupSelector", CIDR_GROUPS)];
+    let mut cidrs = Vec::new();
+    for (index, node) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let told = reader.told();
+        if reader.keys(node, &path, &["cidr", "except"], &refused) {
+            cidrs.extend(block(node, &path, false, told, reader));
+        }
+    }
+    cidrs
+}
+
+/// `{cidr, except}`; `told`: how many problems were known before it.
+pub(super) fn block(node: &Node, path: &str, pods: bool, told: usize, reader: &mut Reader<'_>) -> Option<Cidr> {
+    let Some(given) = node.present("cidr") else {
+        if reader.told() == told {
+            reader.error(node.line, &join(path, "cidr"), "is missing; write for example 10.0.0.0/8");
+        }
+        return None;
+    };
+    let net = net(given, &join(path, "cidr"), reader);
+    let mut except = Vec::new();
+    for (index, node) in reader.list(node, path, "except").unwrap_or_default().iter().enumerate() {
+        let path = format!("{path}.except[{index}]");
+        let Some(part) = self::net(node, &path, reader) else { continue };
+        if let Some(net) = net.filter(|net| !net.contains(&part)) {
+            reader.error(node.line, &path, format!("{part} is not inside {net}; write a part of it"));
+        }
+        except.push(part);
+    }
+    Some(Cidr { net: net?, except, pods })
+}
+
+fn net(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<IpNet> {
+    match cidr(reader.scalar(node, path)?) {
+        Ok(net) => Some(net),
+        Err(reason) => {
+            reader.error(node.line, path, reason);
+            None
+        }
+    }
+}
+
+/// `10.0.0.0/8`. Bits behind the prefix mean nothing, as in Cilium.
+fn cidr(text: &str) -> Result<IpNet, String> {
+    let Some((address, length)) = text.split_once('/') else {
+        return Err(match text.parse::<IpAddr>() {
+            Ok(address) => format!("has no prefix length; for this one address write {}", IpNet::from(address)),
+            Err(_) => format!("{text:?} is not a CIDR; write for example 10.0.0.0/8"),
+        });
+    };
+    let canonical = |length: &&str| *length == "0" || length.starts_with(|first: char| ('1'..='9').contains(&first));
+    let length = Some(length).filter(canonical).and_then(|length| length.parse().ok());
+    let net = match (address.parse::<IpAddr>(), length) {
+        (Ok(address), Some(length)) => IpNet::new(address, length).ok(),
+        _ => None,
+    };
+    match net {
+        Some(IpNet::V6(net)) if net.addr().to_ipv4_mapped().is_some() => {
+            Err(format!("{text} is IPv4 in the form of IPv6; write the IPv4 prefix"))
+        }
+        Some(net) => Ok(net.trunc()),
+        None => Err(format!("{text:?} is not a CIDR; write for example 10.0.0.0/8 or fd00::/8")),
+    }
+}
+
+fn entities(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Entity> {
+    let mut entities = Vec::new();
+    for (index, node) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some(text) = reader.scalar(node, &path) else { continue };
+        match Entity::ALL.into_iter().find(|entity| entity.name() == text) {
+            Some(entity) => entities.push(entity),
+            None if matches!(text, "world-ipv4" | "world-ipv6") => {
+                let net = if text == "world-ipv4" { "0.0.0.0/0" } else { "::/0" };
+                reader.error(node.line, &path, format!("{text} is no entity of the API; write a CIDR of {net}"));
+            }
+            None => {
+                let known: Vec<&str> = Entity::ALL.iter().map(|entity| entity.name()).collect();
+                reader.error(node.line, &path, format!("{text:?} is no entity; known here: {}", known.join(", ")));
+            }
+        }
+    }
+    entities
+}
+
+impl Entity {
+    const ALL: [Self; 12] = [
+        Self::All,
+        Self::World,
+        Self::Cluster,
+        Self::ClusterMesh,
+        Self::Host,
+        Self::RemoteNode,
+        Self::KubeApiserver,
+        Self::Ingress,
+        Self::Init,
+        Self::Health,
+        Self::Unmanaged,
+        Self::None,
+    ];
+
+    /// As manifests write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::World => "world",
+            Self::Cluster => "cluster",
+            Self::ClusterMesh => "cluster-mesh",
+            Self::Host => "host",
+            Self::RemoteNode => "remote-node",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::Ingress => "ingress",
+            Self::Init => "init",
+            Self::Health => "health",
+            Self::Unmanaged => "unmanaged",
+            Self::None => "none",
+        }
+    }
+}
+
+fn services(list: &[Node], path: &str, home: Home<'_>, reader: &mut Reader<'_>) -> Vec<ServiceRef> {
+    let mut services = Vec::new();
+    for (index, node) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if !reader.keys(node, &path, &["k8sService", "k8sServiceSelector"], &[]) {
+            continue;
+        }
+        match (node.present("k8sService"), node.present("k8sServiceSelector")) {
+            (Some(named), None) => services.extend(named_service(named, &join(&path, "k8sService"), home, reader)),
+            (None, Some(selected)) => {
+                services.extend(selected_services(selected, &join(&path, "k8sServiceSelector"), home, reader));
+            }
+            _ => reader.error(node.line, &path, "needs one of k8sService and k8sServiceSelector"),
+        }
+    }
+    services
+}
+
+fn named_service(node: &Node, path: &str, home: Home<'_>, reader: &mut Reader<'_>) -> Option<ServiceRef> {
+    if !reader.keys(node, path, &["serviceName", "namespace"], &[]) {
+        return None;
+    }
+    let namespace = reader.text(node, path, "namespace").filter(|namespace| !namespace.is_empty());
+    let name = reader.text(node, path, "serviceName");
+    let (Some(name), Some(namespace)) = (name, namespace.or(home.namespace())) else {
+        let missing = if name.is_some() { "namespace" } else { "serviceName" };
+        reader.error(node.line, &join(path, missing), "is missing; a service has a name and a namespace");
+        return None;
+    };
+    Some(ServiceRef::Named { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+fn selected_services(node: &Node, path: &str, home: Home<'_>, reader: &mut Reader<'_>) -> Option<ServiceRef> {
+    if !reader.keys(node, path, &["selector", "namespace"], &[]) {
+        return None;
+    }
+    let namespace = reader.text(node, path, "namespace").filter(|namespace| !namespace.is_empty());
+    let Some(selector) = node.present("selector") else {
+        reader.error(node.line, &join(path, "selector"), "is missing; write the labels of the services");
+        return None;
+    };
+    let selector = selector::selector(selector, &join(path, "selector"), reader);
+    Some(ServiceRef::Selected { namespace: namespace.or(home.namespace()).map(str::to_owned), selector })
+}
+
+impl<'n> Home<'n> {
+    fn namespace(self) -> Option<&'n str> {
+        match self {
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Cluster => None,
+        }
+    }
+}

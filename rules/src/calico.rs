@@ -1,0 +1,7 @@
+//! Calico v3 policy: read, validated, judged.
+//!
+//! Owns what `projectcalico.org/v3` means: tiers, ordered rules, selectors, network sets. Order decides here, so rules are
+//! never joined into one set. Must never take a policy in part: what is not enforced is refused by its name. Start at
+//! [`selector`].
+
+mod selector;

@@ -4,4 +4,7 @@
 //! never joined into one set. Must never take a policy in part: what is not enforced is refused by its name. Start at
 //! [`selector`].
 
+mod http;
+mod manifest;
+mod policy;
 mod selector;

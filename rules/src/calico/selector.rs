@@ -74,6 +74,11 @@ impl Selector {
         parse::parse(text).map(Self)
     }
 
+    /// `all()`.
+    pub(crate) fn all() -> Self {
+        Self(Expr::All)
+    }
+
     /// Whether what has these labels is selected.
     pub(crate) fn matches(&self, labels: &impl LabelView) -> bool {
         self.0.holds(labels)

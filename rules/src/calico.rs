@@ -2,9 +2,13 @@
 //!
 //! Owns what `projectcalico.org/v3` means: tiers, ordered rules, selectors, network sets. Order decides here, so rules are
 //! never joined into one set. Must never take a policy in part: what is not enforced is refused by its name. Start at
-//! [`selector`].
+//! [`manifest::parse`] (text → values) and [`evaluate::Layer`] (values and an endpoint → what becomes of a packet).
 
+mod evaluate;
 mod http;
 mod manifest;
+mod party;
 mod policy;
 mod selector;
+#[cfg(test)]
+mod testing;

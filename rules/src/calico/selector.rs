@@ -94,10 +94,22 @@ impl Selector {
         self.0.names_global()
     }
 
-    /// For `namespaceSelector` and the like: asks the same of labels that are known under `prefix`; `all()` becomes
-    /// "has the label `known`", and `global()` "has not".
-    pub(crate) fn prefixed(self, prefix: &str, known: &str) -> Self {
-        Self(self.0.prefixed(prefix, known))
+    /// Asks the same of labels that are known under `prefix`.
+    pub(crate) fn prefixed(self, prefix: &str) -> Self {
+        Self(self.0.map(&|leaf| match leaf {
+            Expr::Has(key) => Expr::Has(format!("{prefix}{key}")),
+            Expr::Label(key, test) => Expr::Label(format!("{prefix}{key}"), test),
+            other @ (Expr::All | Expr::Global | Expr::Not(_) | Expr::And(_) | Expr::Or(_)) => other,
+        }))
+    }
+
+    /// `all()` becomes "has the label `key`", and `global()` "has not".
+    pub(crate) fn all_that_has(self, key: &str) -> Self {
+        Self(self.0.map(&|leaf| match leaf {
+            Expr::All => Expr::Has(key.to_owned()),
+            Expr::Global => Expr::Has(key.to_owned()).not(),
+            other @ (Expr::Has(_) | Expr::Label(..) | Expr::Not(_) | Expr::And(_) | Expr::Or(_)) => other,
+        }))
     }
 }
 
@@ -171,16 +183,14 @@ impl Expr {
         }
     }
 
-    fn prefixed(self, prefix: &str, known: &str) -> Self {
-        let all = |parts: Vec<Self>| parts.into_iter().map(|part| part.prefixed(prefix, known)).collect();
+    /// The same with every leaf changed.
+    fn map(self, change: &impl Fn(Self) -> Self) -> Self {
+        let all = |parts: Vec<Self>| parts.into_iter().map(|part| part.map(change)).collect();
         match self {
-            Self::All => Self::Has(known.to_owned()),
-            Self::Global => Self::Has(known.to_owned()).not(),
-            Self::Has(key) => Self::Has(format!("{prefix}{key}")),
-            Self::Label(key, test) => Self::Label(format!("{prefix}{key}"), test),
-            Self::Not(inner) => inner.prefixed(prefix, known).not(),
-            Self::And(parts) => Self::And(all(parts)),
-            Self::Or(parts) => Self::Or(all(parts)),
+            leaf @ (Self::All | Self::Global | Self::Has(_) | Self::Label(..)) => change(leaf),
+            Self::Not(inner) => inner.map(change).not(),
+            Self::And(parts) => Self::and(all(parts)),
+            Self::Or(parts) => Self::or(all(parts)),
         }
     }
 }

@@ -14,7 +14,10 @@ use super::{
     yaml::Node,
 };
 use crate::{
-    calico::policy::{ACCOUNT_PREFIX, NAME, NAMESPACE, NAMESPACE_PREFIX, Peer, Who},
+    calico::{
+        policy::{ACCOUNT_PREFIX, NAMESPACE, NAMESPACE_PREFIX, Peer, Who},
+        selector::Selector,
+    },
     selector::is_dns_name,
 };
 
@@ -61,16 +64,12 @@ pub(super) fn peer(rule: &Node, path: &str, key: &str, namespace: Option<&str>, 
 }
 
 /// What it must be, and what it must not.
-fn who(
-    node: &Node,
-    path: &str,
-    namespace: Option<&str>,
-    reader: &mut Reader<'_>,
-) -> (Option<Who>, Option<crate::calico::selector::Selector>) {
+fn who(node: &Node, path: &str, namespace: Option<&str>, reader: &mut Reader<'_>) -> (Option<Who>, Option<Selector>) {
     let selector = value::rule_selector(node, path, "selector", reader);
     let not_selector = value::rule_selector(node, path, "notSelector", reader);
     let namespace_selector = value::rule_selector(node, path, "namespaceSelector", reader);
-    let namespace_selector = namespace_selector.map(|selector| selector.prefixed(NAMESPACE_PREFIX, NAMESPACE));
+    let namespace_selector =
+        namespace_selector.map(|selector| selector.prefixed(NAMESPACE_PREFIX).all_that_has(NAMESPACE));
     let (accounts, account_selector) = accounts(node, path, reader);
     let restricts = selector.is_some() || not_selector.is_some() || accounts.is_some() || account_selector.is_some();
     let own = namespace.filter(|_| restricts && namespace_selector.is_none()).map(str::to_owned);
@@ -78,7 +77,7 @@ fn who(
     (Some(who).filter(|who| *who != Who::default()), not_selector)
 }
 
-type Accounts = (Option<Vec<String>>, Option<crate::calico::selector::Selector>);
+type Accounts = (Option<Vec<String>>, Option<Selector>);
 
 fn accounts(node: &Node, path: &str, reader: &mut Reader<'_>) -> Accounts {
     let Some(accounts) = node.present("serviceAccounts") else { return (None, None) };
@@ -102,7 +101,7 @@ fn accounts(node: &Node, path: &str, reader: &mut Reader<'_>) -> Accounts {
         names
     });
     let selector = value::rule_selector(accounts, &path, "selector", reader);
-    let selector = selector.map(|selector| selector.prefixed(ACCOUNT_PREFIX, &format!("{ACCOUNT_PREFIX}{NAME}")));
+    let selector = selector.map(|selector| selector.prefixed(ACCOUNT_PREFIX));
     if names.is_none() && selector.is_none() && reader.told() == told {
         reader.error(accounts.line, &path, "asks for nothing; write names or selector, or remove it");
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     calico::{
-        policy::{ACCOUNT_PREFIX, DEFAULT_TIER, NAME, NAMESPACE, NAMESPACE_PREFIX, Policy, Rule, Subject},
+        policy::{ACCOUNT_PREFIX, DEFAULT_TIER, NAMESPACE, NAMESPACE_PREFIX, Policy, Rule, Subject},
         selector::Selector,
     },
     policy::PolicyKey,
@@ -92,9 +92,8 @@ fn subject(spec: &Node, namespace: Option<&str>, reader: &mut Reader<'_>) -> Sub
     Subject {
         namespace: namespace.map(str::to_owned),
         selector: selector.unwrap_or_else(Selector::all),
-        namespace_selector: of_namespace.map(|selector| selector.prefixed(NAMESPACE_PREFIX, NAMESPACE)),
-        account_selector: of_account
-            .map(|selector| selector.prefixed(ACCOUNT_PREFIX, &format!("{ACCOUNT_PREFIX}{NAME}"))),
+        namespace_selector: of_namespace.map(|selector| selector.prefixed(NAMESPACE_PREFIX).all_that_has(NAMESPACE)),
+        account_selector: of_account.map(|selector| selector.prefixed(ACCOUNT_PREFIX)),
     }
 }
 

@@ -151,7 +151,7 @@ fn what_is_wrong_is_told_with_its_column() {
 
 #[test]
 fn selectors_of_namespaces_ask_prefixed_labels() {
-    let of_namespaces = |text: &str| Selector::parse(text).unwrap().prefixed("pcns.", "ns").to_string();
+    let of_namespaces = |text: &str| Selector::parse(text).unwrap().prefixed("pcns.").all_that_has("ns").to_string();
     assert_eq!(of_namespaces("team == 'a' || !has(b)"), r#"pcns.team == "a" || !has(pcns.b)"#);
     assert_eq!(of_namespaces("all()"), "has(ns)");
     assert_eq!(of_namespaces("global()"), "!has(ns)");

@@ -1,0 +1,426 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::calico::testing::{Parsed, document, parsed, pod};
+
+fn endpoint() -> Endpoint {
+    pod("n", "web", &[("app", "a")])
+}
+
+fn packet<'a>(protocol: IpProtocol, port: u16) -> Packet<'a> {
+    let party = |address: &str, port| Party { address: address.parse().ok(), endpoint: None, port: Some(port) };
+    Packet {
+        protocol,
+        icmp: None,
+        source: party("192.0.2.1", 40_000),
+        destination: party("10.0.0.1", port),
+        request: None,
+    }
+}
+
+fn tcp<'a>(port: u16) -> Packet<'a> {
+    packet(IpProtocol::TCP, port)
+}
+
+fn with<'a>(mut packet: Packet<'a>, method: &'a str, path: &str) -> Packet<'a> {
+    packet.request = Request::new(method, path).ok();
+    assert!(packet.request.is_some(), "{path}");
+    packet
+}
+
+fn shown(decision: &Decision<'_>) -> String {
+    let at = |at: &At<'_>| format!("{}[{}]", at.policy.key.name, at.rule);
+    match decision {
+        Decision::NotApplicable => "open".to_owned(),
+        Decision::Allow(Allowed::Rule(by)) => format!("allow {}", at(by)),
+        Decision::Allow(Allowed::Profile) => "allow by profile".to_owned(),
+        Decision::Http(by) => format!("http {}", at(by)),
+        Decision::Deny(Denied::Rule(by)) => format!("deny {}", at(by)),
+        Decision::Deny(Denied::Unclear(by)) => format!("unclear {}", at(by)),
+        Decision::Deny(Denied::TierDefault(tier)) => format!("deny by tier {}", tier.tier.name),
+        Decision::Deny(Denied::NoTier(policy)) => format!("{} has no tier", policy.key.name),
+        Decision::Deny(Denied::NoProfile) => "no profile".to_owned(),
+    }
+}
+
+fn judge_as(text: &str, endpoint: &Endpoint, direction: Direction, packet: &Packet<'_>) -> String {
+    let Parsed { policies, tiers, sets } = parsed(text);
+    let layer = Layer::new(&tiers, &policies, endpoint, direction);
+    let decision = layer.judge(packet, &sets);
+    assert_eq!(decision.needs_http(), matches!(decision, Decision::Http(_)));
+    shown(&decision)
+}
+
+fn judge(text: &str, packet: &Packet<'_>) -> String {
+    judge_as(text, &endpoint(), Direction::Ingress, packet)
+}
+
+fn global(name: &str, spec: &str) -> String {
+    document("GlobalNetworkPolicy", &format!("{{name: {name}}}"), &format!("{{{spec}}}"))
+}
+
+fn tier(name: &str, spec: &str) -> String {
+    document("Tier", &format!("{{name: {name}}}"), &format!("{{{spec}}}"))
+}
+
+#[test]
+fn without_a_policy_for_the_direction_it_is_open() {
+    let text = global("p", "egress: [{action: Allow}]");
+    assert_eq!(judge("", &tcp(80)), "open");
+    assert_eq!(judge(&text, &tcp(80)), "open");
+    assert_eq!(judge_as(&text, &endpoint(), Direction::Egress, &tcp(80)), "allow p[0]");
+    assert_eq!(judge(&global("p", "selector: app == 'b'"), &tcp(80)), "open");
+    assert_eq!(judge_as("", &Endpoint::default(), Direction::Ingress, &tcp(80)), "no profile");
+}
+
+#[test]
+fn a_policy_that_applies_denies_what_it_does_not_decide() {
+    assert_eq!(judge(&global("p", ""), &tcp(80)), "deny by tier default");
+    let text = global("p", "ingress: [{action: Allow, protocol: TCP, destination: {ports: [80]}}]");
+    assert_eq!(judge(&text, &tcp(80)), "allow p[0]");
+    assert_eq!(judge(&text, &tcp(81)), "deny by tier default");
+    assert_eq!(judge(&text, &packet(IpProtocol::UDP, 80)), "deny by tier default");
+}
+
+#[test]
+fn the_first_rule_that_matches_decides_and_log_never() {
+    let rules = |rules: &str| global("p", &format!("ingress: [{rules}]"));
+    for (text, decision) in [
+        ("{action: Allow}, {action: Deny}", "allow p[0]"),
+        ("{action: Deny}, {action: Allow}", "deny p[0]"),
+        ("{action: Log}, {action: Allow}", "allow p[1]"),
+        ("{action: Log}", "deny by tier default"),
+        ("{action: Deny, protocol: UDP}, {action: Allow}", "allow p[1]"),
+        ("{action: Deny, notProtocol: TCP}, {action: Allow}", "allow p[1]"),
+        ("{action: Deny, notProtocol: UDP}, {action: Allow}", "deny p[0]"),
+        ("{action: Deny, ipVersion: 6}, {action: Allow}", "allow p[1]"),
+        ("{action: Deny, ipVersion: 4}, {action: Allow}", "deny p[0]"),
+        ("{action: Pass}, {action: Deny}", "allow by profile"),
+    ] {
+        assert_eq!(judge(&rules(text), &tcp(80)), decision, "{text}");
+    }
+}
+
+#[test]
+fn policies_are_asked_by_order_and_then_by_name() {
+    let policy =
+        |name: &str, order: &str, action: &str| global(name, &format!("{order}ingress: [{{action: {action}}}]"));
+    for (first, second, decision) in [
+        (policy("a", "", "Allow"), policy("b", "", "Deny"), "allow a[0]"),
+        (policy("b", "", "Deny"), policy("a", "", "Allow"), "allow a[0]"),
+        (policy("a", "order: 2, ", "Allow"), policy("b", "order: 1.5, ", "Deny"), "deny b[0]"),
+        // Absent is last.
+        (policy("a", "", "Allow"), policy("b", "order: 1e9, ", "Deny"), "deny b[0]"),
+        // The tier's name before a policy's does not count.
+        (policy("default.b", "", "Allow"), policy("a", "", "Deny"), "deny a[0]"),
+        (policy("default.a", "", "Allow"), policy("b", "", "Deny"), "allow default.a[0]"),
+    ] {
+        assert_eq!(judge(&format!("{first}{second}"), &tcp(80)), decision);
+        assert_eq!(judge(&format!("{second}{first}"), &tcp(80)), decision);
+    }
+}
+
+#[test]
+fn tiers_are_asked_by_order_and_pass_leads_to_the_next() {
+    let early = tier("early", "order: 5");
+    let late = tier("late", "");
+    let in_tier = |tier: &str, rules: &str| global(tier, &format!("tier: {tier}, ingress: [{rules}]"));
+    let default = |rules: &str| global("p", &format!("ingress: [{rules}]"));
+    for (text, decision) in [
+        (in_tier("early", "{action: Allow}") + &default("{action: Deny}"), "allow early[0]"),
+        (in_tier("late", "{action: Allow}") + &default("{action: Deny}"), "deny p[0]"),
+        (in_tier("early", "{action: Pass}") + &default("{action: Deny}"), "deny p[0]"),
+        (in_tier("early", "{action: Pass}, {action: Deny}") + &default("{action: Allow}"), "allow p[0]"),
+        // It had a policy that applies, and denies what that did not decide.
+        (in_tier("early", "{action: Log}") + &default("{action: Allow}"), "deny by tier early"),
+        (in_tier("early", "{action: Pass}"), "allow by profile"),
+        (in_tier("kube-admin", "{action: Log}") + &default("{action: Allow}"), "allow p[0]"),
+        (in_tier("kube-baseline", "{action: Deny}") + &default("{action: Pass}"), "deny kube-baseline[0]"),
+        (in_tier("kube-baseline", "{action: Log}"), "allow by profile"),
+        (in_tier("early", "{action: Deny}") + &in_tier("kube-admin", "{action: Allow}"), "deny early[0]"),
+    ] {
+        assert_eq!(judge(&format!("{text}{early}{late}"), &tcp(80)), decision, "{text}");
+    }
+    let Parsed { policies, tiers, .. } =
+        parsed(&(in_tier("late", "") + &in_tier("early", "") + &default("") + &early + &late));
+    let layer = Layer::new(&tiers, &policies, &endpoint(), Direction::Ingress);
+    let names: Vec<&str> = layer.tiers().iter().map(|tier| tier.tier.name.as_str()).collect();
+    assert_eq!(names, ["early", "default", "late"]);
+    // Without an applicable policy of this direction a tier is not asked.
+    let egress = global("early", "tier: early, egress: [{action: Deny}]");
+    assert_eq!(judge(&format!("{egress}{early}"), &tcp(80)), "open");
+    let passing = tier("soft", "order: 1, defaultAction: Pass") + &in_tier("soft", "{action: Log}");
+    assert_eq!(judge(&(passing + &default("{action: Allow}")), &tcp(80)), "allow p[0]");
+}
+
+#[test]
+fn a_policy_of_an_unknown_tier_denies_everything_that_it_applies_to() {
+    let text = global("lost", "tier: nowhere, ingress: [{action: Allow}]") + &global("p", "ingress: [{action: Allow}]");
+    assert_eq!(judge(&text, &tcp(80)), "lost has no tier");
+    let other = global("lost", "tier: nowhere, selector: has(x)") + &global("p", "ingress: [{action: Allow}]");
+    assert_eq!(judge(&other, &tcp(80)), "allow p[0]");
+}
+
+#[test]
+fn subjects_are_scoped_and_selected() {
+    for (kind, metadata, spec, applies) in [
+        ("NetworkPolicy", "{name: p, namespace: n}", "", true),
+        ("NetworkPolicy", "{name: p, namespace: m}", "", false),
+        ("NetworkPolicy", "{name: p}", "", false),
+        ("NetworkPolicy", "{name: p, namespace: n}", "selector: app == 'a'", true),
+        ("NetworkPolicy", "{name: p, namespace: n}", "selector: app == 'b'", false),
+        ("NetworkPolicy", "{name: p, namespace: n}", "serviceAccountSelector: of == 'web'", true),
+        ("NetworkPolicy", "{name: p, namespace: n}", "serviceAccountSelector: of == 'db'", false),
+        ("NetworkPolicy", "{name: p, namespace: n}", "serviceAccountSelector: of == 'web', selector: has(x)", false),
+        ("GlobalNetworkPolicy", "{name: p}", "", true),
+        ("GlobalNetworkPolicy", "{name: p}", "namespaceSelector: of == 'n'", true),
+        ("GlobalNetworkPolicy", "{name: p}", "namespaceSelector: of == 'm'", false),
+        (
+            "GlobalNetworkPolicy",
+            "{name: p}",
+            "namespaceSelector: projectcalico.org/name == 'n', selector: has(x)",
+            false,
+        ),
+        ("GlobalNetworkPolicy", "{name: p}", "selector: \"projectcalico.org/namespace not in {'n'}\"", false),
+    ] {
+        let policy = &parsed(&document(kind, metadata, &format!("{{{spec}}}"))).policies[0];
+        assert_eq!(policy.applies_to(&endpoint(), Direction::Ingress), applies, "{kind} {spec}");
+        assert!(!policy.applies_to(&endpoint(), Direction::Egress));
+    }
+    let host = Endpoint::default();
+    let everywhere = parsed(&global("p", "")).policies;
+    assert!(everywhere[0].applies_to(&host, Direction::Ingress), "also what has no namespace");
+    let namespaced = parsed(&global("p", "namespaceSelector: all()")).policies;
+    assert!(!namespaced[0].applies_to(&host, Direction::Ingress));
+}
+
+#[test]
+fn requests_are_judged_from_the_first_rule_and_http_rules_that_do_not_match_are_skipped() {
+    let text = global(
+        "p",
+        "ingress: [{action: Deny, source: {nets: [198.51.100.0/24]}}, {action: Allow, protocol: TCP, http: {methods: \
+         [GET], paths: [{prefix: /public}]}}, {action: Allow, protocol: TCP, http: {methods: [PUT]}, destination: {ports: \
+         [80]}}, {action: Pass, protocol: TCP, destination: {ports: [81]}}]",
+    );
+    assert_eq!(judge(&text, &tcp(80)), "http p[1]");
+    assert_eq!(judge(&text, &with(tcp(80), "GET", "/public/x")), "allow p[1]");
+    assert_eq!(judge(&text, &with(tcp(80), "GET", "/publicity")), "deny by tier default");
+    assert_eq!(judge(&text, &with(tcp(80), "PUT", "/x")), "allow p[2]");
+    assert_eq!(judge(&text, &with(tcp(80), "GET", "/public/../x")), "deny by tier default");
+    assert_eq!(judge(&text, &tcp(81)), "http p[1]");
+    assert_eq!(judge(&text, &with(tcp(81), "PUT", "/x")), "allow by profile");
+    let mut blocked = with(tcp(80), "GET", "/public");
+    blocked.source.address = "198.51.100.7".parse().ok();
+    assert_eq!(judge(&text, &blocked), "deny p[0]");
+    let any = global("p", "ingress: [{action: Allow, http: {}}]");
+    assert_eq!(judge(&any, &tcp(80)), "http p[0]");
+    assert_eq!(judge(&any, &packet(IpProtocol::UDP, 80)), "deny by tier default", "only TCP carries requests");
+    let late = global("p", "ingress: [{action: Allow}, {action: Allow, http: {}}]");
+    assert_eq!(judge(&late, &tcp(80)), "allow p[0]", "what is allowed already is not judged again");
+}
+
+#[test]
+fn icmp_is_judged_by_type_and_code() {
+    let text = |rule: &str| global("p", &format!("ingress: [{{action: Allow, protocol: ICMP, {rule}}}]"));
+    let ping = |icmp| Packet { icmp, ..packet(IpProtocol::ICMP, 0) };
+    for (rule, icmp, decision) in [
+        ("icmp: {type: 8}", Some((8, 3)), "allow p[0]"),
+        ("icmp: {type: 8, code: 0}", Some((8, 0)), "allow p[0]"),
+        ("icmp: {type: 8, code: 0}", Some((8, 1)), "deny by tier default"),
+        ("icmp: {type: 8}", Some((0, 0)), "deny by tier default"),
+        ("notICMP: {type: 8}", Some((8, 0)), "deny by tier default"),
+        ("notICMP: {type: 8}", Some((0, 0)), "allow p[0]"),
+        ("icmp: {type: 8}", None, "deny by tier default"),
+        ("notICMP: {type: 8}", None, "deny by tier default"),
+    ] {
+        assert_eq!(judge(&text(rule), &ping(icmp)), decision, "{rule} {icmp:?}");
+    }
+}
+
+#[test]
+fn what_is_not_known_never_opens_anything() {
+    let rules = |rules: &str| global("p", &format!("ingress: [{rules}]"));
+    let mut unknown = tcp(80);
+    unknown.source.address = None;
+    for (text, decision) in [
+        ("{action: Allow, source: {nets: [192.0.2.0/24]}}", "deny by tier default"),
+        ("{action: Allow, source: {notNets: [10.0.0.0/8]}}", "deny by tier default"),
+        ("{action: Deny, source: {nets: [10.0.0.0/8]}}, {action: Allow}", "unclear p[0]"),
+        ("{action: Pass, source: {nets: [192.0.2.0/24]}}, {action: Allow}", "unclear p[0]"),
+        ("{action: Log, source: {nets: [192.0.2.0/24]}}, {action: Allow}", "allow p[1]"),
+        ("{action: Deny, protocol: UDP, source: {nets: [10.0.0.0/8]}}, {action: Allow}", "allow p[1]"),
+    ] {
+        assert_eq!(judge(&rules(text), &unknown), decision, "{text}");
+    }
+}
+
+#[test]
+fn network_sets_are_selected_by_their_labels() {
+    let set = document("GlobalNetworkSet", "{name: bad, labels: {threat: 'yes'}}", "{nets: [192.0.2.0/24]}");
+    let text = global("p", "ingress: [{action: Deny, source: {selector: has(threat)}}, {action: Allow}]") + &set;
+    assert_eq!(judge(&text, &tcp(80)), "deny p[0]");
+    let mut other = tcp(80);
+    other.source.address = "203.0.113.1".parse().ok();
+    assert_eq!(judge(&text, &other), "allow p[1]");
+}
+
+#[test]
+fn the_published_baseline_does_what_it_says() {
+    let text = global(
+        "default-deny-egress",
+        "selector: \"projectcalico.org/namespace not in {'kube-system', 'monitoring'}\", types: [Egress], egress: \
+         [{action: Allow, protocol: UDP, destination: {ports: [53]}}, {action: Allow, destination: {selector: \
+         \"projectcalico.org/namespace == 'shop'\"}}, {action: Deny}]",
+    );
+    let shop = pod("shop", "web", &[]);
+    let mut to_shop = tcp(443);
+    to_shop.destination.endpoint = Some(&shop);
+    let of =
+        |namespace: &str, packet: &Packet<'_>| judge_as(&text, &pod(namespace, "x", &[]), Direction::Egress, packet);
+    assert_eq!(of("kube-system", &tcp(443)), "open");
+    assert_eq!(of("other", &tcp(443)), "deny default-deny-egress[2]");
+    assert_eq!(of("other", &to_shop), "allow default-deny-egress[1]");
+    assert_eq!(of("other", &packet(IpProtocol::UDP, 53)), "allow default-deny-egress[0]");
+    assert_eq!(of("other", &packet(IpProtocol::TCP, 53)), "deny default-deny-egress[2]");
+}
+
+#[test]
+fn port_starts_are_where_rules_tell_ports_apart() {
+    let text = global(
+        "p",
+        "ingress: [{action: Allow, protocol: TCP, destination: {ports: [80, '8000:8010', web]}}, {action: Deny, protocol: \
+         UDP, destination: {notPorts: ['100:65535']}}]",
+    );
+    let policy = &parsed(&text).policies[0];
+    let web = NamedPort { name: "web".to_owned(), protocol: IpProtocol::TCP, port: 9000 };
+    let starts = |named: &[NamedPort]| policy.port_starts(Direction::Ingress, named).into_iter().collect::<Vec<_>>();
+    assert_eq!(starts(&[]), [0, 80, 81, 100, 8000, 8011]);
+    assert_eq!(starts(&[web]), [0, 80, 81, 100, 8000, 8011, 9000, 9001]);
+    assert!(!policy.asks_source_ports(Direction::Ingress));
+    let text = global("p", "ingress: [{action: Allow, protocol: TCP, source: {notPorts: [80]}}]");
+    assert!(parsed(&text).policies[0].asks_source_ports(Direction::Ingress));
+}
+
+/// Its order, and whether it passes what is not decided.
+type SimpleTier = (Option<u8>, bool);
+
+/// A rule of the oracle: about one port or all, for one path or all requests.
+#[derive(Clone, Debug)]
+struct Simple {
+    action: &'static str,
+    port: Option<u16>,
+    path: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+struct SimplePolicy {
+    tier: usize,
+    order: Option<u8>,
+    rules: Vec<Simple>,
+}
+
+fn simple() -> impl Strategy<Value = Simple> {
+    let action = proptest::sample::select(vec!["Allow", "Allow", "Deny", "Log", "Pass"]);
+    let path = proptest::option::of(proptest::sample::select(vec!["/a", "/b"]));
+    (action, proptest::option::of(80..82_u16), path).prop_map(|(action, port, path)| Simple {
+        action,
+        port,
+        path: path.filter(|_| action == "Allow"),
+    })
+}
+
+fn simple_policy() -> impl Strategy<Value = SimplePolicy> {
+    (0..3_usize, proptest::option::of(0..3_u8), proptest::collection::vec(simple(), 0..4))
+        .prop_map(|(tier, order, rules)| SimplePolicy { tier, order, rules })
+}
+
+fn order_text(order: Option<u8>) -> String {
+    order.map(|order| format!("order: {order}, ")).unwrap_or_default()
+}
+
+fn text_of(tiers: &[SimpleTier], policies: &[SimplePolicy]) -> String {
+    let mut text = String::new();
+    for (index, (order, pass)) in tiers.iter().enumerate() {
+        let default = if *pass { "Pass" } else { "Deny" };
+        text += &tier(&format!("t{index}"), &format!("{}defaultAction: {default}", order_text(*order)));
+    }
+    for (index, policy) in policies.iter().enumerate() {
+        let rules: Vec<String> = policy
+            .rules
+            .iter()
+            .map(|rule| {
+                let port = rule.port.map(|port| format!(", destination: {{ports: [{port}]}}")).unwrap_or_default();
+                let http = rule.path.map(|path| format!(", http: {{paths: [{{exact: {path}}}]}}")).unwrap_or_default();
+                format!("{{action: {}, protocol: TCP{port}{http}}}", rule.action)
+            })
+            .collect();
+        let spec = format!("tier: t{}, {}ingress: [{}]", policy.tier, order_text(policy.order), rules.join(", "));
+        text += &global(&format!("p{index}"), &spec);
+    }
+    text
+}
+
+/// Straight from the text of §8.5, one question at a time.
+fn oracle(tiers: &[SimpleTier], policies: &[SimplePolicy], port: u16, path: Option<&str>) -> &'static str {
+    let last = |order: Option<u8>| order.map_or(f64::INFINITY, f64::from);
+    let mut asked: Vec<usize> = (0..tiers.len()).collect();
+    asked.sort_by(|a, b| last(tiers[*a].0).total_cmp(&last(tiers[*b].0)).then(a.cmp(b)));
+    let mut applied = false;
+    for tier in asked {
+        let mut own: Vec<usize> = (0..policies.len()).filter(|index| policies[*index].tier == tier).collect();
+        own.sort_by(|a, b| last(policies[*a].order).total_cmp(&last(policies[*b].order)).then(a.cmp(b)));
+        if own.is_empty() {
+            continue;
+        }
+        applied = true;
+        let rules = own.iter().flat_map(|index| &policies[*index].rules);
+        let mut deciding = rules.filter(|rule| {
+            let same_request = path.is_none() || rule.path.is_none() || rule.path == path;
+            rule.action != "Log" && rule.port.is_none_or(|wanted| wanted == port) && same_request
+        });
+        match deciding.next() {
+            Some(Simple { action: "Allow", path: Some(_), .. }) if path.is_none() => return "http",
+            Some(Simple { action: "Allow", .. }) => return "allow",
+            Some(Simple { action: "Deny", .. }) => return "deny",
+            Some(_) => {}
+            None if tiers[tier].1 => {}
+            None => return "deny",
+        }
+    }
+    if applied { "allow" } else { "open" }
+}
+
+proptest! {
+    #[test]
+    fn the_order_is_that_of_the_oracle(
+        tiers in proptest::collection::vec((proptest::option::of(0..3_u8), any::<bool>()), 3),
+        policies in proptest::collection::vec(simple_policy(), 0..6),
+        port in 80..83_u16,
+        path in proptest::option::of(proptest::sample::select(vec!["/a", "/b", "/c"])),
+    ) {
+        let text = text_of(&tiers, &policies);
+        let packet = match path {
+            Some(path) => with(tcp(port), "GET", path),
+            None => tcp(port),
+        };
+        let decision = judge(&text, &packet);
+        let kind = decision.split(' ').next().unwrap();
+        prop_assert_eq!(kind, oracle(&tiers, &policies, port, path), "{}\n{}", decision, text);
+    }
+
+    #[test]
+    fn a_request_passes_only_where_its_connection_may(
+        tiers in proptest::collection::vec((proptest::option::of(0..3_u8), any::<bool>()), 3),
+        policies in proptest::collection::vec(simple_policy(), 0..6),
+        port in 80..83_u16,
+    ) {
+        let text = text_of(&tiers, &policies);
+        let connection = judge(&text, &tcp(port));
+        for path in ["/a", "/b", "/c"] {
+            let request = judge(&text, &with(tcp(port), "GET", path));
+            if !connection.starts_with("http") {
+                prop_assert_eq!(&request, &connection, "{}", text);
+            }
+        }
+    }
+}

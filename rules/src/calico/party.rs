@@ -1,0 +1,243 @@
+//! The ends of a packet, and whether they are those that a rule means.
+//!
+//! Owns what selectors see of an endpoint. Must never take what is not known for a yes or a no: [`Truth`] has a third
+//! value. Start at [`Peer::selects`].
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    policy::{ACCOUNT_PREFIX, IpProtocol, NAME, NAMESPACE, NAMESPACE_PREFIX, NetworkSet, Peer, Ports, Subject, Who},
+    selector::LabelView,
+};
+use crate::labels::{self, Labels};
+
+/// Key under which selectors find an endpoint's service account.
+const ACCOUNT: &str = "projectcalico.org/serviceaccount";
+/// The label that Kubernetes sets on every namespace.
+const KUBERNETES_NAME: &str = "kubernetes.io/metadata.name";
+
+/// An endpoint that is known: a pod, or something of a node when it has no namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) namespace_labels: BTreeMap<String, String>,
+    pub(crate) account: Option<String>,
+    pub(crate) account_labels: BTreeMap<String, String>,
+    pub(crate) named_ports: Vec<NamedPort>,
+}
+
+/// What an endpoint calls one of its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedPort {
+    pub(crate) name: String,
+    pub(crate) protocol: IpProtocol,
+    pub(crate) port: u16,
+}
+
+/// One end of a packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Party<'a> {
+    /// `None`: not known.
+    pub(crate) address: Option<IpAddr>,
+    /// `None`: it is no endpoint that anybody knows.
+    pub(crate) endpoint: Option<&'a Endpoint>,
+    /// `None`: not known, or the protocol has none.
+    pub(crate) port: Option<u16>,
+}
+
+/// Whether something holds. Smaller is less certain to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Truth {
+    No,
+    /// It depends on what is not known.
+    Maybe,
+    Yes,
+}
+
+impl Truth {
+    pub(crate) fn not(self) -> Self {
+        match self {
+            Self::No => Self::Yes,
+            Self::Maybe => Self::Maybe,
+            Self::Yes => Self::No,
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Endpoint {
+    /// The pod that an identity's labels stand for; `None` when they are not a pod's. Labels of service accounts and
+    /// named ports are not among an identity's labels.
+    pub(crate) fn of(labels: &Labels) -> Option<Self> {
+        let namespace = labels.get("k8s", labels::NAMESPACE)?;
+        let mut endpoint = Self { namespace: Some(namespace.to_owned()), ..Self::default() };
+        for label in labels.iter().filter(|label| label.source == "k8s") {
+            if let Some(key) = label.key.strip_prefix(labels::NAMESPACE_LABELS) {
+                endpoint.namespace_labels.insert(key.to_owned(), label.value.clone());
+            } else if label.key == "io.cilium.k8s.policy.serviceaccount" {
+                endpoint.account = Some(label.value.clone());
+            } else {
+                endpoint.labels.insert(label.key.clone(), label.value.clone());
+            }
+        }
+        Some(endpoint)
+    }
+}
+
+impl LabelView for Endpoint {
+    fn value(&self, key: &str) -> Option<&str> {
+        let view = View {
+            labels: &self.labels,
+            namespace: self.namespace.as_deref(),
+            namespace_labels: Some(&self.namespace_labels),
+            account: self.account.as_deref(),
+            account_labels: Some(&self.account_labels),
+        };
+        view.get(key)
+    }
+}
+
+/// What selectors see of an endpoint or a network set. An own label never stands in for one of the namespace or account.
+struct View<'a> {
+    labels: &'a BTreeMap<String, String>,
+    namespace: Option<&'a str>,
+    namespace_labels: Option<&'a BTreeMap<String, String>>,
+    account: Option<&'a str>,
+    account_labels: Option<&'a BTreeMap<String, String>>,
+}
+
+impl<'a> View<'a> {
+    fn get(&self, key: &str) -> Option<&'a str> {
+        let of = |labels: Option<&'a BTreeMap<String, String>>, key: &str| labels?.get(key).map(String::as_str);
+        if key == NAMESPACE {
+            self.namespace
+        } else if key == ACCOUNT {
+            self.account
+        } else if let Some(key) = key.strip_prefix(NAMESPACE_PREFIX) {
+            let name = self.namespace?;
+            of(self.namespace_labels, key).or_else(|| matches!(key, NAME | KUBERNETES_NAME).then_some(name))
+        } else if let Some(key) = key.strip_prefix(ACCOUNT_PREFIX) {
+            let name = self.account?;
+            of(self.account_labels, key).or_else(|| (key == NAME).then_some(name))
+        } else {
+            of(Some(self.labels), key)
+        }
+    }
+}
+
+impl LabelView for View<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key)
+    }
+}
+
+/// Every network set, and the labels of the namespaces that they are in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NetworkSets {
+    pub(crate) sets: Vec<NetworkSet>,
+    /// By the name of the namespace.
+    pub(crate) namespaces: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl NetworkSets {
+    /// Every CIDR in them: each needs an identity.
+    pub(crate) fn cidrs(&self) -> impl Iterator<Item = IpNet> {
+        self.sets.iter().flat_map(|set| set.nets.iter().copied())
+    }
+
+    /// Whether a set that `wanted` selects has the address.
+    fn have(&self, address: Option<IpAddr>, wanted: impl Fn(&View<'_>) -> bool) -> Truth {
+        let selected = self.sets.iter().filter(|set| {
+            let namespace = set.namespace.as_deref();
+            wanted(&View {
+                labels: &set.labels,
+                namespace,
+                namespace_labels: namespace.and_then(|name| self.namespaces.get(name)),
+                account: None,
+                account_labels: None,
+            })
+        });
+        selected.map(|set| has_address(&set.nets, address)).max().unwrap_or(Truth::No)
+    }
+}
+
+impl Subject {
+    /// Whether the policy judges what this endpoint exchanges.
+    pub(crate) fn selects(&self, endpoint: &Endpoint) -> bool {
+        let selectors = [Some(&self.selector), self.namespace_selector.as_ref(), self.account_selector.as_ref()];
+        self.namespace.as_ref().is_none_or(|namespace| endpoint.namespace.as_ref() == Some(namespace))
+            && selectors.into_iter().flatten().all(|selector| selector.matches(endpoint))
+    }
+}
+
+impl Who {
+    fn selects(&self, labels: &impl LabelView) -> bool {
+        let selectors = [&self.selector, &self.namespace_selector, &self.account_selector];
+        self.namespace.as_ref().is_none_or(|namespace| labels.value(NAMESPACE) == Some(namespace))
+            && selectors.into_iter().flatten().all(|selector| selector.matches(labels))
+            && self.accounts.as_ref().is_none_or(|names| {
+                labels.value(ACCOUNT).is_some_and(|account| names.iter().any(|name| name == account))
+            })
+    }
+}
+
+impl Peer {
+    /// Whether a rule with this peer is about `party`, ports aside.
+    pub(crate) fn selects(&self, party: &Party<'_>, sets: &NetworkSets) -> Truth {
+        let who = self.who.as_ref().map(|who| {
+            let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| who.selects(endpoint)));
+            if endpoint == Truth::Yes { endpoint } else { sets.have(party.address, |set| who.selects(set)) }
+        });
+        let not_selected = self.not_selector.as_ref().map(|selector| {
+            let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| selector.matches(endpoint)));
+            endpoint.max(sets.have(party.address, |set| selector.matches(set))).not()
+        });
+        let nets = self.nets.as_ref().map(|nets| has_address(nets, party.address));
+        let not_nets = self.not_nets.as_ref().map(|nets| has_address(nets, party.address).not());
+        [who, not_selected, nets, not_nets].into_iter().flatten().min().unwrap_or(Truth::Yes)
+    }
+
+    /// Whether the port of `party` is one that is asked for.
+    pub(crate) fn has_port(&self, party: &Party<'_>, protocol: IpProtocol) -> Truth {
+        let one_of = |ports: &[Ports]| ports.iter().map(|ports| is_port(ports, party, protocol)).max();
+        let ports = self.ports.as_deref().map(|ports| one_of(ports).unwrap_or(Truth::No));
+        let not_ports = self.not_ports.as_deref().map(|ports| one_of(ports).unwrap_or(Truth::No).not());
+        [ports, not_ports].into_iter().flatten().min().unwrap_or(Truth::Yes)
+    }
+}
+
+fn has_address(nets: &[IpNet], address: Option<IpAddr>) -> Truth {
+    match address.map(|address| address.to_canonical()) {
+        Some(address) => nets.iter().any(|net| net.contains(&address)).into(),
+        None if nets.is_empty() => Truth::No,
+        None => Truth::Maybe,
+    }
+}
+
+fn is_port(ports: &Ports, party: &Party<'_>, protocol: IpProtocol) -> Truth {
+    if !protocol.has_ports() {
+        return Truth::No;
+    }
+    match ports {
+        Ports::Range(first, last) => party.port.map_or(Truth::Maybe, |port| (*first..=*last).contains(&port).into()),
+        Ports::Named(name) => {
+            let known = party.endpoint.map(|endpoint| endpoint.named_ports.as_slice()).unwrap_or_default();
+            let mut named = known.iter().filter(|known| known.name == *name && known.protocol == protocol).peekable();
+            match party.port {
+                None if named.peek().is_some() => Truth::Maybe,
+                port => named.any(|known| Some(known.port) == port).into(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

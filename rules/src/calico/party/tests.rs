@@ -1,0 +1,210 @@
+use super::*;
+use crate::{
+    PodLabels,
+    calico::testing::{Parsed, document, parsed, pod},
+};
+
+const SETS: &str = "---
+apiVersion: projectcalico.org/v3
+kind: NetworkSet
+metadata: {name: s, namespace: n, labels: {kind: set}}
+spec: {nets: [10.1.0.0/16]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {name: g, labels: {kind: set, wide: ''}}
+spec: {nets: [10.2.0.0/16, 'fd00:2::/32']}
+";
+
+/// The source of the only rule of a policy in the namespace n, or of a global one; and the sets.
+fn source(global: bool, peer: &str) -> (Peer, NetworkSets) {
+    let (kind, metadata) =
+        if global { ("GlobalNetworkPolicy", "{name: p}") } else { ("NetworkPolicy", "{name: p, namespace: n}") };
+    let rule = format!("{{ingress: [{{action: Allow, protocol: TCP, source: {{{peer}}}}}]}}");
+    let Parsed { policies, mut sets, .. } = parsed(&format!("{}{SETS}", document(kind, metadata, &rule)));
+    sets.namespaces.insert("n".to_owned(), BTreeMap::from([("of".to_owned(), "n".to_owned())]));
+    (policies[0].ingress.as_ref().unwrap()[0].source.clone(), sets)
+}
+
+/// Which of these a peer selects: pods of n and m, the addresses of the set of n, of the global set, of neither, a host.
+fn selected(global: bool, peer: &str) -> String {
+    let (peer, sets) = source(global, peer);
+    let own = pod("n", "web", &[("app", "a")]);
+    let other = pod("m", "db", &[("app", "a"), ("x", "")]);
+    let host = Endpoint { labels: BTreeMap::from([("app".to_owned(), "a".to_owned())]), ..Endpoint::default() };
+    let party = |endpoint: Option<&'static Endpoint>, address: &str| Party {
+        address: Some(address.parse().unwrap()),
+        endpoint,
+        port: None,
+    };
+    let keep = |endpoint: Endpoint| -> Option<&'static Endpoint> { Some(Box::leak(Box::new(endpoint))) };
+    let parties = [
+        ('n', party(keep(own), "10.0.0.1")),
+        ('m', party(keep(other), "10.0.0.2")),
+        ('s', party(None, "10.1.0.1")),
+        ('g', party(None, "10.2.0.1")),
+        ('?', party(None, "192.0.2.1")),
+        ('h', party(keep(host), "10.0.0.3")),
+    ];
+    let mut names = String::new();
+    for (name, party) in parties {
+        match peer.selects(&party, &sets) {
+            Truth::Yes => names.push(name),
+            Truth::No => {}
+            Truth::Maybe => panic!("{name} is known"),
+        }
+    }
+    names
+}
+
+#[test]
+fn peers_select_what_calico_says() {
+    for (peer, namespaced, global) in [
+        // No constraint: any address, known or not.
+        ("", "nmsg?h", "nmsg?h"),
+        ("selector: all()", "ns", "nmsgh"),
+        ("selector: app == 'a'", "n", "nmh"),
+        ("selector: kind == 'set'", "s", "sg"),
+        // Lacking a label: only what is known.
+        ("selector: '!has(x)'", "ns", "nsgh"),
+        // Not having it: also what nobody knows, where there is no scope.
+        ("notSelector: has(x)", "ns", "nsg?h"),
+        ("notSelector: has(app)", "s", "sg?"),
+        ("selector: all(), notSelector: kind == 'set'", "n", "nmh"),
+        // A namespaceSelector replaces the own namespace.
+        ("namespaceSelector: all()", "nms", "nms"),
+        ("namespaceSelector: global()", "gh", "gh"),
+        ("namespaceSelector: of == 'm'", "m", "m"),
+        ("namespaceSelector: of == 'n'", "ns", "ns"),
+        ("namespaceSelector: projectcalico.org/name == 'm'", "m", "m"),
+        ("namespaceSelector: kubernetes.io/metadata.name == 'n'", "ns", "ns"),
+        ("selector: app == 'a', namespaceSelector: all()", "nm", "nm"),
+        ("selector: kind == 'set', namespaceSelector: global()", "g", "g"),
+        ("notSelector: has(x), namespaceSelector: all()", "ns", "ns"),
+        // Selectors find the namespace and the account among the labels.
+        ("selector: projectcalico.org/namespace == 'm'", "", "m"),
+        ("selector: projectcalico.org/serviceaccount == 'web'", "n", "n"),
+        ("selector: pcns.of == 'm', namespaceSelector: all()", "m", "m"),
+        ("serviceAccounts: {names: [web, db]}", "n", "nm"),
+        ("serviceAccounts: {names: [db]}, namespaceSelector: all()", "m", "m"),
+        ("serviceAccounts: {selector: of == 'db'}", "", "m"),
+        ("serviceAccounts: {names: [web], selector: of == 'db'}", "", ""),
+        ("serviceAccounts: {names: [web, db]}, selector: has(x)", "", "m"),
+        // Networks: every address, also of what is known.
+        ("nets: [10.0.0.0/8]", "nmsgh", "nmsgh"),
+        ("nets: [10.0.0.2, 192.0.2.0/24]", "m?", "m?"),
+        ("notNets: [10.0.0.0/8]", "?", "?"),
+        ("nets: [10.0.0.0/8], notNets: [10.1.0.0/16]", "nmgh", "nmgh"),
+        ("nets: [10.0.0.0/8], selector: all()", "ns", "nmsgh"),
+        ("nets: ['fd00::/8']", "", ""),
+    ] {
+        assert_eq!(selected(false, peer), namespaced, "{peer} of a namespaced policy");
+        assert_eq!(selected(true, peer), global, "{peer} of a global policy");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_neither_yes_nor_no() {
+    let endpoint = pod("n", "web", &[("app", "a")]);
+    let somewhere = Party { address: None, endpoint: Some(&endpoint), port: None };
+    for (peer, truth) in [
+        ("", Truth::Yes),
+        ("selector: has(app)", Truth::Yes),
+        ("selector: has(b)", Truth::No),
+        // It may have an address of the set.
+        ("selector: kind == 'set'", Truth::Maybe),
+        ("notSelector: kind == 'set'", Truth::Maybe),
+        ("notSelector: has(app)", Truth::No),
+        ("nets: [10.0.0.0/8]", Truth::Maybe),
+        ("notNets: [10.0.0.0/8]", Truth::Maybe),
+        ("nets: [10.0.0.0/8], selector: has(b)", Truth::No),
+    ] {
+        let (peer_read, sets) = source(false, peer);
+        assert_eq!(peer_read.selects(&somewhere, &sets), truth, "{peer}");
+    }
+}
+
+#[test]
+fn ports_are_numbers_ranges_and_what_the_endpoint_calls_so() {
+    let mut endpoint = pod("n", "web", &[]);
+    let named = |name: &str, protocol, port| NamedPort { name: name.to_owned(), protocol, port };
+    endpoint.named_ports = vec![named("web", IpProtocol::TCP, 8080), named("dns", IpProtocol::UDP, 53)];
+    let has = |peer: &str, protocol, port, endpoint: Option<&Endpoint>| {
+        let party = Party { address: None, endpoint, port };
+        source(false, peer).0.has_port(&party, protocol)
+    };
+    let (tcp, udp) = (IpProtocol::TCP, IpProtocol::UDP);
+    for (peer, protocol, port, truth) in [
+        ("", tcp, Some(1), Truth::Yes),
+        ("", tcp, None, Truth::Yes),
+        ("ports: [80, '90:95']", tcp, Some(80), Truth::Yes),
+        ("ports: [80, '90:95']", tcp, Some(90), Truth::Yes),
+        ("ports: [80, '90:95']", tcp, Some(95), Truth::Yes),
+        ("ports: [80, '90:95']", tcp, Some(89), Truth::No),
+        ("ports: [80, '90:95']", tcp, Some(96), Truth::No),
+        ("ports: [80]", tcp, None, Truth::Maybe),
+        ("ports: [80]", IpProtocol::ICMP, None, Truth::No),
+        ("notPorts: [80, '90:95']", tcp, Some(80), Truth::No),
+        ("notPorts: [80, '90:95']", tcp, Some(81), Truth::Yes),
+        ("notPorts: [80]", tcp, None, Truth::Maybe),
+        ("ports: ['80:90'], notPorts: [85]", tcp, Some(84), Truth::Yes),
+        ("ports: ['80:90'], notPorts: [85]", tcp, Some(85), Truth::No),
+        ("ports: [web]", tcp, Some(8080), Truth::Yes),
+        ("ports: [web]", udp, Some(8080), Truth::No),
+        ("ports: [web]", tcp, Some(80), Truth::No),
+        ("ports: [web]", tcp, None, Truth::Maybe),
+        ("ports: [dns]", tcp, None, Truth::No),
+        ("ports: [web, dns]", udp, Some(53), Truth::Yes),
+        ("notPorts: [web]", tcp, Some(8080), Truth::No),
+        ("notPorts: [web]", tcp, Some(80), Truth::Yes),
+    ] {
+        assert_eq!(has(peer, protocol, port, Some(&endpoint)), truth, "{peer} {protocol} {port:?}");
+    }
+    assert_eq!(has("ports: [web]", tcp, Some(8080), None), Truth::No, "nobody calls it so");
+}
+
+#[test]
+fn own_labels_never_stand_in_for_those_of_namespace_or_account() {
+    let mut endpoint = pod("n", "web", &[(NAMESPACE, "m"), ("pcns.of", "m"), ("pcsa.of", "db"), (ACCOUNT, "db")]);
+    let values = |endpoint: &Endpoint| {
+        [NAMESPACE, "pcns.of", ACCOUNT, "pcsa.of"].map(|key| endpoint.value(key).map(str::to_owned))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(values(&endpoint), [some("n"), some("n"), some("web"), some("web")]);
+    (endpoint.namespace, endpoint.account) = (None, None);
+    assert_eq!(values(&endpoint), [None, None, None, None]);
+}
+
+#[test]
+fn addresses_are_compared_in_one_form() {
+    let (peer, sets) = source(false, "nets: [10.0.0.0/8]");
+    let mapped = Party { address: Some("::ffff:10.0.0.1".parse().unwrap()), ..Party::default() };
+    assert_eq!(peer.selects(&mapped, &sets), Truth::Yes);
+    assert_eq!(sets.cidrs().count(), 3);
+}
+
+#[test]
+fn an_identity_is_the_pod_that_its_labels_are_of() {
+    let labels = BTreeMap::from([("app".to_owned(), "a".to_owned())]);
+    let namespace_labels = BTreeMap::from([("of".to_owned(), "n".to_owned())]);
+    let identity = Labels::from(PodLabels {
+        namespace: "n",
+        cluster: "c",
+        service_account: Some("web"),
+        labels: &labels,
+        namespace_labels: &namespace_labels,
+    });
+    let endpoint = Endpoint::of(&identity).unwrap();
+    for (key, value) in [
+        ("app", "a"),
+        (NAMESPACE, "n"),
+        (ACCOUNT, "web"),
+        ("pcns.of", "n"),
+        ("pcns.projectcalico.org/name", "n"),
+        ("pcns.kubernetes.io/metadata.name", "n"),
+        ("pcsa.projectcalico.org/name", "web"),
+    ] {
+        assert_eq!(endpoint.value(key), Some(value), "{key}");
+    }
+    assert_eq!(Endpoint::of(&Labels::new([crate::Label::new("reserved", "world", "")])), None);
+}

@@ -1,0 +1,48 @@
+//! Policies from text, for tests.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    manifest::{Object, parse},
+    party::{Endpoint, NetworkSets},
+    policy::{Policy, Tier},
+};
+
+/// What the documents of a text hold; all of them must be valid.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) policies: Vec<Arc<Policy>>,
+    pub(super) tiers: Vec<Tier>,
+    pub(super) sets: NetworkSets,
+}
+
+pub(super) fn parsed(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    for (_, outcome) in parse(text) {
+        match outcome.unwrap_or_else(|errors| panic!("{errors:?}\n{text}")) {
+            Object::Policy(policy) => parsed.policies.push(Arc::new(policy)),
+            Object::Tier(tier) => parsed.tiers.push(tier),
+            Object::NetworkSet(set) => parsed.sets.sets.push(set),
+        }
+    }
+    parsed
+}
+
+pub(super) fn document(kind: &str, metadata: &str, spec: &str) -> String {
+    format!("---\napiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n")
+}
+
+/// A pod with these labels, of a namespace and a service account that carry the label `of` with their names.
+pub(super) fn pod(namespace: &str, account: &str, labels: &[(&str, &str)]) -> Endpoint {
+    let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    Endpoint {
+        labels: map(labels),
+        namespace: Some(namespace.to_owned()),
+        namespace_labels: map(&[("of", namespace)]),
+        account: Some(account.to_owned()),
+        account_labels: map(&[("of", account)]),
+        named_ports: Vec::new(),
+    }
+}

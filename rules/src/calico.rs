@@ -4,11 +4,11 @@
 //! never joined into one set. Must never take a policy in part: what is not enforced is refused by its name. Start at
 //! [`manifest::parse`] (text → values) and [`evaluate::Layer`] (values and an endpoint → what becomes of a packet).
 
-mod evaluate;
-mod http;
-mod manifest;
-mod party;
-mod policy;
+pub(crate) mod evaluate;
+pub(crate) mod http;
+pub(crate) mod manifest;
+pub(crate) mod party;
+pub(crate) mod policy;
 mod selector;
 #[cfg(test)]
 mod testing;

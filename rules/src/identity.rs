@@ -1,6 +1,6 @@
 //! Label set ↔ number.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -60,6 +60,7 @@ pub struct Identities {
     labels: HashMap<Identity, Labels>,
     by_cidr: HashMap<IpNet, Identity>,
     cidrs: HashMap<Identity, IpNet>,
+    addresses: HashMap<Identity, IpAddr>,
     next: u32,
     next_cidr: u32,
 }
@@ -79,6 +80,7 @@ impl Identities {
             labels: HashMap::new(),
             by_cidr: HashMap::new(),
             cidrs: HashMap::new(),
+            addresses: HashMap::new(),
             next: Identity::FIRST_ALLOCATED.0,
             next_cidr: Identity::LOCAL_SCOPE | 1,
         };
@@ -112,6 +114,20 @@ impl Identities {
         self.by_cidr.insert(net, identity);
         self.cidrs.insert(identity, net);
         identity
+    }
+
+    /// The number of the pods with `labels` whose addresses are in the same of all networks that policies name as
+    /// `address` is: labels must say which.
+    pub fn allocate_at(&mut self, labels: &Labels, address: IpAddr) -> Identity {
+        let identity = self.allocate(labels);
+        self.addresses.insert(identity, address);
+        identity
+    }
+
+    /// An address that stands for all of a number's.
+    #[must_use]
+    pub fn address(&self, identity: Identity) -> Option<IpAddr> {
+        self.addresses.get(&identity).copied()
     }
 
     /// What a number stands for.

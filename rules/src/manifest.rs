@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
+    calico::manifest::{self as calico, Object},
     pattern::MAX_AUTOMATA_BYTES,
     policy::{Kind, PolicyKey, Rule},
     selector::is_dns_name,
@@ -16,10 +17,10 @@ mod kind;
 mod kubernetes;
 mod peers;
 mod port;
-mod read;
+pub(crate) mod read;
 mod scope;
 mod selector;
-mod yaml;
+pub(crate) mod yaml;
 
 pub(crate) use self::scope::Scope;
 pub use self::yaml::{MAX_DEPTH, MAX_DOCUMENTS, MAX_TEXT_BYTES, MAX_VALUES};
@@ -40,7 +41,10 @@ pub struct FieldError {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Policy {
     pub(crate) key: Arc<PolicyKey>,
+    /// Of Cilium's kinds, and of Kubernetes' own.
     pub(crate) rules: Vec<Rule>,
+    /// Of Calico's kinds.
+    pub(crate) calico: Option<Object>,
 }
 
 impl Policy {
@@ -145,23 +149,53 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
         Kind::CiliumNetworkPolicy => cilium::rules(root, Home::Namespace(&key.namespace), &mut reader),
         Kind::CiliumClusterwideNetworkPolicy => cilium::rules(root, Home::Cluster, &mut reader),
         Kind::NetworkPolicy => kubernetes::rules(root, &key.namespace, &mut reader),
-        // Their kind is refused already.
+        // Calico's come below; the others' kind is refused already.
         Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy
         | Kind::CalicoNetworkPolicy
-        | Kind::GlobalNetworkPolicy => Vec::new(),
+        | Kind::GlobalNetworkPolicy
+        | Kind::Tier
+        | Kind::NetworkSet
+        | Kind::GlobalNetworkSet => Vec::new(),
     };
+    let mut of_calico = None;
+    if let Some(class) = calico_class(kind) {
+        match calico::object(root, &class) {
+            Ok(object) => of_calico = Some(object),
+            // What is wrong with the name was told already.
+            Err(more) => errors.extend(more.into_iter().filter(|error| !error.field.starts_with("metadata.name"))),
+        }
+    }
     if errors.is_empty() {
-        return Document::Policy(Arc::new(Policy { key, rules }));
+        return Document::Policy(Arc::new(Policy { key, rules, calico: of_calico }));
     }
     errors.sort_by_key(|error| error.line);
+    errors.dedup();
     let scopes = scope::scopes(root, &key);
     Document::Refused(Arc::new(Refused { key, line: root.line, errors, scopes }))
 }
 
+fn calico_class(kind: Kind) -> Option<calico::Class> {
+    match kind {
+        Kind::CalicoNetworkPolicy | Kind::GlobalNetworkPolicy => Some(calico::Class::Policy(kind)),
+        Kind::Tier => Some(calico::Class::Tier),
+        Kind::NetworkSet => Some(calico::Class::NetworkSet),
+        Kind::GlobalNetworkSet => Some(calico::Class::GlobalNetworkSet),
+        Kind::CiliumNetworkPolicy
+        | Kind::CiliumClusterwideNetworkPolicy
+        | Kind::NetworkPolicy
+        | Kind::ClusterNetworkPolicy
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy => None,
+    }
+}
+
 fn other(root: &Node, version: &str, kind: &str) -> Document {
     let line = root.line;
+    if let Some(calico::Class::Skipped(what) | calico::Class::Refused(what)) = calico::classify(version, kind) {
+        return Document::Skipped { line, what };
+    }
     if !version.is_empty() && !kind.is_empty() {
         return Document::Skipped {
             line,

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 
 use crate::{
+    calico::{manifest::Object, party::Endpoint},
     http_rule::HttpRule,
     labels::Labels,
     manifest::{Policy, Refused},
@@ -34,6 +35,12 @@ pub enum Kind {
     CalicoNetworkPolicy,
     /// `projectcalico.org/v3` `GlobalNetworkPolicy`.
     GlobalNetworkPolicy,
+    /// `projectcalico.org/v3` `Tier`: when its policies are asked.
+    Tier,
+    /// `projectcalico.org/v3` `NetworkSet`: addresses under labels.
+    NetworkSet,
+    /// `projectcalico.org/v3` `GlobalNetworkSet`: addresses under labels.
+    GlobalNetworkSet,
 }
 
 impl Kind {
@@ -41,12 +48,14 @@ impl Kind {
     #[must_use]
     pub fn is_cluster_wide(self) -> bool {
         match self {
-            Self::CiliumNetworkPolicy | Self::NetworkPolicy | Self::CalicoNetworkPolicy => false,
+            Self::CiliumNetworkPolicy | Self::NetworkPolicy | Self::CalicoNetworkPolicy | Self::NetworkSet => false,
             Self::CiliumClusterwideNetworkPolicy
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
-            | Self::GlobalNetworkPolicy => true,
+            | Self::GlobalNetworkPolicy
+            | Self::Tier
+            | Self::GlobalNetworkSet => true,
         }
     }
 }
@@ -62,6 +71,9 @@ impl fmt::Display for Kind {
             Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
             Self::CalicoNetworkPolicy => "projectcalico.org/NetworkPolicy",
             Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+            Self::Tier => "Tier",
+            Self::NetworkSet => "NetworkSet",
+            Self::GlobalNetworkSet => "GlobalNetworkSet",
         })
     }
 }
@@ -242,7 +254,15 @@ impl InForce {
     #[must_use]
     pub fn selects(&self, labels: &Labels) -> bool {
         match self {
-            Self::Policy(policy) => policy.rules.iter().any(|rule| rule.subject.matches(labels)),
+            Self::Policy(policy) => {
+                let of_calico = || match &policy.calico {
+                    Some(Object::Policy(policy)) => {
+                        Endpoint::of(labels).is_some_and(|endpoint| policy.subject.selects(&endpoint))
+                    }
+                    Some(Object::Tier(_) | Object::NetworkSet(_)) | None => false,
+                };
+                policy.rules.iter().any(|rule| rule.subject.matches(labels)) || of_calico()
+            }
             Self::Refused(refused) => refused.scopes.iter().any(|scope| scope.subject.matches(labels)),
         }
     }
@@ -250,13 +270,22 @@ impl InForce {
     /// Every CIDR that it mentions, in `except` too: each needs an identity.
     #[must_use]
     pub fn cidrs(&self) -> Vec<IpNet> {
-        self.all_cidrs().flat_map(Cidr::nets).collect()
+        self.all_cidrs().flat_map(Cidr::nets).chain(self.calico_cidrs()).collect()
     }
 
     /// Every CIDR that is also about pods: a pod's address in it is part of the pod's identity.
     #[must_use]
     pub fn pod_cidrs(&self) -> Vec<IpNet> {
-        self.all_cidrs().filter(|cidr| cidr.pods).flat_map(Cidr::nets).collect()
+        self.all_cidrs().filter(|cidr| cidr.pods).flat_map(Cidr::nets).chain(self.calico_cidrs()).collect()
+    }
+
+    fn calico_cidrs(&self) -> Vec<IpNet> {
+        let Self::Policy(policy) = self else { return Vec::new() };
+        match &policy.calico {
+            Some(Object::Policy(policy)) => policy.cidrs().map(|net| net.trunc()).collect(),
+            Some(Object::NetworkSet(set)) => set.nets.iter().map(IpNet::trunc).collect(),
+            Some(Object::Tier(_)) | None => Vec::new(),
+        }
     }
 
     fn all_cidrs(&self) -> impl Iterator<Item = &Cidr> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -18,6 +19,10 @@ use crate::{
     set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, PeerSet, Ports},
     verdict::{Direction, Protocol, RuleRef},
 };
+
+mod calico;
+
+use self::calico::{Around, Calico};
 
 /// Container ports by name.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +55,30 @@ pub fn resolve(
     identities: &Identities,
     services: &[Service],
 ) -> EndpointPolicy {
+    resolve_at(policies, labels, None, named_ports, identities, services)
+}
+
+/// The same, for an endpoint whose address is known: Calico's rules may ask for it.
+#[must_use]
+pub fn resolve_at(
+    policies: &[InForce],
+    labels: &Labels,
+    address: Option<IpAddr>,
+    named_ports: &NamedPorts,
+    identities: &Identities,
+    services: &[Service],
+) -> EndpointPolicy {
     let resolver = Resolver { labels, named_ports, identities, services };
-    EndpointPolicy {
-        ingress: resolver.direction(policies, Direction::Ingress),
-        egress: resolver.direction(policies, Direction::Egress),
-    }
+    let calico = Calico::of(policies);
+    let around = Around { labels, address, named_ports, identities };
+    let direction = |direction| {
+        let joined = resolver.direction(policies, direction);
+        match calico.layer(&around, direction) {
+            Some(layer) => joined.and(layer),
+            None => joined,
+        }
+    };
+    EndpointPolicy { ingress: direction(Direction::Ingress), egress: direction(Direction::Egress) }
 }
 
 struct Resolver<'a> {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
+    calico::http::{Http, Request},
     identity::Identity,
     matcher::{CompiledRule, HttpMatcher},
     policy::{Effect, PolicyKey},
@@ -15,7 +16,7 @@ use crate::{
 };
 
 mod entries;
-mod table;
+pub(crate) mod table;
 
 pub use self::entries::{Action, MapEntry};
 use self::table::Tables;
@@ -130,11 +131,94 @@ pub(crate) enum Cell {
     Requests(Arc<HttpMatcher>),
     /// The proxy sees each request, and each passes: another rule allows the port as a whole.
     Seen(Option<Arc<RuleRef>>),
+    /// The proxy asks ordered rules for each request.
+    Ordered(Arc<Ordered>),
+    /// The proxy asks both, and both must allow.
+    Both(Arc<Cell>, Arc<Cell>),
+}
+
+/// Rules of which the first that holds allows a request, and what becomes of the others.
+#[derive(Debug)]
+pub(crate) struct Ordered {
+    pub(crate) allow: Vec<OrderedRule>,
+    pub(crate) last: Judged,
+}
+
+/// A rule of Calico that asks for requests.
+#[derive(Debug)]
+pub(crate) struct OrderedRule {
+    pub(crate) http: Http,
+    pub(crate) reference: Arc<RuleRef>,
+}
+
+/// What becomes of one request.
+#[derive(Clone, Debug)]
+pub(crate) enum Judged {
+    Allowed(Option<Arc<RuleRef>>),
+    /// The rule that denies it, or the one that came nearest to allowing it.
+    Denied(Option<Arc<RuleRef>>, Option<Nearest>),
+}
+
+impl Cell {
+    fn judge(&self, view: &RequestView<'_>) -> Judged {
+        match self {
+            Self::Denied(rule) => Judged::Denied(rule.clone(), None),
+            Self::Allowed(rule) | Self::Seen(rule) => Judged::Allowed(rule.clone()),
+            Self::Requests(matcher) => {
+                if let Some(compiled) = matcher.find(view) {
+                    return Judged::Allowed(Some(Arc::clone(&compiled.reference)));
+                }
+                let nearest = matcher.nearest(view).map(|(compiled, missed)| {
+                    let rule = Arc::clone(&compiled.reference);
+                    Nearest { rule, field: missed.field, expected: missed.expected }
+                });
+                Judged::Denied(None, nearest)
+            }
+            Self::Ordered(ordered) => ordered.judge(view),
+            Self::Both(one, other) => match (one.judge(view), other.judge(view)) {
+                (denied @ Judged::Denied(..), _) | (_, denied @ Judged::Denied(..)) => denied,
+                (Judged::Allowed(one), Judged::Allowed(other)) => Judged::Allowed(one.or(other)),
+            },
+        }
+    }
+}
+
+impl Ordered {
+    /// A request whose path Calico's form does not know is not allowed by any of the rules.
+    fn judge(&self, view: &RequestView<'_>) -> Judged {
+        let request = Request::new(view.method(), view.path());
+        let Ok(request) = request else { return Judged::Denied(None, None) };
+        if let Some(rule) = self.allow.iter().find(|rule| rule.http.holds(&request)) {
+            return Judged::Allowed(Some(Arc::clone(&rule.reference)));
+        }
+        match &self.last {
+            Judged::Denied(None, None) => Judged::Denied(None, self.nearest(&request)),
+            last @ (Judged::Allowed(_) | Judged::Denied(..)) => last.clone(),
+        }
+    }
+
+    /// The first rule whose method or path holds, or the first of all.
+    fn nearest(&self, request: &Request<'_>) -> Option<Nearest> {
+        let half = self.allow.iter().find(|rule| rule.http.holds_method(request) || rule.http.holds_path(request));
+        let rule = half.or(self.allow.first())?;
+        let field = if rule.http.holds_method(request) { "path" } else { "method" };
+        let expected = rule.reference.summary.clone();
+        Some(Nearest { rule: Arc::clone(&rule.reference), field: field.to_owned(), expected })
+    }
+}
+
+/// What ordered policies say, beside those that are joined into grants.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) tables: Tables,
+    /// Those that apply.
+    pub(crate) policies: Vec<Arc<PolicyKey>>,
 }
 
 /// What one endpoint may exchange in one direction.
 #[derive(Debug)]
 pub struct DirectionPolicy {
+    enforced: bool,
     /// Only what is allowed may pass.
     default_deny: bool,
     denied_by: Arc<[Arc<PolicyKey>]>,
@@ -152,14 +236,25 @@ impl Default for DirectionPolicy {
 impl DirectionPolicy {
     pub(crate) fn new(default_deny: bool, denied_by: Vec<Arc<PolicyKey>>, grants: Vec<Grant>) -> Self {
         let tables = Tables::new(default_deny, &grants);
-        let entries = if default_deny || !grants.is_empty() { entries::all(&tables) } else { Vec::new() };
-        Self { default_deny, denied_by: denied_by.into(), grants, tables, entries }
+        let enforced = default_deny || !grants.is_empty();
+        let entries = if enforced { entries::all(&tables) } else { Vec::new() };
+        Self { enforced, default_deny, denied_by: denied_by.into(), grants, tables, entries }
+    }
+
+    /// The same, where another layer must allow as well.
+    pub(crate) fn and(self, layer: Layer) -> Self {
+        let Layer { tables: other, policies } = layer;
+        let tables = self.tables.and(&other);
+        let entries = entries::all(&tables);
+        let mut denied_by = self.denied_by.to_vec();
+        denied_by.extend(policies);
+        Self { enforced: true, denied_by: denied_by.into(), tables, entries, ..self }
     }
 
     /// Whether anything is to be judged at all.
     #[must_use]
     pub fn enforced(&self) -> bool {
-        self.default_deny || !self.grants.is_empty()
+        self.enforced
     }
 
     /// Whether nothing passes but what is allowed.
@@ -183,38 +278,27 @@ impl DirectionPolicy {
     /// The verdict below HTTP. [`Protocol::Any`] is one that has no ports.
     #[must_use]
     pub fn l4(&self, peer: Identity, protocol: Protocol, port: u16) -> L4Verdict {
-        if !self.enforced() {
+        if !self.enforced {
             return L4Verdict::NotEnforced;
         }
         match self.tables.of(peer).cell(protocol, port) {
             Cell::Denied(rule) => L4Verdict::Denied(rule.clone()),
             Cell::Allowed(rule) => L4Verdict::Allowed(rule.clone()),
-            Cell::Requests(_) | Cell::Seen(_) => L4Verdict::Redirect,
+            Cell::Requests(_) | Cell::Seen(_) | Cell::Ordered(_) | Cell::Both(..) => L4Verdict::Redirect,
         }
     }
 
     /// The verdict for a request over TCP: L3/L4 and HTTP together.
     #[must_use]
     pub fn evaluate(&self, peer: Identity, port: u16, view: &RequestView<'_>) -> Verdict {
-        let permit = |rule: &Option<Arc<RuleRef>>| Verdict::Allow(Permit::new(rule.clone()));
-        let (denied_with, matcher) = match self.tables.of(peer).cell(Protocol::Tcp, port) {
-            Cell::Allowed(rule) | Cell::Seen(rule) => return permit(rule),
-            Cell::Requests(matcher) => match matcher.find(view) {
-                Some(rule) => return Verdict::Allow(Permit::new(Some(Arc::clone(&rule.reference)))),
-                None => (None, Some(matcher)),
-            },
-            Cell::Denied(rule) => (rule.clone(), None),
-        };
-        let nearest = || {
-            let (compiled, missed) = matcher?.nearest(view)?;
-            let rule = Arc::clone(&compiled.reference);
-            Some(Nearest { rule, field: missed.field, expected: missed.expected })
-        };
-        let nearest = match denied_with {
-            Some(_) => None,
-            None => nearest().or_else(|| self.nearest(peer, Protocol::Tcp.number(), port)),
-        };
-        Verdict::Deny(self.denial(denied_with, nearest))
+        match self.tables.of(peer).cell(Protocol::Tcp, port).judge(view) {
+            Judged::Allowed(rule) => Verdict::Allow(Permit::new(rule)),
+            Judged::Denied(rule @ Some(_), _) => Verdict::Deny(self.denial(rule, None)),
+            Judged::Denied(None, nearest) => {
+                let nearest = nearest.or_else(|| self.nearest(peer, Protocol::Tcp.number(), port));
+                Verdict::Deny(self.denial(None, nearest))
+            }
+        }
     }
 
     /// Why a connection is denied that is. `protocol` is the IP protocol number.
@@ -222,9 +306,12 @@ impl DirectionPolicy {
     pub fn denial_of(&self, peer: Identity, protocol: u8, port: u16) -> Denial {
         match self.tables.of(peer).cell(Protocol::from_number(protocol), port) {
             Cell::Denied(Some(rule)) => self.denial(Some(Arc::clone(rule)), None),
-            Cell::Denied(None) | Cell::Allowed(_) | Cell::Requests(_) | Cell::Seen(_) => {
-                self.denial(None, self.nearest(peer, protocol, port))
-            }
+            Cell::Denied(None)
+            | Cell::Allowed(_)
+            | Cell::Requests(_)
+            | Cell::Seen(_)
+            | Cell::Ordered(_)
+            | Cell::Both(..) => self.denial(None, self.nearest(peer, protocol, port)),
         }
     }
 

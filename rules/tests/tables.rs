@@ -8,7 +8,7 @@ mod check;
 use std::{fs, path::Path};
 
 /// As many as there are files: one that is not found is not run.
-const TABLES: usize = 10;
+const TABLES: usize = 13;
 
 #[test]
 fn every_case_of_every_table() {
@@ -23,7 +23,7 @@ fn every_case_of_every_table() {
         tables += 1;
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
-    assert_eq!(tables, TABLES, "tables in {}", directory.display());
+    assert!(tables >= TABLES, "{tables} tables in {}", directory.display());
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl Assembler {
         let mut pods = BTreeMap::new();
         for pod in &local {
             named.own.clone_from(pod.ports);
-            let policy = rules::resolve(policies, &pod.labels, &named, &self.identities, &services);
+            let address = pod.addresses.first().map(|(address, _)| *address);
+            let policy = rules::resolve_at(policies, &pod.labels, address, &named, &self.identities, &services);
             pods.insert(pod.name.to_owned(), desired(pod, &policy, config.host.allow));
             let state = EndpointState { peer: Arc::clone(&pod.peer), policy };
             endpoints.insert(EndpointId(pod.peer.id), Arc::new(state));
@@ -106,7 +107,8 @@ impl Assembler {
         let pods = || local.iter().chain(&remote);
         let wanted = pods().find(|known| known.name == pod)?;
         let named = NamedPorts { own: wanted.ports.clone(), peers: named_ports(pods()) };
-        Some(rules::resolve(policies, &wanted.labels, &named, &self.identities, &services(config)))
+        let address = wanted.addresses.first().map(|(address, _)| *address);
+        Some(rules::resolve_at(policies, &wanted.labels, address, &named, &self.identities, &services(config)))
     }
 
     /// Number of a pod of this node that was assembled.
@@ -184,7 +186,8 @@ impl Assembler {
         for address in described.addresses {
             let inside = nets.iter().filter(|net| net.contains(&address.to_canonical()));
             let of_nets = inside.map(|net| Label::new("cidr", &net.to_string(), ""));
-            let identity = self.identities.allocate(&Labels::new(labels.iter().cloned().chain(of_nets)));
+            let of_address = Labels::new(labels.iter().cloned().chain(of_nets));
+            let identity = self.identities.allocate_at(&of_address, *address);
             addresses.push((*address, Arc::new(peer(identity))));
         }
         let peer = match addresses.first() {

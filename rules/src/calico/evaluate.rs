@@ -126,11 +126,27 @@ impl Layer {
     /// [`Decision::Http`] is judged again with each of its requests: rules with `http` that do not match a request are
     /// skipped, all others decide as before.
     pub(crate) fn judge(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Decision<'_> {
+        self.walk(packet, sets, &mut |at| Some(Decision::Http(at)))
+    }
+
+    /// For a connection: the rules with `http` of which one may allow a request, in order, and what becomes of a request
+    /// that none of them does.
+    pub(crate) fn requests(&self, packet: &Packet<'_>, sets: &NetworkSets) -> (Vec<At<'_>>, Decision<'_>) {
+        let mut found = Vec::new();
+        let last = self.walk(packet, sets, &mut |at| {
+            found.push(at);
+            None
+        });
+        (found, last)
+    }
+
+    /// `http`: what a rule that asks for requests decides of a connection, if anything.
+    fn walk<'l>(&'l self, packet: &Packet<'_>, sets: &NetworkSets, http: &mut OnHttp<'_, 'l>) -> Decision<'l> {
         if let Some(policy) = &self.homeless {
             return Decision::Deny(Denied::NoTier(policy));
         }
         for tier in &self.tiers {
-            match tier.judge(self.direction, packet, sets) {
+            match tier.judge(self.direction, packet, sets, http) {
                 Step::Decided(decision) => return decision,
                 Step::Passed => {}
                 Step::Undecided => match tier.tier.default_action {
@@ -147,6 +163,9 @@ impl Layer {
     }
 }
 
+/// What a rule that asks for requests decides of a connection, if anything.
+type OnHttp<'f, 'l> = dyn FnMut(At<'l>) -> Option<Decision<'l>> + 'f;
+
 /// How far a tier came.
 enum Step<'l> {
     Decided(Decision<'l>),
@@ -156,14 +175,20 @@ enum Step<'l> {
 }
 
 impl LayerTier {
-    fn judge(&self, direction: Direction, packet: &Packet<'_>, sets: &NetworkSets) -> Step<'_> {
+    fn judge<'l>(
+        &'l self,
+        direction: Direction,
+        packet: &Packet<'_>,
+        sets: &NetworkSets,
+        http: &mut OnHttp<'_, 'l>,
+    ) -> Step<'l> {
         for policy in &self.policies {
             for (rule, content) in policy.rules_of(direction).iter().enumerate() {
                 let at = At { policy, rule };
                 match (content.action, content.holds(packet, sets)) {
                     (_, Truth::No) | (Action::Log, _) | (Action::Allow, Truth::Maybe) => {}
                     (Action::Allow, Truth::Yes) => {
-                        if let Some(decision) = allow(at, content, packet) {
+                        if let Some(decision) = allow(at, content, packet, http) {
                             return Step::Decided(decision);
                         }
                     }
@@ -181,7 +206,7 @@ impl LayerTier {
 }
 
 /// What an Allow rule that is about this packet says of it; `None` when it says nothing.
-fn allow<'l>(at: At<'l>, rule: &Rule, packet: &Packet<'_>) -> Option<Decision<'l>> {
+fn allow<'l>(at: At<'l>, rule: &Rule, packet: &Packet<'_>, on_http: &mut OnHttp<'_, 'l>) -> Option<Decision<'l>> {
     let allowed = Decision::Allow(Allowed::Rule(at));
     let Some(http) = &rule.http else { return Some(allowed) };
     // Only TCP carries the requests that can be judged.
@@ -189,7 +214,7 @@ fn allow<'l>(at: At<'l>, rule: &Rule, packet: &Packet<'_>) -> Option<Decision<'l
         return None;
     }
     match &packet.request {
-        None => Some(Decision::Http(at)),
+        None => on_http(at),
         Some(request) => http.holds(request).then_some(allowed),
     }
 }
@@ -217,8 +242,8 @@ impl Rule {
 
 impl Packet<'_> {
     fn is_of(&self, version: IpVersion) -> Truth {
-        match self.source.address.or(self.destination.address) {
-            Some(address) => (address.to_canonical().is_ipv4() == (version == IpVersion::V4)).into(),
+        match self.source.place.is_v4().or(self.destination.place.is_v4()) {
+            Some(is_v4) => (is_v4 == (version == IpVersion::V4)).into(),
             None => Truth::Maybe,
         }
     }

@@ -66,9 +66,26 @@ impl<'a> Request<'a> {
 impl Http {
     /// Whether a request is one of those.
     pub(crate) fn holds(&self, request: &Request<'_>) -> bool {
-        let method =
-            self.methods.is_empty() || self.methods.iter().any(|known| known == "*" || known == request.method);
-        method && (self.paths.is_empty() || self.paths.iter().any(|path| path.holds(&request.path)))
+        self.holds_method(request) && self.holds_path(request)
+    }
+
+    pub(crate) fn holds_method(&self, request: &Request<'_>) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|known| known == "*" || known == request.method)
+    }
+
+    pub(crate) fn holds_path(&self, request: &Request<'_>) -> bool {
+        self.paths.is_empty() || self.paths.iter().any(|path| path.holds(&request.path))
+    }
+
+    /// `GET|PUT /a /b/*`.
+    pub(crate) fn summary(&self) -> String {
+        let methods = if self.methods.is_empty() { "*".to_owned() } else { self.methods.join("|") };
+        let path = |path: &PathMatch| match path {
+            PathMatch::Exact(path) => String::from_utf8_lossy(&path.0).into_owned(),
+            PathMatch::Prefix(path) => format!("{}*", String::from_utf8_lossy(&path.0)),
+        };
+        let paths: Vec<String> = self.paths.iter().map(path).collect();
+        if paths.is_empty() { methods } else { format!("{methods} {}", paths.join(" ")) }
     }
 }
 

@@ -7,7 +7,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::policy::{DEFAULT_TIER, NAMESPACE, NetworkSet, Policy, Tier, TierDefault};
 use crate::{
-    manifest::FieldError,
+    manifest::{
+        FieldError,
+        read::{self, Reader},
+        yaml::{self, Node},
+    },
     policy::{Kind, PolicyKey},
     selector::is_dns_name,
 };
@@ -16,19 +20,8 @@ mod http;
 mod peer;
 mod policy;
 mod port;
-// The reader of all manifests, which is private to them so far. Once it can be seen from here, two lines `use` it instead.
-#[expect(clippy::duplicate_mod, reason = "the same reader for every kind of manifest, until it can be used from here")]
-#[expect(dead_code, reason = "Calico has no patterns, whose memory it counts")]
-#[path = "../manifest/read.rs"]
-mod read;
 mod rule;
 mod value;
-#[expect(clippy::duplicate_mod, unreachable_pub, reason = "the same tree for every kind of manifest; as above")]
-#[path = "../manifest/yaml.rs"]
-mod yaml;
-
-use self::{read::Reader, yaml::Node};
-
 /// The only version that is read.
 const VERSION: &str = "projectcalico.org/v3";
 
@@ -47,9 +40,9 @@ pub(crate) enum Class {
 }
 
 /// A valid document.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Object {
-    Policy(Policy),
+    Policy(Arc<Policy>),
     Tier(Tier),
     NetworkSet(NetworkSet),
 }
@@ -97,8 +90,9 @@ pub(crate) fn classify(version: &str, kind: &str) -> Option<Class> {
 /// What became of one document: everything that is wrong with it, or its value.
 pub(crate) type Outcome = Result<Object, Vec<FieldError>>;
 
-/// Every document of `text` that is of Calico's groups and decides who may talk to whom, with its line. A document that
+/// For tests: every document of `text` that is of Calico's groups and decides who may talk to whom, with its line. A document that
 /// cannot be tied to a kind is the caller's.
+#[cfg(test)]
 pub(crate) fn parse(text: &str) -> Vec<(usize, Outcome)> {
     let mut objects = Vec::new();
     for parsed in yaml::parse(text) {
@@ -115,14 +109,14 @@ pub(crate) fn parse(text: &str) -> Vec<(usize, Outcome)> {
 }
 
 /// The value of a document. All errors are told at once, sorted by line.
-fn object(root: &Node, class: &Class) -> Outcome {
+pub(crate) fn object(root: &Node, class: &Class) -> Outcome {
     let mut errors = Vec::new();
     root.faults("", &mut errors);
     let mut reader = Reader::new(&mut errors, 0);
     let object = match class {
-        Class::Policy(kind) => {
-            key(root, *kind, &mut reader).and_then(|key| policy::policy(root, key, &mut reader)).map(Object::Policy)
-        }
+        Class::Policy(kind) => key(root, *kind, &mut reader)
+            .and_then(|key| policy::policy(root, key, &mut reader))
+            .map(|policy| Object::Policy(Arc::new(policy))),
         Class::Tier => tier(root, &mut reader).map(Object::Tier),
         Class::NetworkSet => network_set(root, true, &mut reader).map(Object::NetworkSet),
         Class::GlobalNetworkSet => network_set(root, false, &mut reader).map(Object::NetworkSet),

@@ -37,11 +37,36 @@ pub(crate) struct NamedPort {
     pub(crate) port: u16,
 }
 
+/// Where a packet comes from or goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// In this network, and in none inside of it that any policy or set names.
+    In(IpNet),
+    /// In no network that any policy or set names.
+    Elsewhere,
+}
+
+impl Place {
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self::In(IpNet::from(address.to_canonical()))
+    }
+
+    /// `None`: not known which.
+    pub(crate) fn is_v4(self) -> Option<bool> {
+        match self {
+            Self::In(net) => Some(matches!(net, IpNet::V4(_))),
+            Self::Unknown | Self::Elsewhere => None,
+        }
+    }
+}
+
 /// One end of a packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Party<'a> {
-    /// `None`: not known.
-    pub(crate) address: Option<IpAddr>,
+    pub(crate) place: Place,
     /// `None`: it is no endpoint that anybody knows.
     pub(crate) endpoint: Option<&'a Endpoint>,
     /// `None`: not known, or the protocol has none.
@@ -145,6 +170,8 @@ pub(crate) struct NetworkSets {
     pub(crate) sets: Vec<NetworkSet>,
     /// By the name of the namespace.
     pub(crate) namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// A set could not be read: whatever is asked for may be in it.
+    pub(crate) incomplete: bool,
 }
 
 impl NetworkSets {
@@ -154,7 +181,7 @@ impl NetworkSets {
     }
 
     /// Whether a set that `wanted` selects has the address.
-    fn have(&self, address: Option<IpAddr>, wanted: impl Fn(&View<'_>) -> bool) -> Truth {
+    fn have(&self, place: Place, wanted: impl Fn(&View<'_>) -> bool) -> Truth {
         let selected = self.sets.iter().filter(|set| {
             let namespace = set.namespace.as_deref();
             wanted(&View {
@@ -165,7 +192,8 @@ impl NetworkSets {
                 account_labels: None,
             })
         });
-        selected.map(|set| has_address(&set.nets, address)).max().unwrap_or(Truth::No)
+        let known = selected.map(|set| is_in(&set.nets, place)).max().unwrap_or(Truth::No);
+        if self.incomplete { known.max(Truth::Maybe) } else { known }
     }
 }
 
@@ -194,14 +222,14 @@ impl Peer {
     pub(crate) fn selects(&self, party: &Party<'_>, sets: &NetworkSets) -> Truth {
         let who = self.who.as_ref().map(|who| {
             let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| who.selects(endpoint)));
-            if endpoint == Truth::Yes { endpoint } else { sets.have(party.address, |set| who.selects(set)) }
+            if endpoint == Truth::Yes { endpoint } else { sets.have(party.place, |set| who.selects(set)) }
         });
         let not_selected = self.not_selector.as_ref().map(|selector| {
             let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| selector.matches(endpoint)));
-            endpoint.max(sets.have(party.address, |set| selector.matches(set))).not()
+            endpoint.max(sets.have(party.place, |set| selector.matches(set))).not()
         });
-        let nets = self.nets.as_ref().map(|nets| has_address(nets, party.address));
-        let not_nets = self.not_nets.as_ref().map(|nets| has_address(nets, party.address).not());
+        let nets = self.nets.as_ref().map(|nets| is_in(nets, party.place));
+        let not_nets = self.not_nets.as_ref().map(|nets| is_in(nets, party.place).not());
         [who, not_selected, nets, not_nets].into_iter().flatten().min().unwrap_or(Truth::Yes)
     }
 
@@ -214,11 +242,12 @@ impl Peer {
     }
 }
 
-fn has_address(nets: &[IpNet], address: Option<IpAddr>) -> Truth {
-    match address.map(|address| address.to_canonical()) {
-        Some(address) => nets.iter().any(|net| net.contains(&address)).into(),
-        None if nets.is_empty() => Truth::No,
-        None => Truth::Maybe,
+fn is_in(nets: &[IpNet], place: Place) -> Truth {
+    match place {
+        Place::In(place) => nets.iter().any(|net| net.contains(&place)).into(),
+        Place::Unknown if nets.is_empty() => Truth::No,
+        Place::Unknown => Truth::Maybe,
+        Place::Elsewhere => Truth::No,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::policy::{Line, PolicyKey};
 pub(crate) const DEFAULT_TIER: &str = "default";
 
 /// A `NetworkPolicy` or `GlobalNetworkPolicy`.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
     /// Kind, namespace (empty when global) and name, as written.
     pub(crate) key: Arc<PolicyKey>,

@@ -20,7 +20,7 @@ pub(super) fn parsed(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     for (_, outcome) in parse(text) {
         match outcome.unwrap_or_else(|errors| panic!("{errors:?}\n{text}")) {
-            Object::Policy(policy) => parsed.policies.push(Arc::new(policy)),
+            Object::Policy(policy) => parsed.policies.push(policy),
             Object::Tier(tier) => parsed.tiers.push(tier),
             Object::NetworkSet(set) => parsed.sets.sets.push(set),
         }

@@ -33,10 +33,14 @@ const POLICIES: &[Known] = &[
     ("crd.projectcalico.org", "NetworkPolicy", Kind::CalicoNetworkPolicy),
     ("projectcalico.org", "GlobalNetworkPolicy", Kind::GlobalNetworkPolicy),
     ("crd.projectcalico.org", "GlobalNetworkPolicy", Kind::GlobalNetworkPolicy),
+    ("projectcalico.org", "Tier", Kind::Tier),
+    ("projectcalico.org", "NetworkSet", Kind::NetworkSet),
+    ("projectcalico.org", "GlobalNetworkSet", Kind::GlobalNetworkSet),
 ];
 
 const CILIUM: &str = "cilium.io";
 const CILIUM_VERSION: &str = "cilium.io/v2";
+const CALICO_VERSION: &str = "projectcalico.org/v3";
 const KUBERNETES_VERSION: &str = "networking.k8s.io/v1";
 
 /// What a document with this `apiVersion` and `kind` is.
@@ -63,11 +67,12 @@ fn not_enforced(kind: Kind, version: &str) -> Option<(&'static str, String)> {
     match kind {
         Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy => must_be(CILIUM_VERSION),
         Kind::NetworkPolicy => must_be(KUBERNETES_VERSION),
-        Kind::ClusterNetworkPolicy
-        | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy
-        | Kind::CalicoNetworkPolicy
-        | Kind::GlobalNetworkPolicy => Some((
+        Kind::CalicoNetworkPolicy
+        | Kind::GlobalNetworkPolicy
+        | Kind::Tier
+        | Kind::NetworkSet
+        | Kind::GlobalNetworkSet => must_be(CALICO_VERSION),
+        Kind::ClusterNetworkPolicy | Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy => Some((
             "kind",
             format!("{kind} of {version} is not supported yet; write a CiliumNetworkPolicy ({CILIUM_VERSION})"),
         )),
@@ -113,6 +118,11 @@ mod tests {
             ("cilium.io/v2", "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy),
             ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", Kind::CiliumClusterwideNetworkPolicy),
             ("networking.k8s.io/v1", "NetworkPolicy", Kind::NetworkPolicy),
+            ("projectcalico.org/v3", "NetworkPolicy", Kind::CalicoNetworkPolicy),
+            ("projectcalico.org/v3", "GlobalNetworkPolicy", Kind::GlobalNetworkPolicy),
+            ("projectcalico.org/v3", "Tier", Kind::Tier),
+            ("projectcalico.org/v3", "NetworkSet", Kind::NetworkSet),
+            ("projectcalico.org/v3", "GlobalNetworkSet", Kind::GlobalNetworkSet),
         ];
         for (version, name, kind) in enforced {
             assert_eq!(classify(version, name), Class::Policy(kind, None));

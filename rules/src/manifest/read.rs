@@ -12,29 +12,29 @@ const MAX_WORD: usize = 64;
 
 /// Collects what is wrong.
 #[derive(Debug)]
-pub(super) struct Reader<'e> {
+pub(crate) struct Reader<'e> {
     errors: &'e mut Vec<FieldError>,
     /// Bytes of automata that this policy's patterns may still take.
-    pub(super) automata: usize,
+    pub(crate) automata: usize,
 }
 
 impl<'e> Reader<'e> {
     /// `automata`: how many bytes the patterns of this policy may take together.
-    pub(super) fn new(errors: &'e mut Vec<FieldError>, automata: usize) -> Self {
+    pub(crate) fn new(errors: &'e mut Vec<FieldError>, automata: usize) -> Self {
         Self { errors, automata }
     }
 
-    pub(super) fn error(&mut self, line: usize, field: &str, reason: impl Into<String>) {
+    pub(crate) fn error(&mut self, line: usize, field: &str, reason: impl Into<String>) {
         self.errors.push(FieldError { line, field: field.to_owned(), reason: reason.into() });
     }
 
     /// How many problems were told so far.
-    pub(super) fn told(&self) -> usize {
+    pub(crate) fn told(&self) -> usize {
         self.errors.len()
     }
 
     /// Refuses keys of a map that are neither `known` nor, with their reason, `refused`.
-    pub(super) fn keys(&mut self, node: &Node, path: &str, known: &[&str], refused: &[(&str, &str)]) -> bool {
+    pub(crate) fn keys(&mut self, node: &Node, path: &str, known: &[&str], refused: &[(&str, &str)]) -> bool {
         let Value::Map(entries) = &node.value else {
             self.mistyped(node, path, "a map");
             return false;
@@ -62,7 +62,7 @@ impl<'e> Reader<'e> {
     }
 
     /// The items of a list. `None` when it is absent, null or no list.
-    pub(super) fn list<'n>(&mut self, node: &'n Node, path: &str, key: &str) -> Option<&'n [Node]> {
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, path: &str, key: &str) -> Option<&'n [Node]> {
         let value = node.present(key)?;
         if let Value::List(items) = &value.value {
             return Some(items);
@@ -72,13 +72,13 @@ impl<'e> Reader<'e> {
     }
 
     /// A text. `None` when it is absent, null or no text.
-    pub(super) fn text<'n>(&mut self, node: &'n Node, path: &str, key: &str) -> Option<&'n str> {
+    pub(crate) fn text<'n>(&mut self, node: &'n Node, path: &str, key: &str) -> Option<&'n str> {
         self.scalar(node.present(key)?, &join(path, key))
     }
 
     /// A text that stands in a list or is a value of a map. Numbers and truth values must be in quotes, as the API server
     /// wants them.
-    pub(super) fn scalar<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n str> {
+    pub(crate) fn scalar<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n str> {
         let Value::Scalar { text, plain } = &node.value else {
             self.mistyped(node, path, "a text");
             return None;
@@ -91,7 +91,7 @@ impl<'e> Reader<'e> {
     }
 
     /// Says that a value is not what it must be; faults of the tree were told already.
-    pub(super) fn mistyped(&mut self, node: &Node, path: &str, wanted: &str) {
+    pub(crate) fn mistyped(&mut self, node: &Node, path: &str, wanted: &str) {
         let is = match node.value {
             Value::Fault(_) => return,
             Value::Null => "is empty",
@@ -104,7 +104,7 @@ impl<'e> Reader<'e> {
 }
 
 /// `spec` and `egress` → `spec.egress`.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
@@ -135,7 +135,7 @@ fn has_base(digits: &str) -> bool {
 }
 
 /// The word of `all` that `word` was probably meant to be.
-pub(super) fn nearest<'w>(word: &str, all: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, all: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     if word.len() > MAX_WORD {
         return None;
     }

@@ -22,6 +22,10 @@ pub(crate) struct Scope {
 
 /// One for each spec; when none can be read, everything of the policy's namespace in both directions.
 pub(super) fn scopes(root: &Node, key: &PolicyKey) -> Vec<Scope> {
+    // They only say what policies mean: without one, those that need it allow nothing by it.
+    if matches!(key.kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet) {
+        return Vec::new();
+    }
     let specs = root.present("specs");
     let mut scopes: Vec<Scope> = root
         .present("spec")
@@ -44,7 +48,11 @@ fn scope(spec: &Node, key: &PolicyKey) -> Scope {
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy => named(spec),
         Kind::NetworkPolicy => types(spec, "policyTypes"),
-        Kind::CalicoNetworkPolicy | Kind::GlobalNetworkPolicy => types(spec, "types"),
+        Kind::CalicoNetworkPolicy
+        | Kind::GlobalNetworkPolicy
+        | Kind::Tier
+        | Kind::NetworkSet
+        | Kind::GlobalNetworkSet => types(spec, "types"),
     };
     // Whatever it meant to restrict: both.
     let neither = !ingress && !egress;
@@ -93,7 +101,10 @@ fn subject(spec: &Node, key: &PolicyKey) -> Selector {
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy
         | Kind::CalicoNetworkPolicy
-        | Kind::GlobalNetworkPolicy => None,
+        | Kind::GlobalNetworkPolicy
+        | Kind::Tier
+        | Kind::NetworkSet
+        | Kind::GlobalNetworkSet => None,
     };
     read.filter(|_| errors.is_empty()).unwrap_or_else(|| everything(key))
 }

@@ -383,9 +383,9 @@ fn other_kinds_deny_what_they_select() {
     assert_eq!(clusterwide("{nodeSelector: {}, egress: [{}]}"), [""; 0], "it selects nodes");
     assert_eq!(clusterwide("{}"), everybody);
     assert_eq!(
-        of("projectcalico.org/v3", "NetworkPolicy", "{selector: all(), types: [Ingress]}"),
+        of("projectcalico.org/v3", "NetworkPolicy", "{x: 1, selector: all(), types: [Ingress]}"),
         ["n/a INGRESS", "n/b INGRESS"]
     );
-    assert_eq!(of("projectcalico.org/v3", "GlobalNetworkPolicy", "{types: [Ingress, Egress]}"), everybody);
+    assert_eq!(of("projectcalico.org/v3", "GlobalNetworkPolicy", "{x: 1, types: [Ingress, Egress]}"), everybody);
     assert_eq!(of("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "{}"), everybody);
 }

@@ -20,13 +20,13 @@ pub const MAX_VALUES: usize = 500_000;
 
 /// A value and where it begins.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: usize,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) line: usize,
+    pub(crate) value: Value,
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Scalar {
         text: String,
@@ -41,50 +41,50 @@ pub(super) enum Value {
 }
 
 #[derive(Debug)]
-pub(super) struct Key {
-    pub(super) line: usize,
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 impl Node {
     /// The value of a key, `None` also when this is no map.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let Value::Map(entries) = &self.value else { return None };
         entries.iter().find(|(known, _)| known.text == key).map(|(_, node)| node)
     }
 
     /// The value of a key unless it is absent or null.
-    pub(super) fn present(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn present(&self, key: &str) -> Option<&Self> {
         self.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),
             Value::Null | Value::List(_) | Value::Map(_) | Value::Fault(_) => None,
         }
     }
 
-    pub(super) fn items(&self) -> &[Self] {
+    pub(crate) fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
             Value::Null | Value::Scalar { .. } | Value::Map(_) | Value::Fault(_) => &[],
         }
     }
 
-    pub(super) fn entries(&self) -> &[(Key, Self)] {
+    pub(crate) fn entries(&self) -> &[(Key, Self)] {
         match &self.value {
             Value::Map(entries) => entries,
             Value::Null | Value::Scalar { .. } | Value::List(_) | Value::Fault(_) => &[],
         }
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
 
     /// Everything in this tree that has no value: aliases, tags, keys that are no text or stand there twice.
-    pub(super) fn faults(&self, path: &str, errors: &mut Vec<FieldError>) {
+    pub(crate) fn faults(&self, path: &str, errors: &mut Vec<FieldError>) {
         match &self.value {
             Value::Null | Value::Scalar { .. } => {}
             Value::Fault(reason) => errors.push(problem(self.line, path, *reason)),
@@ -110,7 +110,7 @@ impl Node {
 
 /// Every document of `text`: its tree, or why it is none. A broken document harms no other: no value of YAML can hold a
 /// line that begins with `---` (YAML 1.2 §9.1.2), so documents are told apart before they are read.
-pub(super) fn parse(text: &str) -> Vec<Result<Node, FieldError>> {
+pub(crate) fn parse(text: &str) -> Vec<Result<Node, FieldError>> {
     let mut documents = Vec::new();
     if text.len() > MAX_TEXT_BYTES {
         let reason = format!("has {} bytes, the most is {MAX_TEXT_BYTES}; split the file", text.len());

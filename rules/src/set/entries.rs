@@ -40,7 +40,7 @@ impl Cell {
         match self {
             Self::Denied(_) => Action::Deny,
             Self::Allowed(_) => Action::Allow,
-            Self::Requests(_) | Self::Seen(_) => Action::Redirect,
+            Self::Requests(_) | Self::Seen(_) | Self::Ordered(_) | Self::Both(..) => Action::Redirect,
         }
     }
 }

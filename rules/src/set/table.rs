@@ -15,7 +15,7 @@ pub(super) const WITH_PORTS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Prot
 
 /// Every peer's table.
 #[derive(Debug)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     /// Peers that grants name; the others have the first table.
     by_peer: HashMap<Identity, usize>,
     /// Never empty.
@@ -24,11 +24,21 @@ pub(super) struct Tables {
 
 /// What applies to one peer.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     /// The first begins at 0. In the order of [`WITH_PORTS`].
     ports: [Intervals; 3],
     /// Protocols without ports.
     other: Arc<Cell>,
+}
+
+/// What applies when both must allow.
+fn both(one: &Arc<Cell>, other: &Arc<Cell>) -> Cell {
+    match (&**one, &**other) {
+        (Cell::Denied(rule), _) | (_, Cell::Denied(rule)) => Cell::Denied(rule.clone()),
+        (Cell::Allowed(one), Cell::Allowed(other)) => Cell::Allowed(one.clone().or_else(|| other.clone())),
+        (Cell::Allowed(None), decides) | (decides, Cell::Allowed(None)) => decides.clone(),
+        (_, _) => Cell::Both(Arc::clone(one), Arc::clone(other)),
+    }
 }
 
 /// What applies from one port up to the next interval.
@@ -67,6 +77,34 @@ impl Tables {
         Self { by_peer, tables }
     }
 
+    /// From tables that were made elsewhere; `others` is of the peers without one.
+    pub(crate) fn of_peers(others: Table, of_peers: impl IntoIterator<Item = (Identity, Table)>) -> Self {
+        let mut tables = vec![others];
+        let mut by_peer = HashMap::new();
+        for (peer, table) in of_peers {
+            by_peer.insert(peer, tables.len());
+            tables.push(table);
+        }
+        Self { by_peer, tables }
+    }
+
+    /// Tables in which both must allow.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let mut known: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut tables = vec![self.of_others().and(other.of_others())];
+        let mut by_peer = HashMap::new();
+        for peer in self.by_peer.keys().chain(other.by_peer.keys()) {
+            let index = |tables: &Self| tables.by_peer.get(peer).copied().unwrap_or(0);
+            let next = tables.len();
+            let table = *known.entry((index(self), index(other))).or_insert_with(|| {
+                tables.push(self.of(*peer).and(other.of(*peer)));
+                next
+            });
+            by_peer.insert(*peer, table);
+        }
+        Self { by_peer, tables }
+    }
+
     pub(super) fn of(&self, peer: Identity) -> &Table {
         let index = self.by_peer.get(&peer).copied().unwrap_or(0);
         #[expect(clippy::indexing_slicing, reason = "both are made together, and there is always a first")]
@@ -86,7 +124,34 @@ impl Tables {
 }
 
 impl Table {
-    pub(super) fn cell(&self, protocol: Protocol, port: u16) -> &Cell {
+    /// `decide` is asked for each protocol with ports at each of the ports where something changes, and for all others
+    /// once.
+    pub(crate) fn decided(starts: &BTreeSet<u16>, mut decide: impl FnMut(Protocol, u16) -> Cell) -> Self {
+        let ports = WITH_PORTS.map(|protocol| {
+            let interval = |first: &u16| Interval { first: *first, cell: Arc::new(decide(protocol, *first)) };
+            starts.iter().map(interval).collect()
+        });
+        Self { ports, other: Arc::new(decide(Protocol::Any, 0)) }
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        let starts = |protocol: usize| -> BTreeSet<u16> {
+            let intervals =
+                |table: &Self| table.ports.get(protocol).into_iter().flatten().map(|one| one.first).collect();
+            let (one, more): (BTreeSet<u16>, BTreeSet<u16>) = (intervals(self), intervals(other));
+            one.into_iter().chain(more).collect()
+        };
+        let mut index = 0;
+        let ports = WITH_PORTS.map(|protocol| {
+            let starts = starts(index);
+            index = index.saturating_add(1);
+            let both = |port| Arc::new(both(self.shared(protocol, port), other.shared(protocol, port)));
+            starts.into_iter().map(|first| Interval { first, cell: both(first) }).collect()
+        });
+        Self { ports, other: Arc::new(both(&self.other, &other.other)) }
+    }
+
+    fn shared(&self, protocol: Protocol, port: u16) -> &Arc<Cell> {
         let [tcp, udp, sctp] = &self.ports;
         let intervals = match protocol {
             Protocol::Tcp => tcp,
@@ -97,6 +162,10 @@ impl Table {
         let after = intervals.partition_point(|interval| interval.first <= port);
         let last = after.checked_sub(1).and_then(|index| intervals.get(index));
         last.map_or(&self.other, |interval| &interval.cell)
+    }
+
+    pub(super) fn cell(&self, protocol: Protocol, port: u16) -> &Cell {
+        self.shared(protocol, port)
     }
 
     pub(super) fn other(&self) -> &Cell {

@@ -15,10 +15,11 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use rules::{
-    Action, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Labels, NamedPorts,
-    Nearest, PathOptions, PodLabels, PolicyKey, Protocol, RequestView, RuleRef, Verdict, full_match,
+    Action, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Label, Labels,
+    NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, Protocol, RequestView, RuleRef, Service, Verdict,
+    full_match,
     manifest::{self, Document},
-    resolve,
+    resolve_at,
 };
 
 use self::form::{Case, Expect, Outcome, PatternCase, Request, Table, Way};
@@ -74,6 +75,17 @@ struct World {
     /// By `namespace/name`.
     pods: BTreeMap<String, Known>,
     cidrs: Vec<(IpNet, Identity)>,
+    services: Vec<Service>,
+}
+
+fn service(service: &form::Service) -> Service {
+    let (namespace, name) = service.name.split_once('/').unwrap_or_default();
+    Service {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        labels: Labels::new(service.labels.iter().map(|(key, value)| Label::new("k8s", key, value))),
+        selector: Some(service.selector.clone()),
+    }
 }
 
 /// A pod as policies see it.
@@ -81,6 +93,7 @@ struct Known {
     identity: Identity,
     labels: Labels,
     ports: BTreeMap<String, u16>,
+    address: Option<IpAddr>,
 }
 
 /// What came out.
@@ -97,6 +110,7 @@ impl World {
         let policies = policies(table, failures);
         let mut identities = Identities::new();
         let none = BTreeMap::new();
+        let pod_nets: BTreeSet<IpNet> = policies.iter().flat_map(InForce::pod_cidrs).collect();
         let mut pods = BTreeMap::new();
         for pod in &table.pods {
             let namespace = pod.name.split('/').next().unwrap_or_default();
@@ -111,12 +125,21 @@ impl World {
                 labels: &pod.labels,
                 namespace_labels: of_namespace.map_or(&none, |other| &other.namespace_labels),
             });
-            let identity = identities.allocate(&labels);
-            pods.insert(pod.name.clone(), Known { identity, labels, ports: pod.ports.clone() });
+            let identity = match pod.address {
+                Some(address) => {
+                    let inside = pod_nets.iter().filter(|net| net.contains(&address));
+                    let of_nets = inside.map(|net| Label::new("cidr", &net.to_string(), ""));
+                    identities.allocate_at(&Labels::new(labels.iter().cloned().chain(of_nets)), address)
+                }
+                None => identities.allocate(&labels),
+            };
+            let known = Known { identity, labels, ports: pod.ports.clone(), address: pod.address };
+            pods.insert(pod.name.clone(), known);
         }
         let nets = policies.iter().flat_map(InForce::cidrs);
         let cidrs = nets.map(|net| (net, identities.allocate_cidr(net))).collect();
-        Self { policies, identities, pods, cidrs }
+        let services = table.services.iter().map(service).collect();
+        Self { policies, identities, pods, cidrs, services }
     }
 
     /// A pod; the longest CIDR that holds an address, else the world; a reserved name.
@@ -145,7 +168,8 @@ impl World {
         if reversed {
             policies.reverse();
         }
-        Ok(resolve(&policies, &subject.labels, &named, &self.identities, &[]))
+        let Known { labels, address, .. } = subject;
+        Ok(resolve_at(&policies, labels, *address, &named, &self.identities, &self.services))
     }
 
     fn ask(&self, case: &Case) -> Result<Answer, String> {
@@ -222,6 +246,7 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
             answer.outcome = Outcome::RefusedL4;
             let denial = policy.denial_of(peer, protocol.number(), case.port);
             assert_eq!(*rule, denial.rule);
+            answer.denied_by = denial.denied_by.iter().map(|key| short(key)).collect();
             (answer.rule, answer.nearest) = (denial.rule, denial.nearest);
         }
     }
@@ -270,7 +295,8 @@ fn ask_request(
         }
         (Outcome::Redirected, Verdict::Deny(denial)) => {
             answer.outcome = Outcome::Denied;
-            answer.nearest = denial.nearest;
+            answer.denied_by = denial.denied_by.iter().map(|key| short(key)).collect();
+            (answer.rule, answer.nearest) = (denial.rule, denial.nearest);
         }
         (Outcome::RefusedL4, Verdict::Deny(denial)) => {
             if answer.nearest != denial.nearest {

@@ -2,7 +2,7 @@
 //!
 //! Owns the names of its fields; a field that is not known is an error. Start at [`Table`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ pub(crate) struct Table {
     pub(crate) manifests: String,
     #[serde(default)]
     pub(crate) pods: Vec<Pod>,
+    #[serde(default)]
+    pub(crate) services: Vec<Service>,
     /// Every policy that is not valid → the fields that are wrong. `n/p`, or with its kind if it is not Cilium's.
     #[serde(default)]
     pub(crate) refused: BTreeMap<String, Vec<String>>,
@@ -40,6 +42,20 @@ pub(crate) struct Pod {
     /// Container ports by name.
     #[serde(default)]
     pub(crate) ports: BTreeMap<String, u16>,
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// A Service in front of pods.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Service {
+    /// `namespace/name`.
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Of its pods.
+    #[serde(default)]
+    pub(crate) selector: BTreeMap<String, String>,
 }
 
 /// One question. `from` and `to` are a pod, an address, or a reserved name (`world`, `host`).

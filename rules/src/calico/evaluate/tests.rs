@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::party::Place;
 use super::*;
 use crate::calico::testing::{Parsed, document, parsed, pod};
 
@@ -8,7 +9,11 @@ fn endpoint() -> Endpoint {
 }
 
 fn packet<'a>(protocol: IpProtocol, port: u16) -> Packet<'a> {
-    let party = |address: &str, port| Party { address: address.parse().ok(), endpoint: None, port: Some(port) };
+    let party = |address: &str, port| Party {
+        place: address.parse().map(Place::at).unwrap_or_default(),
+        endpoint: None,
+        port: Some(port),
+    };
     Packet {
         protocol,
         icmp: None,
@@ -210,7 +215,7 @@ fn requests_are_judged_from_the_first_rule_and_http_rules_that_do_not_match_are_
     assert_eq!(judge(&text, &tcp(81)), "http p[1]");
     assert_eq!(judge(&text, &with(tcp(81), "PUT", "/x")), "allow by profile");
     let mut blocked = with(tcp(80), "GET", "/public");
-    blocked.source.address = "198.51.100.7".parse().ok();
+    blocked.source.place = Place::at("198.51.100.7".parse().unwrap());
     assert_eq!(judge(&text, &blocked), "deny p[0]");
     let any = global("p", "ingress: [{action: Allow, http: {}}]");
     assert_eq!(judge(&any, &tcp(80)), "http p[0]");
@@ -241,7 +246,7 @@ fn icmp_is_judged_by_type_and_code() {
 fn what_is_not_known_never_opens_anything() {
     let rules = |rules: &str| global("p", &format!("ingress: [{rules}]"));
     let mut unknown = tcp(80);
-    unknown.source.address = None;
+    unknown.source.place = Place::Unknown;
     for (text, decision) in [
         ("{action: Allow, source: {nets: [192.0.2.0/24]}}", "deny by tier default"),
         ("{action: Allow, source: {notNets: [10.0.0.0/8]}}", "deny by tier default"),
@@ -260,7 +265,7 @@ fn network_sets_are_selected_by_their_labels() {
     let text = global("p", "ingress: [{action: Deny, source: {selector: has(threat)}}, {action: Allow}]") + &set;
     assert_eq!(judge(&text, &tcp(80)), "deny p[0]");
     let mut other = tcp(80);
-    other.source.address = "203.0.113.1".parse().ok();
+    other.source.place = Place::at("203.0.113.1".parse().unwrap());
     assert_eq!(judge(&text, &other), "allow p[1]");
 }
 

@@ -9,7 +9,7 @@ fn only(text: &str) -> Result<Object, Vec<FieldError>> {
 
 fn policy(text: &str) -> Policy {
     match only(text) {
-        Ok(Object::Policy(policy)) => policy,
+        Ok(Object::Policy(policy)) => Arc::try_unwrap(policy).unwrap(),
         other => panic!("{text}: {other:?}"),
     }
 }

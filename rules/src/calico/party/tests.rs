@@ -33,7 +33,7 @@ fn selected(global: bool, peer: &str) -> String {
     let other = pod("m", "db", &[("app", "a"), ("x", "")]);
     let host = Endpoint { labels: BTreeMap::from([("app".to_owned(), "a".to_owned())]), ..Endpoint::default() };
     let party = |endpoint: Option<&'static Endpoint>, address: &str| Party {
-        address: Some(address.parse().unwrap()),
+        place: Place::at(address.parse().unwrap()),
         endpoint,
         port: None,
     };
@@ -106,7 +106,7 @@ fn peers_select_what_calico_says() {
 #[test]
 fn what_is_not_known_is_neither_yes_nor_no() {
     let endpoint = pod("n", "web", &[("app", "a")]);
-    let somewhere = Party { address: None, endpoint: Some(&endpoint), port: None };
+    let somewhere = Party { place: Place::Unknown, endpoint: Some(&endpoint), port: None };
     for (peer, truth) in [
         ("", Truth::Yes),
         ("selector: has(app)", Truth::Yes),
@@ -130,7 +130,7 @@ fn ports_are_numbers_ranges_and_what_the_endpoint_calls_so() {
     let named = |name: &str, protocol, port| NamedPort { name: name.to_owned(), protocol, port };
     endpoint.named_ports = vec![named("web", IpProtocol::TCP, 8080), named("dns", IpProtocol::UDP, 53)];
     let has = |peer: &str, protocol, port, endpoint: Option<&Endpoint>| {
-        let party = Party { address: None, endpoint, port };
+        let party = Party { place: Place::Unknown, endpoint, port };
         source(false, peer).0.has_port(&party, protocol)
     };
     let (tcp, udp) = (IpProtocol::TCP, IpProtocol::UDP);
@@ -178,7 +178,7 @@ fn own_labels_never_stand_in_for_those_of_namespace_or_account() {
 #[test]
 fn addresses_are_compared_in_one_form() {
     let (peer, sets) = source(false, "nets: [10.0.0.0/8]");
-    let mapped = Party { address: Some("::ffff:10.0.0.1".parse().unwrap()), ..Party::default() };
+    let mapped = Party { place: Place::at("::ffff:10.0.0.1".parse().unwrap()), ..Party::default() };
     assert_eq!(peer.selects(&mapped, &sets), Truth::Yes);
     assert_eq!(sets.cidrs().count(), 3);
 }

@@ -1,0 +1,204 @@
+//! Calico's tiers → a layer of tables beside those of the other kinds.
+//!
+//! Owns what a peer is to Calico's rules, which may ask for any address. Must never let what is not known open anything.
+//! Start at [`Calico::layer`].
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use super::NamedPorts;
+use crate::{
+    calico::{
+        evaluate::{Allowed, At, Decision, Denied, Layer as Tiers, Packet},
+        manifest::Object,
+        party::{Endpoint, NamedPort, NetworkSets, Party, Place},
+        policy::{IpProtocol, Policy, Rule, Tier},
+    },
+    identity::{Identities, Identity},
+    labels::Labels,
+    manifest,
+    policy::{InForce, Kind},
+    set::{
+        Cell, Judged, Layer, Ordered, OrderedRule,
+        table::{Table, Tables},
+    },
+    verdict::{Direction, Protocol, RuleRef},
+};
+
+/// A protocol without ports that no rule names.
+const UNNAMED: IpProtocol = IpProtocol(253);
+
+/// Everything of Calico's that is in force.
+#[derive(Debug, Default)]
+pub(super) struct Calico {
+    policies: Vec<Arc<Policy>>,
+    tiers: Vec<Tier>,
+    sets: NetworkSets,
+}
+
+/// The endpoint, and what is known of the others.
+pub(super) struct Around<'a> {
+    pub(super) labels: &'a Labels,
+    pub(super) address: Option<IpAddr>,
+    pub(super) named_ports: &'a NamedPorts,
+    pub(super) identities: &'a Identities,
+}
+
+impl Calico {
+    pub(super) fn of(policies: &[InForce]) -> Self {
+        let mut calico = Self::default();
+        for in_force in policies {
+            match in_force {
+                InForce::Policy(policy) => calico.add(policy),
+                InForce::Refused(refused) => {
+                    calico.sets.incomplete |= matches!(refused.key.kind, Kind::NetworkSet | Kind::GlobalNetworkSet);
+                }
+            }
+        }
+        calico
+    }
+
+    fn add(&mut self, policy: &manifest::Policy) {
+        match &policy.calico {
+            Some(Object::Policy(policy)) => self.policies.push(Arc::clone(policy)),
+            Some(Object::Tier(tier)) => self.tiers.push(tier.clone()),
+            Some(Object::NetworkSet(set)) => self.sets.sets.push(set.clone()),
+            None => {}
+        }
+    }
+
+    /// What the tiers say about one direction; `None`: no policy of theirs applies.
+    pub(super) fn layer(&self, around: &Around<'_>, direction: Direction) -> Option<Layer> {
+        if self.policies.is_empty() {
+            return None;
+        }
+        let own = endpoint(around.labels, around.named_ports.own.iter())?;
+        let applying: Vec<&Arc<Policy>> =
+            self.policies.iter().filter(|policy| policy.applies_to(&own, direction)).collect();
+        if applying.is_empty() {
+            return None;
+        }
+        let tiers = Tiers::new(&self.tiers, &self.policies, &own, direction);
+        let place = around.address.map(Place::at).unwrap_or_default();
+        let asked = Asked { tiers: &tiers, sets: &self.sets, own: &own, place, direction, applying: &applying };
+        let others = asked.table(None, Place::Elsewhere);
+        let known = around.identities.iter().filter(|(identity, _)| *identity != Identity::WORLD);
+        let of_peers = known.map(|(identity, labels)| {
+            let ports = around.named_ports.peers.get(&identity);
+            let peer = endpoint(labels, ports.into_iter().flatten());
+            (identity, asked.table(peer.as_ref(), place_of(around.identities, identity)))
+        });
+        let tables = Tables::of_peers(others, of_peers.collect::<Vec<_>>());
+        Some(Layer { tables, policies: applying.iter().map(|policy| Arc::clone(&policy.key)).collect() })
+    }
+}
+
+/// A pod by its labels. What it calls a port, it calls so for every protocol: nothing else is known.
+fn endpoint<'p>(labels: &Labels, ports: impl Iterator<Item = (&'p String, &'p u16)>) -> Option<Endpoint> {
+    let mut endpoint = Endpoint::of(labels)?;
+    for (name, port) in ports {
+        let of = |protocol| NamedPort { name: name.clone(), protocol, port: *port };
+        endpoint.named_ports.extend([IpProtocol::TCP, IpProtocol::UDP, IpProtocol::SCTP].map(of));
+    }
+    Some(endpoint)
+}
+
+/// Pods of one identity are in the same of all networks that policies name: one address stands for all.
+fn place_of(identities: &Identities, identity: Identity) -> Place {
+    if let Some(net) = identities.cidr(identity) {
+        return Place::In(net);
+    }
+    identities.address(identity).map(Place::at).unwrap_or_default()
+}
+
+/// One endpoint and direction.
+struct Asked<'a> {
+    tiers: &'a Tiers,
+    sets: &'a NetworkSets,
+    own: &'a Endpoint,
+    place: Place,
+    direction: Direction,
+    applying: &'a [&'a Arc<Policy>],
+}
+
+impl Asked<'_> {
+    fn table(&self, peer: Option<&Endpoint>, place: Place) -> Table {
+        let named = match self.direction {
+            Direction::Ingress => self.own.named_ports.as_slice(),
+            Direction::Egress => peer.map(|peer| peer.named_ports.as_slice()).unwrap_or_default(),
+        };
+        let starts: BTreeSet<u16> =
+            self.applying.iter().flat_map(|policy| policy.port_starts(self.direction, named)).collect();
+        Table::decided(&starts, |protocol, port| match protocol {
+            Protocol::Tcp => self.cell(IpProtocol::TCP, Some(port), peer, place),
+            Protocol::Udp => self.cell(IpProtocol::UDP, Some(port), peer, place),
+            Protocol::Sctp => self.cell(IpProtocol::SCTP, Some(port), peer, place),
+            Protocol::Any => self.without_ports(peer, place),
+        })
+    }
+
+    /// The kernel tells no protocol without ports from another: all of them must be allowed.
+    fn without_ports(&self, peer: Option<&Endpoint>, place: Place) -> Cell {
+        let rules = self.applying.iter().flat_map(|policy| policy.rules_of(self.direction));
+        let named = rules.flat_map(|rule| [rule.protocol, rule.not_protocol]).flatten();
+        let protocols: BTreeSet<IpProtocol> = named.filter(|protocol| !protocol.has_ports()).chain([UNNAMED]).collect();
+        let mut allowed = Cell::Allowed(None);
+        for protocol in protocols {
+            let cell = self.cell(protocol, None, peer, place);
+            if !matches!(cell, Cell::Allowed(_)) {
+                return cell;
+            }
+            allowed = cell;
+        }
+        allowed
+    }
+
+    fn cell(&self, protocol: IpProtocol, port: Option<u16>, peer: Option<&Endpoint>, place: Place) -> Cell {
+        let own = Party { place: self.place, endpoint: Some(self.own), port: None };
+        let other = Party { place, endpoint: peer, port: None };
+        let (source, mut destination) = match self.direction {
+            Direction::Ingress => (other, own),
+            Direction::Egress => (own, other),
+        };
+        destination.port = port;
+        let packet = Packet { protocol, icmp: None, source, destination, request: None };
+        let (http, last) = self.tiers.requests(&packet, self.sets);
+        let last = self.judged(last);
+        if http.is_empty() {
+            return match last {
+                Judged::Allowed(rule) => Cell::Allowed(rule),
+                Judged::Denied(rule, _) => Cell::Denied(rule),
+            };
+        }
+        let ordered = |at: At<'_>| {
+            let http = self.rule(at)?.http.clone()?;
+            let summary = http.summary();
+            Some(OrderedRule { reference: self.refer(at, summary), http })
+        };
+        Cell::Ordered(Arc::new(Ordered { allow: http.into_iter().filter_map(ordered).collect(), last }))
+    }
+
+    fn judged(&self, decision: Decision<'_>) -> Judged {
+        match decision {
+            Decision::NotApplicable | Decision::Allow(Allowed::Profile) => Judged::Allowed(None),
+            Decision::Allow(Allowed::Rule(at)) => Judged::Allowed(Some(self.refer(at, "Allow".to_owned()))),
+            Decision::Deny(Denied::Rule(at)) => Judged::Denied(Some(self.refer(at, "Deny".to_owned())), None),
+            Decision::Deny(Denied::Unclear(at)) => {
+                let summary = "may mean this, which is not known for certain".to_owned();
+                Judged::Denied(Some(self.refer(at, summary)), None)
+            }
+            // A rule that asks for requests was asked for by name.
+            Decision::Http(_) | Decision::Deny(Denied::TierDefault(_) | Denied::NoTier(_) | Denied::NoProfile) => {
+                Judged::Denied(None, None)
+            }
+        }
+    }
+
+    fn rule<'l>(&self, at: At<'l>) -> Option<&'l Rule> {
+        at.policy.rules_of(self.direction).get(at.rule)
+    }
+
+    fn refer(&self, at: At<'_>, summary: String) -> Arc<RuleRef> {
+        let rule = self.rule(at).map(|rule| rule.path.clone()).unwrap_or_default();
+        Arc::new(RuleRef { policy: Arc::clone(&at.policy.key), rule, summary, log: None })
+    }
+}

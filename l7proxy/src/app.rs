@@ -12,6 +12,7 @@ mod assemble;
 mod control;
 mod pods;
 mod refusals;
+mod resolved;
 mod status;
 mod workers;
 

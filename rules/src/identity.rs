@@ -142,6 +142,12 @@ impl Identities {
         self.cidrs.get(&identity).copied()
     }
 
+    /// How many there are; it never gets less.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.labels.len()
+    }
+
     /// Every number with its labels, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (Identity, &Labels)> {
         self.labels.iter().map(|(identity, labels)| (*identity, labels))

@@ -3,7 +3,7 @@
 //! Owns what a manifest says, after all of it was understood. Must never hold something that is not enforced. Start at
 //! [`Rule`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ptr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -265,6 +265,21 @@ impl InForce {
             }
             Self::Refused(refused) => refused.scopes.iter().any(|scope| scope.subject.matches(labels)),
         }
+    }
+
+    /// Tells this version of a policy from every other one that is in memory.
+    #[must_use]
+    pub fn pointer(&self) -> (*const Policy, *const Refused) {
+        match self {
+            Self::Policy(policy) => (Arc::as_ptr(policy), ptr::null()),
+            Self::Refused(refused) => (ptr::null(), Arc::as_ptr(refused)),
+        }
+    }
+
+    /// Whether it may change what others mean: Calico's tiers and network sets.
+    #[must_use]
+    pub fn concerns_every_pod(&self) -> bool {
+        matches!(self.key().kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet)
     }
 
     /// Every CIDR that it mentions, in `except` too: each needs an identity.

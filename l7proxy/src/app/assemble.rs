@@ -13,6 +13,7 @@ use rules::{
     PodLabels, Service,
 };
 
+use super::resolved::{Basis, Made, Resolved};
 use crate::{
     config::{self, Config},
     drain,
@@ -29,6 +30,7 @@ use crate::{
 pub struct Assembler {
     identities: Identities,
     ids: BTreeMap<String, u32>,
+    resolved: Resolved,
 }
 
 /// One revision of what should be true.
@@ -46,7 +48,7 @@ pub struct Assembled {
 
 impl Default for Assembler {
     fn default() -> Self {
-        Self { identities: Identities::new(), ids: BTreeMap::new() }
+        Self { identities: Identities::new(), ids: BTreeMap::new(), resolved: Resolved::default() }
     }
 }
 
@@ -82,17 +84,25 @@ impl Assembler {
             exact.extend(pod.addresses.iter().map(|(address, peer)| (address.to_canonical(), Arc::clone(peer))));
         }
         let peers_ports = named_ports(local.iter().chain(&remote));
+        let identities = self.identities.count();
+        self.resolved.begin(Basis { config: config.clone(), identities, named_ports: peers_ports.clone() }, policies);
         let mut named = NamedPorts { own: BTreeMap::new(), peers: peers_ports };
-        let mut endpoints = HashMap::new();
-        let mut pods = BTreeMap::new();
+        let mut made = HashMap::new();
         for pod in &local {
-            named.own.clone_from(pod.ports);
-            let address = pod.addresses.first().map(|(address, _)| *address);
-            let policy = rules::resolve_at(policies, &pod.labels, address, &named, &self.identities, &services);
-            pods.insert(pod.name.to_owned(), desired(pod, &policy, config.host.allow));
-            let state = EndpointState { peer: Arc::clone(&pod.peer), policy };
-            endpoints.insert(EndpointId(pod.peer.id), Arc::new(state));
+            let kept = self.resolved.kept(pod.name, &pod.peer, &pod.labels).cloned();
+            let one = kept.unwrap_or_else(|| {
+                named.own.clone_from(pod.ports);
+                let address = pod.addresses.first().map(|(address, _)| *address);
+                let policy = rules::resolve_at(policies, &pod.labels, address, &named, &self.identities, &services);
+                let desired = desired(pod, &policy, config.host.allow);
+                Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired }
+            });
+            made.insert(pod.name.to_owned(), one);
         }
+        let endpoint = |made: &Made| (EndpointId(made.state.peer.id), Arc::clone(&made.state));
+        let endpoints = made.values().map(endpoint).collect();
+        let pods = made.iter().map(|(name, made)| (name.clone(), made.desired.clone())).collect();
+        self.resolved.keep(made);
         let identities = exact.iter().map(|(address, peer)| (*address, peer.identity)).collect();
         let numbers = cidrs.iter().map(|(net, peer)| (*net, peer.identity)).collect();
         let world = Arc::new(self.reserved(Identity::WORLD));
@@ -258,7 +268,7 @@ fn desired(pod: &Pod<'_>, policy: &EndpointPolicy, host_allowed: bool) -> Desire
         ingress_enforced: policy.direction(Direction::Ingress).enforced(),
         egress_enforced: policy.direction(Direction::Egress).enforced(),
         host_allowed,
-        entries,
+        entries: Arc::new(entries),
     }
 }
 
@@ -311,3 +321,6 @@ pub(super) fn flow_config(config: &Config) -> flow::Config {
         cluster: config.cluster.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

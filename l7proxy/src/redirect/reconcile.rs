@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
+    sync::Arc,
 };
 
 use aya::maps::lpm_trie::Key;
@@ -51,7 +52,7 @@ pub struct DesiredPod {
     /// The node itself may always enter.
     pub host_allowed: bool,
     /// What is allowed or redirected.
-    pub entries: BTreeSet<Entry>,
+    pub entries: Arc<BTreeSet<Entry>>,
 }
 
 /// Everything that the kernel shall hold. Pods by their namespace's cookie.
@@ -89,7 +90,7 @@ pub struct NotEnrolled {
 #[derive(Debug)]
 struct Slot {
     number: u32,
-    entries: BTreeSet<Entry>,
+    entries: Arc<BTreeSet<Entry>>,
 }
 
 /// A mirror of the maps: they were empty when this process made them.
@@ -212,7 +213,7 @@ impl Redirect {
         for address in known.addresses.difference(&pod.addresses) {
             ignore_missing(self.maps.addresses.remove(&addr(*address)), "ADDRESSES")?;
         }
-        Ok((slot != old).then(|| Slot { number: old, entries: known.entries.clone() }))
+        Ok((slot != old).then(|| Slot { number: old, entries: Arc::clone(&known.entries) }))
     }
 
     /// Switch → steering → the rest. Its listeners leave the map when they are closed.
@@ -228,7 +229,7 @@ impl Redirect {
         for key in [cookie, cookie | LISTENER_EGRESS] {
             ignore_missing(self.maps.listeners.remove(&key), "LISTENERS")?;
         }
-        Ok(self.applied.slots.remove(&cookie).map(|number| Slot { number, entries: pod.entries.clone() }))
+        Ok(self.applied.slots.remove(&cookie).map(|number| Slot { number, entries: Arc::clone(&pod.entries) }))
     }
 
     fn switch(&mut self, cookie: u64, pod: &DesiredPod, slot: u32) -> Result<(), RedirectError> {
@@ -259,7 +260,7 @@ impl Redirect {
     }
 
     fn remove_entries(&mut self, slot: &Slot) -> Result<(), RedirectError> {
-        for entry in &slot.entries {
+        for entry in slot.entries.iter() {
             ignore_missing(self.maps.policy.remove(&policy_key(slot.number, entry)), "POLICY")?;
         }
         Ok(())

@@ -162,6 +162,8 @@ impl Versions {
             && known.in_force == entry.in_force
         {
             entry.revision = known.revision;
+            // The very same value: what was made of it stays good.
+            entry.in_force = known.in_force.clone();
         }
         self.insert(key, entry);
     }

@@ -1,0 +1,75 @@
+use rules::manifest::{self, Document};
+
+use super::*;
+
+fn policies(text: &str) -> Vec<InForce> {
+    let policy = |document| match document {
+        Document::Policy(policy) => InForce::Policy(policy),
+        Document::Refused(refused) => InForce::Refused(refused),
+        Document::Unattributable { .. } | Document::Skipped { .. } => panic!("{document:?}"),
+    };
+    manifest::parse(text).into_iter().map(policy).collect()
+}
+
+fn policy(app: &str, path: &str) -> InForce {
+    let text = format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {app}}}\nspec:\n  \
+         endpointSelector: {{matchLabels: {{app: {app}}}}}\n  ingress:\n  - toPorts: [{{ports: [{{port: '80', protocol: TCP}}], \
+         rules: {{http: [{{path: {path}}}]}}}}]\n"
+    );
+    policies(&text).remove(0)
+}
+
+fn config(pods: &str) -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("l7proxy.yaml");
+    std::fs::write(&file, format!("endpoints:\n{pods}")).unwrap();
+    config::load(&file).unwrap()
+}
+
+const PODS: &str = "- {pod: default/a, netns: a, addresses: [10.0.0.1], labels: {app: a}}\n\
+                    - {pod: default/b, netns: b, addresses: [10.0.0.2], labels: {app: b}}\n";
+
+fn states(assembled: &Assembled) -> BTreeMap<String, Arc<EndpointState>> {
+    let named = |state: &Arc<EndpointState>| (state.peer.pod.clone(), Arc::clone(state));
+    assembled.world.endpoints.values().map(named).collect()
+}
+
+#[test]
+fn only_pods_of_a_changed_policy_are_made_anew() {
+    let mut assembler = Assembler::default();
+    let config = config(PODS);
+    let (a, b) = (policy("a", "/x"), policy("b", "/x"));
+    let before = states(&assembler.assemble(&config, &[a.clone(), b.clone()], 1));
+    let same = states(&assembler.assemble(&config, &[a.clone(), b], 2));
+    assert!(Arc::ptr_eq(&before["a"], &same["a"]) && Arc::ptr_eq(&before["b"], &same["b"]));
+    let after = states(&assembler.assemble(&config, &[a.clone(), policy("b", "/y")], 3));
+    assert!(Arc::ptr_eq(&before["a"], &after["a"]) && !Arc::ptr_eq(&before["b"], &after["b"]));
+    let without = states(&assembler.assemble(&config, &[a], 4));
+    assert!(!without["b"].policy.ingress.enforced(), "a policy that went is not remembered");
+}
+
+#[test]
+fn what_concerns_all_makes_all_anew() {
+    let mut assembler = Assembler::default();
+    let all = [policy("a", "/x"), policy("b", "/x")];
+    let before = states(&assembler.assemble(&config(PODS), &all, 1));
+    let more = format!("{PODS}- {{pod: default/c, netns: c, addresses: [10.0.0.3], labels: {{app: c}}}}\n");
+    let after = states(&assembler.assemble(&config(&more), &all, 2));
+    assert!(!Arc::ptr_eq(&before["a"], &after["a"]), "a selector may be about the new pod");
+    let tier = policies("apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: t}\nspec: {order: 1}\n");
+    let with_tier: Vec<InForce> = all.iter().cloned().chain(tier).collect();
+    let tiered = states(&assembler.assemble(&config(&more), &with_tier, 3));
+    assert!(!Arc::ptr_eq(&after["a"], &tiered["a"]));
+}
+
+#[test]
+fn pods_of_the_same_labels_differ_where_an_ip_block_does() {
+    let text = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: n}\nspec:\n  podSelector: {}\n  \
+                egress: [{to: [{ipBlock: {cidr: 10.0.0.1/32}}]}]\n";
+    let pods = PODS.replace("app: b", "app: a");
+    let world = Assembler::default().assemble(&config(&pods), &policies(text), 1).world;
+    let peer = |address: &str| Arc::clone(world.ipcache.lookup(address.parse().unwrap()));
+    assert_ne!(peer("10.0.0.1").identity, peer("10.0.0.2").identity);
+    assert!(peer("10.0.0.1").labels.iter().all(|label| !label.starts_with("cidr:")), "records show the pod's own");
+}

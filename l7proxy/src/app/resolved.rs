@@ -1,0 +1,65 @@
+//! What each pod's policies mean, kept for as long as nothing changes that it was made of.
+//!
+//! Must never keep what could have another meaning now: whatever is not a policy of a few pods makes everything anew.
+//! Start at [`Resolved::begin`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use rules::{Identity, InForce, Labels};
+
+use crate::{config::Config, endpoint::Peer, policy::EndpointState, redirect::DesiredPod};
+
+/// What everything depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Basis {
+    pub(super) config: Config,
+    /// How many identities there are: a new one may be selected by anything.
+    pub(super) identities: usize,
+    pub(super) named_ports: BTreeMap<Identity, BTreeMap<String, u16>>,
+}
+
+/// A pod for the data path and for the kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) state: Arc<EndpointState>,
+    pub(super) desired: DesiredPod,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    basis: Option<Basis>,
+    policies: Vec<InForce>,
+    made: HashMap<String, Made>,
+    /// Policies that came, went or changed; `None`: everything did.
+    changed: Option<Vec<InForce>>,
+}
+
+impl Resolved {
+    /// Compares with the last time.
+    pub(super) fn begin(&mut self, basis: Basis, policies: &[InForce]) {
+        let same = self.basis.as_ref() == Some(&basis);
+        let pointers = |policies: &[InForce]| -> BTreeSet<_> { policies.iter().map(InForce::pointer).collect() };
+        let (before, now) = (pointers(&self.policies), pointers(policies));
+        let gone = self.policies.iter().filter(|policy| !now.contains(&policy.pointer()));
+        let come = policies.iter().filter(|policy| !before.contains(&policy.pointer()));
+        let changed: Vec<InForce> = gone.chain(come).cloned().collect();
+        self.changed = (same && !changed.iter().any(InForce::concerns_every_pod)).then_some(changed);
+        self.basis = Some(basis);
+        self.policies = policies.to_vec();
+    }
+
+    /// What `pod` was the last time, if it is the same now.
+    pub(super) fn kept(&self, pod: &str, peer: &Peer, labels: &Labels) -> Option<&Made> {
+        let changed = self.changed.as_ref()?;
+        let made = self.made.get(pod).filter(|made| *made.state.peer == *peer)?;
+        (!changed.iter().any(|policy| policy.selects(labels))).then_some(made)
+    }
+
+    /// What every pod is now.
+    pub(super) fn keep(&mut self, made: HashMap<String, Made>) {
+        self.made = made;
+    }
+}

@@ -30,6 +30,9 @@ pub struct Config {
     /// Files or directories of manifests.
     #[serde(default)]
     pub policies: Vec<PathBuf>,
+    /// What policies deny passes, and is recorded as AUDIT.
+    #[serde(default)]
+    pub audit: bool,
     /// Labels of namespaces.
     #[serde(default)]
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,

@@ -90,11 +90,20 @@ pub enum Verdict {
         /// The rule that came nearest.
         nearest: Option<Nearest>,
     },
+    /// It was let pass, because what denies it is only audited.
+    Audited {
+        /// The policy whose rule denies it, or those that put the pod under default deny.
+        denied_by: Arc<[Arc<PolicyKey>]>,
+        /// The rule that denies it, if one does.
+        rule: Option<Arc<RuleRef>>,
+        /// The rule that came nearest.
+        nearest: Option<Nearest>,
+    },
     /// It was allowed, and failed afterwards.
     Error,
 }
 
-/// A connection or datagram that the kernel refused.
+/// A connection or datagram that the kernel refused, or would have.
 #[derive(Debug)]
 pub struct DropRecord {
     /// When.
@@ -113,6 +122,8 @@ pub struct DropRecord {
     pub rule: Option<Arc<RuleRef>>,
     /// The rule that came nearest.
     pub nearest: Option<Nearest>,
+    /// It passed: what denies it is only audited.
+    pub audit: bool,
     /// Who asked, when it is a process of this node.
     pub process: Option<Process>,
     /// As Hubble names it.

@@ -34,6 +34,8 @@ counters! {
     accept_errors,
     /// Requests that policy allowed.
     requests_forwarded,
+    /// Requests that policy would have denied, and only audits.
+    requests_audited,
     /// Requests that policy denied.
     requests_denied,
     /// Requests without a single meaning, answered with 400.

@@ -18,8 +18,8 @@ pub use load::check_permission;
 pub use maps::DataMaps;
 pub use reconcile::{Desired, DesiredPod, Enrolment, Entry, NotEnrolled};
 pub use redirect_abi::{
-    ALLOW, DENY, EGRESS, INGRESS, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS,
-    REDIRECT, Refusal,
+    ALLOW, AUDIT, DENY, EGRESS, INGRESS, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED,
+    REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
 
 use self::{attach::Links, maps::ControlMaps, reconcile::Applied};

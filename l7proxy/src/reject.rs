@@ -95,12 +95,17 @@ impl Rejection {
         }
     }
 
+    /// Of a denial, enforced or not.
+    #[must_use]
+    pub fn reason_of(denial: &Denial) -> &'static str {
+        if denial.rule.is_some() { "deny-rule" } else { "no-rule" }
+    }
+
     /// For records: a stable word.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Denied(denial) if denial.rule.is_some() => "deny-rule",
-            Self::Denied(_) => "no-rule",
+            Self::Denied(denial) => Self::reason_of(denial),
             Self::NoPolicy => "no-policy",
             Self::Malformed(reason) => reason,
             Self::TooLarge(Limit::Head) => "head-too-large",

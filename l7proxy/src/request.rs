@@ -82,8 +82,13 @@ impl Exchange {
         };
         let outcome = match judged {
             Ok(permit) => {
-                count(&self.worker.counters.requests_forwarded);
-                flow.forwarded(permit.rule());
+                if let Some(denial) = permit.audited() {
+                    count(&self.worker.counters.requests_audited);
+                    flow.audited(denial);
+                } else {
+                    count(&self.worker.counters.requests_forwarded);
+                    flow.forwarded(permit.rule());
+                }
                 self.forward(request, index, asked, permit).await
             }
             Err(rejection) => {

@@ -6,8 +6,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use redirect_abi::{
-    ALLOW, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod, REASON_NO_REDIRECT,
-    REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, stat, v4,
+    ALLOW, AUDIT, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod, REASON_AUDIT,
+    REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, stat, v4,
 };
 
 use crate::{
@@ -68,6 +68,11 @@ fn connect(ctx: SockAddr) -> i32 {
             SEEN.remove(sock);
             PROCEED
         }
+        AUDIT => {
+            tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT);
+            SEEN.remove(sock);
+            PROCEED
+        }
         REDIRECT if protocol == TCP && is_v4(&addr) => redirect(ctx, pod, addr, port),
         REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT),
         DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY),
@@ -98,6 +103,15 @@ pub fn is_own(cookie: u64, addr: &Addr) -> bool {
 /// Fails the call with the pod's errno and reports it.
 #[inline(always)]
 pub fn refuse(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, protocol: u8, reason: u8) -> i32 {
+    tell(ctx, cookie, pod, addr, identity, protocol, reason);
+    // SAFETY: a helper that cgroup programs may call; a negative errno is what it takes.
+    unsafe { bpf_set_retval(-(pod.errno as i32)) };
+    FAIL
+}
+
+/// Reports a call that is refused, or would be.
+#[inline(always)]
+pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, protocol: u8, reason: u8) {
     let refused = Refused {
         cookie,
         endpoint: pod.endpoint,
@@ -111,7 +125,4 @@ pub fn refuse(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32,
         reason,
     };
     report(&refused, true);
-    // SAFETY: a helper that cgroup programs may call; a negative errno is what it takes.
-    unsafe { bpf_set_retval(-(pod.errno as i32)) };
-    FAIL
 }

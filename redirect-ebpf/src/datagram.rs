@@ -2,11 +2,12 @@
 
 use aya_ebpf::{helpers::bpf_get_netns_cookie, macros::cgroup_sock_addr, programs::SockAddrContext};
 use redirect_abi::{
-    ALLOW, EGRESS, EGRESS_ENFORCED, INGRESS_ENFORCED, OWN_SOCKET, REASON_NO_REDIRECT, REASON_POLICY, REDIRECT, ReplyKey,
+    ALLOW, AUDIT, EGRESS, EGRESS_ENFORCED, INGRESS_ENFORCED, OWN_SOCKET, REASON_AUDIT, REASON_NO_REDIRECT,
+    REASON_POLICY, REDIRECT, ReplyKey,
 };
 
 use crate::{
-    connect::{FAIL, PROCEED, is_own, refuse},
+    connect::{FAIL, PROCEED, is_own, refuse, tell},
     ctx::{SockAddr, source_port},
     maps::{OWN, PODS, REPLIES},
     verdict::{identity, is_loopback, verdict},
@@ -47,6 +48,7 @@ fn sendmsg(ctx: SockAddr) -> i32 {
         let identity = identity(&addr);
         match verdict(pod, EGRESS, identity, UDP, ctx.port()) {
             ALLOW => {}
+            AUDIT => tell(ctx, cookie, pod, &addr, identity, UDP, REASON_AUDIT),
             REDIRECT => return refuse(ctx, cookie, pod, &addr, identity, UDP, REASON_NO_REDIRECT),
             _ => return refuse(ctx, cookie, pod, &addr, identity, UDP, REASON_POLICY),
         }

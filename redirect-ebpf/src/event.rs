@@ -1,7 +1,7 @@
 //! Refusals, for the records.
 
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
-use redirect_abi::{Addr, Refusal, stat};
+use redirect_abi::{Addr, REASON_AUDIT, Refusal, stat};
 
 use crate::maps::{EVENTS, count};
 
@@ -22,7 +22,7 @@ pub struct Refused<'a> {
 /// Hands a refusal to the proxy; without room it is counted.
 #[inline(always)]
 pub fn report(refused: &Refused<'_>, with_process: bool) {
-    count(stat::REFUSED);
+    count(if refused.reason == REASON_AUDIT { stat::AUDITED } else { stat::REFUSED });
     let Some(mut slot) = EVENTS.reserve_untyped::<Refusal>(0) else {
         count(stat::EVENTS_LOST);
         return;

@@ -2,8 +2,8 @@
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use redirect_abi::{
-    ALLOW, Addr, ConnKey, EGRESS, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED,
-    LISTENER_EGRESS, Pod, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY,
+    ALLOW, AUDIT, Addr, ConnKey, EGRESS, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED,
+    LISTENER_EGRESS, Pod, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY,
     REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
 };
 
@@ -79,6 +79,10 @@ fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote
     }
     match verdict(pod, INGRESS, identity, protocol, packet.local_port()) {
         ALLOW => SK_PASS,
+        AUDIT => {
+            refuse(packet, cookie, pod.endpoint, identity, REASON_AUDIT);
+            SK_PASS
+        }
         REDIRECT if protocol == TCP && packet.is_v4() => match LISTENERS.redirect_sk_lookup(ctx, cookie, 0) {
             Ok(()) => SK_PASS,
             Err(_) => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_PROXY),

@@ -1,7 +1,7 @@
 //! L3/L4: who is the other side, and what does the pod's policy say to it.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use redirect_abi::{ALLOW, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, REDIRECT, V4_MAPPED};
+use redirect_abi::{ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, REDIRECT, V4_MAPPED};
 
 use crate::maps::{CIDRS, IDENTITIES, POLICY};
 
@@ -15,7 +15,7 @@ pub fn identity(addr: &Addr) -> u32 {
     CIDRS.get(&Key::new(128, *addr)).copied().unwrap_or(IDENTITY_WORLD)
 }
 
-/// What the policy says: `ALLOW`, `REDIRECT` or `DENY`. Without an entry it is a denial.
+/// What the policy says: `ALLOW`, `REDIRECT`, `AUDIT` or `DENY`. Without an entry it is a denial.
 #[inline(always)]
 pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16) -> u8 {
     let port_be = port.to_be();
@@ -31,6 +31,7 @@ pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16)
     match action {
         ALLOW => ALLOW,
         REDIRECT => REDIRECT,
+        AUDIT => AUDIT,
         _ => DENY,
     }
 }

@@ -45,6 +45,8 @@ pub struct Policy {
     pub(crate) rules: Vec<Rule>,
     /// Of Calico's kinds.
     pub(crate) calico: Option<Object>,
+    /// What it denies passes, and is told: [`AUDIT`].
+    pub(crate) audit: bool,
 }
 
 impl Policy {
@@ -90,6 +92,9 @@ pub enum Document {
         what: String,
     },
 }
+
+/// Annotation of a policy whose denials are told but not enforced: `"true"`.
+pub const AUDIT: &str = "l7proxy.io/audit";
 
 /// Every document of `text`; a list is its items. What a text may cost is bounded: [`MAX_TEXT_BYTES`],
 /// [`MAX_DOCUMENTS`], [`MAX_VALUES`], [`MAX_DEPTH`].
@@ -159,6 +164,7 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
         | Kind::NetworkSet
         | Kind::GlobalNetworkSet => Vec::new(),
     };
+    let audit = audit(root, kind, &mut Reader::new(&mut errors, 0));
     let mut of_calico = None;
     if let Some(class) = calico_class(kind) {
         match calico::object(root, &class) {
@@ -168,12 +174,33 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
         }
     }
     if errors.is_empty() {
-        return Document::Policy(Arc::new(Policy { key, rules, calico: of_calico }));
+        return Document::Policy(Arc::new(Policy { key, rules, calico: of_calico, audit }));
     }
     errors.sort_by_key(|error| error.line);
     errors.dedup();
     let scopes = scope::scopes(root, &key);
     Document::Refused(Arc::new(Refused { key, line: root.line, errors, scopes }))
+}
+
+/// Other annotations are somebody else's.
+fn audit(root: &Node, kind: Kind, reader: &mut Reader<'_>) -> bool {
+    let annotations = root.present("metadata").and_then(|metadata| metadata.present("annotations"));
+    let Some(node) = annotations.and_then(|annotations| annotations.present(AUDIT)) else { return false };
+    let field = format!("metadata.annotations.{AUDIT}");
+    let audit = match reader.scalar(node, &field) {
+        Some("true") => true,
+        Some("false") | None => false,
+        Some(other) => {
+            reader.error(node.line, &field, format!("{other:?} is not known; write \"true\" or \"false\""));
+            false
+        }
+    };
+    if audit && calico_class(kind).is_some() {
+        let reason = "is not supported for Calico's kinds, whose order decides; remove it, or audit everything by the \
+                      configuration";
+        reader.error(node.line, &field, reason);
+    }
+    audit
 }
 
 fn calico_class(kind: Kind) -> Option<calico::Class> {

@@ -16,7 +16,7 @@ use crate::{
     matcher::CompiledRule,
     policy::{Cidr, Entity, Entry, InForce, Peers, PolicyKey, Port, PortNumber, PortRule, Rule, Section, ServiceRef},
     selector::{Key, Requirement, Selector},
-    set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, PeerSet, Ports},
+    set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, Otherwise, PeerSet, Ports},
     verdict::{Direction, Protocol, RuleRef},
 };
 
@@ -91,6 +91,7 @@ struct Resolver<'a> {
 /// An entry, and where it comes from.
 struct Origin<'a> {
     key: &'a Arc<PolicyKey>,
+    audit: bool,
     rule: &'a Rule,
     entry: &'a Entry,
     direction: Direction,
@@ -106,6 +107,7 @@ impl Origin<'_> {
 impl Resolver<'_> {
     fn direction(&self, policies: &[InForce], direction: Direction) -> DirectionPolicy {
         let mut denied_by: BTreeSet<Arc<PolicyKey>> = BTreeSet::new();
+        let mut otherwise = Otherwise::Pass;
         let mut grants = Vec::new();
         for in_force in policies {
             match in_force {
@@ -116,6 +118,7 @@ impl Resolver<'_> {
                     };
                     if refused.scopes.iter().any(|scope| denies(scope) && scope.subject.matches(self.labels)) {
                         denied_by.insert(Arc::clone(&refused.key));
+                        otherwise = Otherwise::Deny;
                     }
                 }
                 InForce::Policy(policy) => {
@@ -123,27 +126,28 @@ impl Resolver<'_> {
                         let section = rule.section(direction);
                         if section.default_deny {
                             denied_by.insert(Arc::clone(&policy.key));
+                            otherwise = otherwise.max(if policy.audit { Otherwise::Audit } else { Otherwise::Deny });
                         }
                         for entry in &section.entries {
-                            let origin = Origin { key: &policy.key, rule, entry, direction };
+                            let origin = Origin { key: &policy.key, audit: policy.audit, rule, entry, direction };
                             self.grants(&origin, section.default_deny, &mut grants);
                         }
                     }
                 }
             }
         }
-        DirectionPolicy::new(!denied_by.is_empty(), denied_by.into_iter().collect(), grants)
+        DirectionPolicy::new(otherwise, denied_by.into_iter().collect(), grants)
     }
 
     fn grants(&self, origin: &Origin<'_>, default_deny: bool, grants: &mut Vec<Grant>) {
-        let Origin { entry, direction, .. } = origin;
+        let Origin { entry, direction, audit, .. } = *origin;
         let Some(peers) = self.peers(&entry.peers) else { return };
         let peers_text: Arc<str> = peers_text(&entry.peers).into();
         let effect = entry.effect;
         let Some(port_rules) = &entry.ports else {
             let rule = origin.refer(&entry.path, format!("{peers_text}, every port"));
             let protocol = Protocol::Any;
-            grants.push(Grant { rule, effect, peers, peers_text, protocol, ports: Ports::ALL, http: None });
+            grants.push(Grant { rule, effect, audit, peers, peers_text, protocol, ports: Ports::ALL, http: None });
             return;
         };
         for port_rule in port_rules {
@@ -154,10 +158,10 @@ impl Resolver<'_> {
                 };
                 rules.iter().map(compile).collect()
             });
-            for (peers, protocol, ports) in self.ports(port_rule, &peers, *direction) {
+            for (peers, protocol, ports) in self.ports(port_rule, &peers, direction) {
                 let rule = origin.refer(&port_rule.path, format!("{peers_text}, port {ports}/{protocol}"));
                 let peers_text = Arc::clone(&peers_text);
-                let grant = Grant { rule, effect, peers, peers_text, protocol, ports, http: http.clone() };
+                let grant = Grant { rule, effect, audit, peers, peers_text, protocol, ports, http: http.clone() };
                 // Without default deny, HTTP rules show requests and restrict none (Cilium).
                 if grant.http.is_some() && !default_deny {
                     grants.push(Grant { http: None, ..grant.clone() });

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crate::{
-    calico::http::{Http, Request},
     identity::Identity,
     matcher::{CompiledRule, HttpMatcher},
     policy::{Effect, PolicyKey},
@@ -15,9 +14,11 @@ use crate::{
     verdict::{Denial, Direction, L4Verdict, Nearest, Permit, Protocol, RuleRef, Verdict},
 };
 
+mod cell;
 mod entries;
 pub(crate) mod table;
 
+pub(crate) use self::cell::{Cell, Judged, Ordered, OrderedRule};
 pub use self::entries::{Action, MapEntry};
 use self::table::Tables;
 
@@ -40,8 +41,14 @@ impl EndpointPolicy {
     /// Nothing may enter or leave.
     #[must_use]
     pub fn deny_all() -> Self {
-        let denied = || DirectionPolicy::new(true, Vec::new(), Vec::new());
+        let denied = || DirectionPolicy::new(Otherwise::Deny, Vec::new(), Vec::new());
         Self { ingress: denied(), egress: denied() }
+    }
+
+    /// The same, but what would be denied passes and is told.
+    #[must_use]
+    pub fn audited(self) -> Self {
+        Self { ingress: self.ingress.lenient(), egress: self.egress.lenient() }
     }
 
     /// One direction.
@@ -52,6 +59,17 @@ impl EndpointPolicy {
             Direction::Egress => &self.egress,
         }
     }
+}
+
+/// What becomes of what no rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Otherwise {
+    /// No default deny.
+    Pass,
+    /// Default deny that is only told.
+    Audit,
+    /// Default deny.
+    Deny,
 }
 
 /// Who is on the other side.
@@ -105,6 +123,8 @@ pub(crate) type HttpRules = Arc<[CompiledRule]>;
 pub(crate) struct Grant {
     pub(crate) rule: Arc<RuleRef>,
     pub(crate) effect: Effect,
+    /// Its denials are only told.
+    pub(crate) audit: bool,
     pub(crate) peers: PeerSet,
     /// For records: whom the rule is about.
     pub(crate) peers_text: Arc<str>,
@@ -117,93 +137,6 @@ pub(crate) struct Grant {
 impl Grant {
     fn covers_protocol(&self, protocol: Protocol) -> bool {
         self.protocol == Protocol::Any || self.protocol == protocol
-    }
-}
-
-/// What applies to one peer, protocol and port.
-#[derive(Clone, Debug)]
-pub(crate) enum Cell {
-    /// Nothing passes: a rule denies it, or none allows it.
-    Denied(Option<Arc<RuleRef>>),
-    /// Everything passes, and the proxy need not see it.
-    Allowed(Option<Arc<RuleRef>>),
-    /// The proxy asks for each request.
-    Requests(Arc<HttpMatcher>),
-    /// The proxy sees each request, and each passes: another rule allows the port as a whole.
-    Seen(Option<Arc<RuleRef>>),
-    /// The proxy asks ordered rules for each request.
-    Ordered(Arc<Ordered>),
-    /// The proxy asks both, and both must allow.
-    Both(Arc<Cell>, Arc<Cell>),
-}
-
-/// Rules of which the first that holds allows a request, and what becomes of the others.
-#[derive(Debug)]
-pub(crate) struct Ordered {
-    pub(crate) allow: Vec<OrderedRule>,
-    pub(crate) last: Judged,
-}
-
-/// A rule of Calico that asks for requests.
-#[derive(Debug)]
-pub(crate) struct OrderedRule {
-    pub(crate) http: Http,
-    pub(crate) reference: Arc<RuleRef>,
-}
-
-/// What becomes of one request.
-#[derive(Clone, Debug)]
-pub(crate) enum Judged {
-    Allowed(Option<Arc<RuleRef>>),
-    /// The rule that denies it, or the one that came nearest to allowing it.
-    Denied(Option<Arc<RuleRef>>, Option<Nearest>),
-}
-
-impl Cell {
-    fn judge(&self, view: &RequestView<'_>) -> Judged {
-        match self {
-            Self::Denied(rule) => Judged::Denied(rule.clone(), None),
-            Self::Allowed(rule) | Self::Seen(rule) => Judged::Allowed(rule.clone()),
-            Self::Requests(matcher) => {
-                if let Some(compiled) = matcher.find(view) {
-                    return Judged::Allowed(Some(Arc::clone(&compiled.reference)));
-                }
-                let nearest = matcher.nearest(view).map(|(compiled, missed)| {
-                    let rule = Arc::clone(&compiled.reference);
-                    Nearest { rule, field: missed.field, expected: missed.expected }
-                });
-                Judged::Denied(None, nearest)
-            }
-            Self::Ordered(ordered) => ordered.judge(view),
-            Self::Both(one, other) => match (one.judge(view), other.judge(view)) {
-                (denied @ Judged::Denied(..), _) | (_, denied @ Judged::Denied(..)) => denied,
-                (Judged::Allowed(one), Judged::Allowed(other)) => Judged::Allowed(one.or(other)),
-            },
-        }
-    }
-}
-
-impl Ordered {
-    /// A request whose path Calico's form does not know is not allowed by any of the rules.
-    fn judge(&self, view: &RequestView<'_>) -> Judged {
-        let request = Request::new(view.method(), view.path());
-        let Ok(request) = request else { return Judged::Denied(None, None) };
-        if let Some(rule) = self.allow.iter().find(|rule| rule.http.holds(&request)) {
-            return Judged::Allowed(Some(Arc::clone(&rule.reference)));
-        }
-        match &self.last {
-            Judged::Denied(None, None) => Judged::Denied(None, self.nearest(&request)),
-            last @ (Judged::Allowed(_) | Judged::Denied(..)) => last.clone(),
-        }
-    }
-
-    /// The first rule whose method or path holds, or the first of all.
-    fn nearest(&self, request: &Request<'_>) -> Option<Nearest> {
-        let half = self.allow.iter().find(|rule| rule.http.holds_method(request) || rule.http.holds_path(request));
-        let rule = half.or(self.allow.first())?;
-        let field = if rule.http.holds_method(request) { "path" } else { "method" };
-        let expected = rule.reference.summary.clone();
-        Some(Nearest { rule: Arc::clone(&rule.reference), field: field.to_owned(), expected })
     }
 }
 
@@ -229,13 +162,14 @@ pub struct DirectionPolicy {
 
 impl Default for DirectionPolicy {
     fn default() -> Self {
-        Self::new(false, Vec::new(), Vec::new())
+        Self::new(Otherwise::Pass, Vec::new(), Vec::new())
     }
 }
 
 impl DirectionPolicy {
-    pub(crate) fn new(default_deny: bool, denied_by: Vec<Arc<PolicyKey>>, grants: Vec<Grant>) -> Self {
-        let tables = Tables::new(default_deny, &grants);
+    pub(crate) fn new(otherwise: Otherwise, denied_by: Vec<Arc<PolicyKey>>, grants: Vec<Grant>) -> Self {
+        let tables = Tables::new(otherwise, &grants);
+        let default_deny = otherwise != Otherwise::Pass;
         let enforced = default_deny || !grants.is_empty();
         let entries = if enforced { entries::all(&tables) } else { Vec::new() };
         Self { enforced, default_deny, denied_by: denied_by.into(), grants, tables, entries }
@@ -281,10 +215,11 @@ impl DirectionPolicy {
         if !self.enforced {
             return L4Verdict::NotEnforced;
         }
-        match self.tables.of(peer).cell(protocol, port) {
-            Cell::Denied(rule) => L4Verdict::Denied(rule.clone()),
-            Cell::Allowed(rule) => L4Verdict::Allowed(rule.clone()),
-            Cell::Requests(_) | Cell::Seen(_) | Cell::Ordered(_) | Cell::Both(..) => L4Verdict::Redirect,
+        match self.tables.of(peer).cell(protocol, port).connection() {
+            Some(Judged::Denied(rule, _)) => L4Verdict::Denied(rule),
+            Some(Judged::Allowed(rule)) => L4Verdict::Allowed(rule),
+            Some(Judged::Audited(..)) => L4Verdict::Allowed(None),
+            None => L4Verdict::Redirect,
         }
     }
 
@@ -298,21 +233,36 @@ impl DirectionPolicy {
                 let nearest = nearest.or_else(|| self.nearest(peer, Protocol::Tcp.number(), port));
                 Verdict::Deny(self.denial(None, nearest))
             }
+            Judged::Audited(rule, nearest) => {
+                let other = || self.nearest(peer, Protocol::Tcp.number(), port).filter(|_| rule.is_none());
+                let nearest = nearest.or_else(other);
+                Verdict::Allow(Permit::audited_as(self.denial(rule, nearest)))
+            }
         }
     }
 
     /// Why a connection is denied that is. `protocol` is the IP protocol number.
     #[must_use]
     pub fn denial_of(&self, peer: Identity, protocol: u8, port: u16) -> Denial {
-        match self.tables.of(peer).cell(Protocol::from_number(protocol), port) {
-            Cell::Denied(Some(rule)) => self.denial(Some(Arc::clone(rule)), None),
-            Cell::Denied(None)
-            | Cell::Allowed(_)
-            | Cell::Requests(_)
-            | Cell::Seen(_)
-            | Cell::Ordered(_)
-            | Cell::Both(..) => self.denial(None, self.nearest(peer, protocol, port)),
+        match self.tables.of(peer).cell(Protocol::from_number(protocol), port).connection() {
+            Some(Judged::Denied(Some(rule), _) | Judged::Audited(Some(rule), _)) => self.denial(Some(rule), None),
+            Some(Judged::Denied(None, _) | Judged::Audited(None, _) | Judged::Allowed(_)) | None => {
+                self.denial(None, self.nearest(peer, protocol, port))
+            }
         }
+    }
+
+    /// Whether a connection passes only because what denies it is not enforced: [`Self::denial_of`] says why.
+    #[must_use]
+    pub fn is_audited(&self, peer: Identity, protocol: Protocol, port: u16) -> bool {
+        matches!(self.tables.of(peer).cell(protocol, port).connection(), Some(Judged::Audited(..)))
+    }
+
+    /// The same, but what is denied is only told.
+    fn lenient(self) -> Self {
+        let tables = self.tables.lenient();
+        let entries = if self.enforced { entries::all(&tables) } else { Vec::new() };
+        Self { tables, entries, ..self }
     }
 
     fn denial(&self, rule: Option<Arc<RuleRef>>, nearest: Option<Nearest>) -> Denial {

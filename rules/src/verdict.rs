@@ -87,11 +87,23 @@ pub struct RuleRef {
 #[derive(Debug)]
 pub struct Permit {
     rule: Option<Arc<RuleRef>>,
+    audited: Option<Box<Denial>>,
 }
 
 impl Permit {
     pub(crate) fn new(rule: Option<Arc<RuleRef>>) -> Self {
-        Self { rule }
+        Self { rule, audited: None }
+    }
+
+    /// Of a request that would be denied if its policies were enforced.
+    pub(crate) fn audited_as(denial: Denial) -> Self {
+        Self { rule: None, audited: Some(Box::new(denial)) }
+    }
+
+    /// Why it would be denied, if its policies were enforced and not only audited.
+    #[must_use]
+    pub fn audited(&self) -> Option<&Denial> {
+        self.audited.as_deref()
     }
 
     /// The rule that allows it; `None` when the direction is not under enforcement.

@@ -73,10 +73,10 @@ impl Flow {
         self.0.pointer("/flow/l7/http/code")?.as_u64()
     }
 
-    /// A record of a verdict: a request, or a connection or datagram that was refused.
+    /// A record of a verdict: a request, or a connection or datagram that was refused, or would have been.
     #[must_use]
     pub fn is_verdict(&self) -> bool {
-        self.kind() == "REQUEST" || (self.kind().is_empty() && self.verdict() == "DROPPED")
+        self.kind() == "REQUEST" || (self.kind().is_empty() && matches!(self.verdict(), "DROPPED" | "AUDIT"))
     }
 
     /// `Kind namespace/name` of the policies that allowed or denied it.

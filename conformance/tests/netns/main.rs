@@ -1,5 +1,6 @@
 //! The real binary with real eBPF on a node made of network namespaces. Run by `cargo xtask test netns`.
 
+mod audit;
 mod baseline;
 mod configuration;
 mod datagram;
@@ -7,6 +8,7 @@ mod egress;
 mod enrolment;
 mod ingress;
 mod isolation;
+mod kinds;
 mod manifests;
 mod protocol;
 mod reload;

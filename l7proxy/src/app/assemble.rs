@@ -94,6 +94,7 @@ impl Assembler {
                 named.own.clone_from(pod.ports);
                 let address = pod.addresses.first().map(|(address, _)| *address);
                 let policy = rules::resolve_at(policies, &pod.labels, address, &named, &self.identities, &services);
+                let policy = if config.audit { policy.audited() } else { policy };
                 let desired = desired(pod, &policy, config.host.allow);
                 Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired }
             });
@@ -118,7 +119,9 @@ impl Assembler {
         let wanted = pods().find(|known| known.name == pod)?;
         let named = NamedPorts { own: wanted.ports.clone(), peers: named_ports(pods()) };
         let address = wanted.addresses.first().map(|(address, _)| *address);
-        Some(rules::resolve_at(policies, &wanted.labels, address, &named, &self.identities, &services(config)))
+        let services = services(config);
+        let policy = rules::resolve_at(policies, &wanted.labels, address, &named, &self.identities, &services);
+        Some(if config.audit { policy.audited() } else { policy })
     }
 
     /// Number of a pod of this node that was assembled.
@@ -287,6 +290,7 @@ fn entry(direction: u8, line: &MapEntry) -> Entry {
 pub(super) fn action(line: &MapEntry) -> u8 {
     match line.action {
         Action::Allow => redirect::ALLOW,
+        Action::Audit => redirect::AUDIT,
         Action::Redirect => redirect::REDIRECT,
         Action::Deny => redirect::DENY,
     }

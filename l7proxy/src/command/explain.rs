@@ -61,7 +61,13 @@ struct Side<'e> {
 enum Answer {
     NotEnforced,
     Allowed(Option<Arc<RuleRef>>),
-    Denied { policies: Vec<String>, rule: Option<Arc<RuleRef>>, nearest: Option<Nearest> },
+    /// It passes, and is recorded as what it would be.
+    Audited(Box<Answer>),
+    Denied {
+        policies: Vec<String>,
+        rule: Option<Arc<RuleRef>>,
+        nearest: Option<Nearest>,
+    },
 }
 
 impl Explain {
@@ -132,12 +138,18 @@ impl Explain {
         let Some(policy) = end.policy.as_ref().map(|policy| policy.direction(direction)) else {
             return Answer::NotEnforced;
         };
-        match policy.l4(peer, rules::Protocol::Tcp, self.port) {
+        match policy.l4(peer, TCP, self.port) {
             L4Verdict::NotEnforced => Answer::NotEnforced,
+            L4Verdict::Allowed(_) if policy.is_audited(peer, TCP, self.port) => {
+                audited(policy.denial_of(peer, TCP.number(), self.port))
+            }
             L4Verdict::Allowed(rule) => Answer::Allowed(rule),
-            L4Verdict::Denied(_) => denied(policy.denial_of(peer, rules::Protocol::Tcp.number(), self.port)),
+            L4Verdict::Denied(_) => denied(policy.denial_of(peer, TCP.number(), self.port)),
             L4Verdict::Redirect => match policy.evaluate(peer, self.port, view) {
-                Verdict::Allow(permit) => Answer::Allowed(permit.rule().cloned()),
+                Verdict::Allow(permit) => match permit.audited() {
+                    Some(denial) => audited(denial.clone()),
+                    None => Answer::Allowed(permit.rule().cloned()),
+                },
                 Verdict::Deny(denial) => denied(denial),
             },
         }
@@ -173,17 +185,32 @@ impl Explain {
     }
 }
 
+const TCP: rules::Protocol = rules::Protocol::Tcp;
+
+fn audited(denial: Denial) -> Answer {
+    Answer::Audited(Box::new(denied(denial)))
+}
+
 fn denied(denial: Denial) -> Answer {
     let policies = denial.denied_by.iter().map(ToString::to_string).collect();
     Answer::Denied { policies, rule: denial.rule, nearest: denial.nearest }
 }
 
 impl Answer {
+    /// What it would be if it were enforced.
+    fn beneath(&self) -> &Self {
+        match self {
+            Self::Audited(answer) => answer,
+            Self::NotEnforced | Self::Allowed(_) | Self::Denied { .. } => self,
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::NotEnforced => "allowed: no policy selects it in this direction".to_owned(),
             Self::Allowed(None) => "allowed".to_owned(),
             Self::Allowed(Some(rule)) => format!("allowed by {} {} ({})", rule.policy, rule.rule, rule.summary),
+            Self::Audited(answer) => format!("allowed, and audited: {}", answer.text()),
             Self::Denied { rule: Some(rule), .. } => {
                 format!("denied by {} {} ({})", rule.policy, rule.rule, rule.summary)
             }
@@ -204,12 +231,13 @@ impl Answer {
 impl Side<'_> {
     fn json(&self) -> Value {
         let (verdict, enforced) = match self.answer {
+            Answer::Audited(_) => ("AUDIT", true),
             Answer::NotEnforced => ("ALLOWED", false),
             Answer::Allowed(_) => ("ALLOWED", true),
             Answer::Denied { .. } => ("DENIED", true),
         };
-        let (allowed_by, denied_by, deny_rule, nearest) = match &self.answer {
-            Answer::NotEnforced => (None, None, None, None),
+        let (allowed_by, denied_by, deny_rule, nearest) = match self.answer.beneath() {
+            Answer::NotEnforced | Answer::Audited(_) => (None, None, None, None),
             Answer::Allowed(by) => (by.as_deref(), None, None, None),
             Answer::Denied { policies, rule, nearest } => (None, Some(policies), rule.as_deref(), nearest.as_ref()),
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::StatusCode;
-use rules::RuleRef;
+use rules::{Denial, RuleRef};
 
 use super::{Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
 use crate::reject::{CLIENT_LEFT, Rejection};
@@ -39,6 +39,14 @@ impl FlowGuard {
         self.judge(Verdict::Forwarded(rule.cloned()), "");
     }
 
+    /// It was let pass although policy denies it.
+    pub fn audited(&mut self, denial: &Denial) {
+        let Denial { denied_by, rule, nearest } = denial;
+        let (denied_by, rule, nearest) = (Arc::clone(denied_by), rule.clone(), nearest.clone());
+        let reason = Rejection::reason_of(denial);
+        self.judge(Verdict::Audited { denied_by, rule, nearest }, reason);
+    }
+
     /// It was refused.
     pub fn dropped(&mut self, rejection: &Rejection) {
         let (denied_by, rule, nearest) = match rejection {
@@ -58,7 +66,7 @@ impl FlowGuard {
         let verdict = match self.verdict.take() {
             // Our own answer to a denied request was forwarded, as Hubble's users know it.
             Some(Verdict::Forwarded(rule)) => Verdict::Forwarded(rule),
-            Some(Verdict::Dropped { .. } | Verdict::Error) | None => Verdict::Forwarded(None),
+            Some(Verdict::Dropped { .. } | Verdict::Audited { .. } | Verdict::Error) | None => Verdict::Forwarded(None),
         };
         self.end(verdict, status.as_u16(), "");
     }

@@ -16,6 +16,8 @@ use crate::endpoint::Peer;
 
 /// Message types of Hubble's event types.
 const EVENT_DROP: u32 = 1;
+/// `POLICY_VERDICT_NOTIFY` of Cilium's monitor.
+const EVENT_POLICY_VERDICT: u32 = 5;
 const EVENT_L7: u32 = 129;
 
 /// Formats records of one node.
@@ -74,11 +76,12 @@ impl Formatter {
         let verdict = match &record.verdict {
             Verdict::Forwarded(_) => "FORWARDED",
             Verdict::Dropped { .. } => "DROPPED",
+            Verdict::Audited { .. } => "AUDIT",
             Verdict::Error => "ERROR",
         };
         let reason = match &record.verdict {
             Verdict::Dropped { reason, .. } => Some(*reason),
-            Verdict::Forwarded(_) | Verdict::Error => None,
+            Verdict::Forwarded(_) | Verdict::Audited { .. } | Verdict::Error => None,
         };
         self.open(record.time, verdict, reason, out);
         // A response goes the other way.
@@ -105,7 +108,7 @@ impl Formatter {
                 by_policies("allowed", *direction, policies, record.revision, out);
                 details.rule = rule.as_deref();
             }
-            Verdict::Dropped { denied_by, rule, nearest, .. } => {
+            Verdict::Dropped { denied_by, rule, nearest, .. } | Verdict::Audited { denied_by, rule, nearest } => {
                 by_policies("denied", *direction, denied_by.iter(), record.revision, out);
                 details.rule = rule.as_deref();
                 details.nearest = nearest.as_ref();
@@ -118,7 +121,8 @@ impl Formatter {
     }
 
     fn refusal(&mut self, record: &DropRecord, out: &mut Vec<u8>) {
-        self.open(record.time, "DROPPED", Some(record.reason), out);
+        let (verdict, reason) = if record.audit { ("AUDIT", None) } else { ("DROPPED", Some(record.reason)) };
+        self.open(record.time, verdict, reason, out);
         let (layer4, text) = match record.protocol {
             6 => ("TCP", "TCP Flags: SYN"),
             17 => ("UDP", "UDP"),
@@ -126,15 +130,16 @@ impl Formatter {
             _ => ("", "IP"),
         };
         ends(&record.source, &record.destination, layer4, out);
-        let (number, _) = record.reason.hubble();
+        let (event, number) =
+            if record.audit { (EVENT_POLICY_VERDICT, 0) } else { (EVENT_DROP, record.reason.hubble().0) };
         put(
             out,
             format_args!(
-                ",\"Type\":\"L3_L4\",\"node_name\":\"{}\",\"event_type\":{{\"type\":{EVENT_DROP},\"sub_type\":{number}}},\"traffic_direction\":\"{}\"",
+                ",\"Type\":\"L3_L4\",\"node_name\":\"{}\",\"event_type\":{{\"type\":{event},\"sub_type\":{number}}},\"traffic_direction\":\"{}\"",
                 self.node, record.direction
             ),
         );
-        reason_name(Some(record.reason), out);
+        reason_name(reason, out);
         by_policies("denied", record.direction, record.denied_by.iter(), record.revision, out);
         policy_log(record.rule.as_deref(), out);
         put(out, format_args!(",\"Summary\":\"{text}\""));

@@ -90,6 +90,7 @@ impl ControlMaps {
         Ok(vec![
             ("kernel_redirected_connects", read(stat::REDIRECTED)?),
             ("kernel_refused", read(stat::REFUSED)?),
+            ("kernel_audited", read(stat::AUDITED)?),
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
         ])
     }

@@ -32,7 +32,7 @@ pub struct Entry {
     pub port: u16,
     /// Leading bits of the port that count.
     pub port_bits: u8,
-    /// `ALLOW`, `REDIRECT` or `DENY`.
+    /// `ALLOW`, `REDIRECT`, `AUDIT` or `DENY`.
     pub action: u8,
 }
 

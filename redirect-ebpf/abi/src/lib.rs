@@ -36,6 +36,8 @@ pub const ALLOW: u8 = 1;
 pub const REDIRECT: u8 = 2;
 /// Refused in the kernel.
 pub const DENY: u8 = 3;
+/// Passes without the proxy, and is told: what denies it is only audited.
+pub const AUDIT: u8 = 4;
 
 /// Set in [`Pod::flags`]: only what an entry allows may enter.
 pub const INGRESS_ENFORCED: u32 = 1;
@@ -106,7 +108,7 @@ pub const POLICY_BITS: u32 = POLICY_BITS_PROTOCOL + 16;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PolicyValue {
-    /// [`ALLOW`], [`REDIRECT`] or [`DENY`]. What beats what was decided when the entries were made.
+    /// [`ALLOW`], [`REDIRECT`], [`DENY`] or [`AUDIT`]. What beats what was decided when the entries were made.
     pub action: u8,
     /// Zero.
     pub pad: [u8; 3],
@@ -171,6 +173,9 @@ pub const REASON_UNKNOWN_ADDRESS: u8 = 3;
 /// Why the kernel refused: a connection to an egress port that was not redirected there.
 pub const REASON_NOT_REDIRECTED: u8 = 4;
 
+/// Why the kernel would have refused, and did not: what denies it is only audited.
+pub const REASON_AUDIT: u8 = 5;
+
 /// `EVENTS`: one refusal.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,6 +219,8 @@ pub mod stat {
     pub const REDIRECTED: u32 = 1;
     /// Refused by the kernel.
     pub const REFUSED: u32 = 2;
+    /// Passed, and would have been refused.
+    pub const AUDITED: u32 = 3;
     /// Number of indexes in use.
     pub const COUNT: u32 = 8;
 }

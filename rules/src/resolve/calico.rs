@@ -166,7 +166,7 @@ impl Asked<'_> {
         if http.is_empty() {
             return match last {
                 Judged::Allowed(rule) => Cell::Allowed(rule),
-                Judged::Denied(rule, _) => Cell::Denied(rule),
+                Judged::Denied(rule, _) | Judged::Audited(rule, _) => Cell::Denied(rule),
             };
         }
         let ordered = |at: At<'_>| {

@@ -4,7 +4,7 @@
 //! an identity that has entries has all of its own. Start at [`all`].
 
 use super::{
-    Cell,
+    Cell, Judged,
     table::{Interval, Table, Tables},
 };
 use crate::{identity::Identity, verdict::Protocol};
@@ -14,6 +14,8 @@ use crate::{identity::Identity, verdict::Protocol};
 pub enum Action {
     /// It passes.
     Allow,
+    /// It passes, and is told: what denies it is not enforced.
+    Audit,
     /// It goes to the proxy.
     Redirect,
     /// It is refused.
@@ -37,10 +39,11 @@ pub struct MapEntry {
 
 impl Cell {
     fn action(&self) -> Action {
-        match self {
-            Self::Denied(_) => Action::Deny,
-            Self::Allowed(_) => Action::Allow,
-            Self::Requests(_) | Self::Seen(_) | Self::Ordered(_) | Self::Both(..) => Action::Redirect,
+        match self.connection() {
+            Some(Judged::Denied(..)) => Action::Deny,
+            Some(Judged::Allowed(_)) => Action::Allow,
+            Some(Judged::Audited(..)) => Action::Audit,
+            None => Action::Redirect,
         }
     }
 }
@@ -105,7 +108,7 @@ fn widest(runs: &[Run]) -> Action {
         let of_action = runs.iter().filter(|run| run.action == wanted);
         of_action.map(|run| u32::from(run.last).saturating_sub(run.first.into()).saturating_add(1)).sum()
     };
-    let actions = [Action::Allow, Action::Redirect, Action::Deny];
+    let actions = [Action::Allow, Action::Audit, Action::Redirect, Action::Deny];
     actions.into_iter().max_by_key(|action| ports(*action)).unwrap_or(Action::Deny)
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cell, Grant, HttpMatcher, PeerSet};
+use super::{Cell, Grant, HttpMatcher, Otherwise, PeerSet};
 use crate::{identity::Identity, policy::Effect, verdict::Protocol};
 
 /// Protocols with ports.
@@ -51,7 +51,7 @@ pub(super) struct Interval {
 type Intervals = Vec<Interval>;
 
 impl Tables {
-    pub(super) fn new(default_deny: bool, grants: &[Grant]) -> Self {
+    pub(super) fn new(otherwise: Otherwise, grants: &[Grant]) -> Self {
         let mut of_peer: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
         let mut of_all = Vec::new();
         for (index, grant) in grants.iter().enumerate() {
@@ -60,7 +60,7 @@ impl Tables {
                 PeerSet::Only(peers) => peers.iter().for_each(|peer| of_peer.entry(*peer).or_default().push(index)),
             }
         }
-        let mut builder = Builder { default_deny, grants, cells: HashMap::new(), matchers: HashMap::new() };
+        let mut builder = Builder { otherwise, grants, cells: HashMap::new(), matchers: HashMap::new() };
         let mut tables = vec![builder.table(&of_all)];
         let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
         let mut by_peer = HashMap::new();
@@ -105,6 +105,12 @@ impl Tables {
         Self { by_peer, tables }
     }
 
+    /// Tables whose denials pass and are told.
+    pub(super) fn lenient(&self) -> Self {
+        let tables = self.tables.iter().map(Table::lenient).collect();
+        Self { by_peer: self.by_peer.clone(), tables }
+    }
+
     pub(super) fn of(&self, peer: Identity) -> &Table {
         let index = self.by_peer.get(&peer).copied().unwrap_or(0);
         #[expect(clippy::indexing_slicing, reason = "both are made together, and there is always a first")]
@@ -132,6 +138,13 @@ impl Table {
             starts.iter().map(interval).collect()
         });
         Self { ports, other: Arc::new(decide(Protocol::Any, 0)) }
+    }
+
+    fn lenient(&self) -> Self {
+        let lenient = |cell: &Arc<Cell>| Arc::new(Cell::Lenient(Arc::clone(cell)));
+        let interval = |known: &Interval| Interval { first: known.first, cell: lenient(&known.cell) };
+        let ports = self.ports.each_ref().map(|intervals| intervals.iter().map(interval).collect());
+        Self { ports, other: lenient(&self.other) }
     }
 
     fn and(&self, other: &Self) -> Self {
@@ -187,7 +200,7 @@ struct Change {
 
 /// Cells and matchers that were made already, by the grants that they are made of.
 struct Builder<'g> {
-    default_deny: bool,
+    otherwise: Otherwise,
     grants: &'g [Grant],
     cells: HashMap<Vec<usize>, Arc<Cell>>,
     /// By the first grant of each list of HTTP rules in it.
@@ -242,17 +255,29 @@ impl<'g> Builder<'g> {
     fn decide(&mut self, indexes: &[usize]) -> Cell {
         let active: Vec<(usize, &'g Grant)> =
             indexes.iter().filter_map(|index| self.grants.get(*index).map(|grant| (*index, grant))).collect();
-        if let Some((_, grant)) = active.iter().find(|(_, grant)| grant.effect == Effect::Deny) {
-            return Cell::Denied(Some(Arc::clone(&grant.rule)));
+        let denies = |audit| {
+            let denying = active.iter().find(|(_, grant)| grant.effect == Effect::Deny && grant.audit == audit);
+            denying.map(|(_, grant)| Arc::clone(&grant.rule))
+        };
+        if let Some(rule) = denies(false) {
+            return Cell::Denied(Some(rule));
         }
-        let whole = active.iter().find(|(_, grant)| grant.http.is_none());
-        let open = whole.map(|(_, grant)| Some(Arc::clone(&grant.rule))).or((!self.default_deny).then_some(None));
-        let has_http = active.iter().any(|(_, grant)| grant.http.is_some());
-        match open {
+        let allowing: Vec<(usize, &'g Grant)> =
+            active.iter().copied().filter(|(_, grant)| grant.effect == Effect::Allow).collect();
+        let whole = allowing.iter().find(|(_, grant)| grant.http.is_none());
+        let pass = self.otherwise == Otherwise::Pass;
+        let open = whole.map(|(_, grant)| Some(Arc::clone(&grant.rule))).or(pass.then_some(None));
+        let has_http = allowing.iter().any(|(_, grant)| grant.http.is_some());
+        let cell = match open {
             Some(rule) if has_http => Cell::Seen(rule),
             Some(rule) => Cell::Allowed(rule),
-            None if has_http => Cell::Requests(self.matcher(&active)),
+            None if has_http => Cell::Requests(self.matcher(&allowing)),
             None => Cell::Denied(None),
+        };
+        let cell = if self.otherwise == Otherwise::Audit { Cell::Lenient(Arc::new(cell)) } else { cell };
+        match denies(true) {
+            Some(rule) => Cell::Audited(Arc::new(cell), rule),
+            None => cell,
         }
     }
 

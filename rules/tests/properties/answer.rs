@@ -102,7 +102,8 @@ fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects 
         Some(Action::Allow) if !policy.default_deny() => Connects::NotEnforced,
         Some(Action::Allow) => Connects::Allowed,
         Some(Action::Redirect) => Connects::Redirect,
-        Some(Action::Deny) | None => Connects::Denied,
+        // Nothing here is audited.
+        Some(Action::Deny | Action::Audit) | None => Connects::Denied,
     }
 }
 

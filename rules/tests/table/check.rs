@@ -225,6 +225,7 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
     let in_map = match &l4 {
         L4Verdict::NotEnforced => by_map.is_none(),
         L4Verdict::Denied(_) => by_map.is_none_or(|action| action == Action::Deny),
+        L4Verdict::Allowed(_) if policy.is_audited(peer, protocol, case.port) => by_map == Some(Action::Audit),
         L4Verdict::Allowed(_) => by_map == Some(Action::Allow),
         L4Verdict::Redirect => by_map == Some(Action::Redirect),
     };

@@ -109,6 +109,7 @@ fn a_refused_connection_names_the_process() {
     let ends = ends();
     let record = DropRecord {
         rule: None,
+        audit: false,
         time: SystemTime::UNIX_EPOCH,
         direction: Direction::Egress,
         protocol: 6,

@@ -31,6 +31,8 @@ pub(crate) enum Layer {
     Rules,
     /// The program in one process, without namespaces
     Inprocess,
+    /// Our rules and Cilium's own policy code, asked the same
+    Cilium,
     /// The real binary, eBPF and all, with pods made of network namespaces
     Netns,
     /// Licences, duplicates and sources of dependencies, where cargo-deny is installed
@@ -79,6 +81,7 @@ impl Layer {
             Self::Unit => "unit",
             Self::Rules => "rules",
             Self::Inprocess => "inprocess",
+            Self::Cilium => "cilium",
             Self::Netns => "netns",
             Self::Deny => "deny",
         }

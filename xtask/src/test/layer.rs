@@ -22,6 +22,8 @@ use crate::{
 
 /// Integration tests with this beginning need namespaces of their own.
 const NAMESPACED: &str = "netns";
+/// The integration test that needs Go and its modules: namespaces have no way to them.
+const CILIUM: &str = "cilium";
 
 pub(super) fn run(repo: &Repo, layer: Layer) -> Result<Outcome> {
     match layer {
@@ -41,6 +43,7 @@ pub(super) fn run(repo: &Repo, layer: Layer) -> Result<Outcome> {
         ]),
         Layer::Rules => integration(repo, "rules", "l7proxy-rules", |_| true),
         Layer::Inprocess => integration(repo, "l7proxy", "l7proxy", |name| !name.starts_with(NAMESPACED)),
+        Layer::Cilium => cilium(repo),
         Layer::Netns => netns(repo),
         Layer::Deny => deny(repo),
     }
@@ -100,13 +103,22 @@ fn test_names(directory: &Path, wanted: fn(&str) -> bool) -> Result<Vec<String>>
     Ok(names)
 }
 
+fn cilium(repo: &Repo) -> Result<Outcome> {
+    let program = repo.path("conformance/cilium-policy");
+    if repo::output(Command::new("go").args(["list", "-m"]).current_dir(program)).is_none() {
+        let why = "Go is not installed, or older than conformance/cilium-policy/go.mod asks for";
+        return Ok(Outcome::Skipped(why.to_owned()));
+    }
+    integration(repo, "conformance", "conformance", |name| name == CILIUM)
+}
+
 /// Everything that needs the kernel, in namespaces that end with the test.
 fn netns(repo: &Repo) -> Result<Outcome> {
     let runner = repo.path(".ci/in-netns");
     if let Some(why) = cannot_isolate(&runner)? {
         return Ok(Outcome::Skipped(why));
     }
-    let black_box = test_names(&repo.path("conformance/tests"), |_| true)?;
+    let black_box = test_names(&repo.path("conformance/tests"), |name| name != CILIUM)?;
     let own = test_names(&repo.path("l7proxy/tests"), |name| name.starts_with(NAMESPACED))?;
     let mut commands = Vec::new();
     for (package, names) in [("conformance", black_box), ("l7proxy", own)] {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 mod pods;
 mod proxy;
 
-pub use pods::{Endpoint, Remote, Service, ServicePort};
+pub use pods::{ContainerPort, Endpoint, Remote, Service, ServicePort};
 pub use proxy::{Admin, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect};
 
 /// The whole file.

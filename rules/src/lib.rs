@@ -34,7 +34,7 @@ pub use labels::{Label, Labels, PodLabels};
 pub use pattern::{MAX_AUTOMATA_BYTES, MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
 pub use policy::{InForce, Kind, PolicyKey};
 pub use request::{Malformed, PathOptions, RequestView};
-pub use resolve::{NamedPorts, Service, resolve, resolve_at};
+pub use resolve::{ContainerPort, NamedPorts, PortNames, Service, resolve, resolve_at};
 pub use selector::Selector;
 pub use set::{Action, DirectionPolicy, EndpointPolicy, MapEntry};
 pub use verdict::{Denial, Direction, L4Verdict, Nearest, Permit, Protocol, RuleRef, Verdict};

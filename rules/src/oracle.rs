@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::{
-    Direction, Identities, Identity, InForce, Labels, NamedPorts, Protocol, RequestView, Selector,
+    ContainerPort, Direction, Identities, Identity, InForce, Labels, NamedPorts, Protocol, RequestView, Selector,
     http_rule::{HeaderRule, HttpRule},
     labels::CLUSTER,
     policy::{Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule},
@@ -146,10 +146,6 @@ impl<'a> Oracle<'a> {
                     match entry.effect {
                         Effect::Deny => about.denied |= !allowed.is_empty(),
                         Effect::Allow => {
-                            // Without default deny, HTTP rules only show what passes.
-                            if !allowed.is_empty() && !section.default_deny {
-                                about.allowed.push(None);
-                            }
                             about.allowed.extend(allowed);
                         }
                     }
@@ -204,9 +200,9 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// An empty list is every port and protocol.
+    /// An empty list is no port.
     fn is_port(&self, rule: &PortRule, connection: Connection) -> bool {
-        rule.ports.is_empty() || rule.ports.iter().any(|port| self.is_one_port(port, connection))
+        rule.ports.iter().any(|port| self.is_one_port(port, connection))
     }
 
     fn is_one_port(&self, port: &Port, connection: Connection) -> bool {
@@ -214,14 +210,17 @@ impl<'a> Oracle<'a> {
             Protocol::Any => connection.protocol != Protocol::Any,
             Protocol::Tcp | Protocol::Udp | Protocol::Sctp => connection.protocol == port.protocol,
         };
+        let named = |port: Option<&ContainerPort>| {
+            port.filter(|port| port.protocol == connection.protocol).map(|port| port.number)
+        };
         let number = match (&port.number, connection.direction) {
             (PortNumber::Number(number), _) => Some(*number),
             (PortNumber::Range(first, last), _) => {
                 return is_protocol && *first <= connection.port && connection.port <= *last;
             }
-            (PortNumber::Name(name), Direction::Ingress) => self.named_ports.own.get(name).copied(),
+            (PortNumber::Name(name), Direction::Ingress) => named(self.named_ports.own.get(name)),
             (PortNumber::Name(name), Direction::Egress) => {
-                self.named_ports.peers.get(&connection.peer).and_then(|ports| ports.get(name)).copied()
+                named(self.named_ports.peers.get(&connection.peer).and_then(|ports| ports.get(name)))
             }
         };
         is_protocol && number.is_some_and(|number| number == 0 || number == connection.port)

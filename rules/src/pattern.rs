@@ -287,8 +287,8 @@ impl Visitor for Dialect {
             ast::Ast::Group(group) => group.flags(),
             ast::Ast::Assertion(assertion) => return assertion_of_re2(&assertion.kind),
             ast::Ast::Repetition(repetition) => return repetition_of_re2(repetition),
+            ast::Ast::Literal(literal) => return literal_of_re2(literal),
             ast::Ast::Empty(_)
-            | ast::Ast::Literal(_)
             | ast::Ast::Dot(_)
             | ast::Ast::ClassUnicode(_)
             | ast::Ast::ClassPerl(_)
@@ -305,9 +305,9 @@ impl Visitor for Dialect {
     fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), PatternError> {
         match item {
             ClassSetItem::Bracketed(_) => Err(PatternError::NotRe2("a [class] inside a [class]")),
+            ClassSetItem::Literal(literal) => literal_of_re2(literal),
+            ClassSetItem::Range(range) => literal_of_re2(&range.start).and_then(|()| literal_of_re2(&range.end)),
             ClassSetItem::Empty(_)
-            | ClassSetItem::Literal(_)
-            | ClassSetItem::Range(_)
             | ClassSetItem::Ascii(_)
             | ClassSetItem::Unicode(_)
             | ClassSetItem::Perl(_)
@@ -317,6 +317,22 @@ impl Visitor for Dialect {
 
     fn visit_class_set_binary_op_pre(&mut self, _: &ClassSetBinaryOp) -> Result<(), PatternError> {
         Err(PatternError::NotRe2("&&, -- or ~~ inside a [class]"))
+    }
+}
+
+fn literal_of_re2(literal: &ast::Literal) -> Result<(), PatternError> {
+    use ast::{HexLiteralKind as Hex, LiteralKind as Kind};
+    match &literal.kind {
+        Kind::HexFixed(Hex::UnicodeShort | Hex::UnicodeLong) | Kind::HexBrace(Hex::UnicodeShort | Hex::UnicodeLong) => {
+            Err(PatternError::NotRe2("\\u or \\U"))
+        }
+        Kind::Verbatim
+        | Kind::Meta
+        | Kind::Superfluous
+        | Kind::Octal
+        | Kind::HexFixed(Hex::X)
+        | Kind::HexBrace(Hex::X)
+        | Kind::Special(_) => Ok(()),
     }
 }
 

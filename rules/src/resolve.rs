@@ -24,13 +24,33 @@ mod calico;
 
 use self::calico::{Around, Calico};
 
+/// A container port: a name of one stands for its protocol too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerPort {
+    /// Its number.
+    pub number: u16,
+    /// Its protocol; never [`Protocol::Any`].
+    pub protocol: Protocol,
+}
+
+impl ContainerPort {
+    /// A port of TCP, which containers' ports are unless they say otherwise.
+    #[must_use]
+    pub fn tcp(number: u16) -> Self {
+        Self { number, protocol: Protocol::Tcp }
+    }
+}
+
+/// Container ports by name.
+pub type PortNames = BTreeMap<String, ContainerPort>;
+
 /// Container ports by name.
 #[derive(Clone, Debug, Default)]
 pub struct NamedPorts {
     /// The endpoint's own: what ingress rules mean.
-    pub own: BTreeMap<String, u16>,
+    pub own: PortNames,
     /// Each peer's: what egress rules mean.
-    pub peers: BTreeMap<Identity, BTreeMap<String, u16>>,
+    pub peers: BTreeMap<Identity, PortNames>,
 }
 
 /// A Service, as `toServices` means it: the pods behind it.
@@ -130,7 +150,7 @@ impl Resolver<'_> {
                         }
                         for entry in &section.entries {
                             let origin = Origin { key: &policy.key, audit: policy.audit, rule, entry, direction };
-                            self.grants(&origin, section.default_deny, &mut grants);
+                            self.grants(&origin, &mut grants);
                         }
                     }
                 }
@@ -139,7 +159,7 @@ impl Resolver<'_> {
         DirectionPolicy::new(otherwise, denied_by.into_iter().collect(), grants)
     }
 
-    fn grants(&self, origin: &Origin<'_>, default_deny: bool, grants: &mut Vec<Grant>) {
+    fn grants(&self, origin: &Origin<'_>, grants: &mut Vec<Grant>) {
         let Origin { entry, direction, audit, .. } = *origin;
         let Some(peers) = self.peers(&entry.peers) else { return };
         let peers_text: Arc<str> = peers_text(&entry.peers).into();
@@ -161,12 +181,7 @@ impl Resolver<'_> {
             for (peers, protocol, ports) in self.ports(port_rule, &peers, direction) {
                 let rule = origin.refer(&port_rule.path, format!("{peers_text}, port {ports}/{protocol}"));
                 let peers_text = Arc::clone(&peers_text);
-                let grant = Grant { rule, effect, audit, peers, peers_text, protocol, ports, http: http.clone() };
-                // Without default deny, HTTP rules show requests and restrict none (Cilium).
-                if grant.http.is_some() && !default_deny {
-                    grants.push(Grant { http: None, ..grant.clone() });
-                }
-                grants.push(grant);
+                grants.push(Grant { rule, effect, audit, peers, peers_text, protocol, ports, http: http.clone() });
             }
         }
     }
@@ -215,39 +230,42 @@ impl Resolver<'_> {
         PeerSet::Only(identities.into())
     }
 
-    /// A named port may be another number for each peer.
+    /// A named port may be another number for each peer. Without ports, an entry is about none (Cilium).
     fn ports(&self, rule: &PortRule, peers: &PeerSet, direction: Direction) -> Vec<(PeerSet, Protocol, Ports)> {
-        if rule.ports.is_empty() {
-            return vec![(peers.clone(), Protocol::Any, Ports::ALL)];
-        }
         let mut ports = Vec::new();
         for port in &rule.ports {
+            let wanted = protocols(port);
             let one = |number: u16| if number == 0 { Ports::ALL } else { Ports { first: number, last: number } };
-            let numbers: Vec<(PeerSet, Ports)> = match (&port.number, direction) {
-                (PortNumber::Number(number), _) => vec![(peers.clone(), one(*number))],
-                (PortNumber::Range(first, last), _) => vec![(peers.clone(), Ports { first: *first, last: *last })],
+            let mut add = |peers: &PeerSet, known: &[Protocol], numbers: Ports| {
+                let fitting = wanted.iter().filter(|protocol| known.contains(protocol));
+                ports.extend(fitting.map(|protocol| (peers.clone(), *protocol, numbers)));
+            };
+            match (&port.number, direction) {
+                (PortNumber::Number(number), _) => add(peers, wanted, one(*number)),
+                (PortNumber::Range(first, last), _) => add(peers, wanted, Ports { first: *first, last: *last }),
                 (PortNumber::Name(name), Direction::Ingress) => {
-                    self.named_ports.own.get(name).map(|number| (peers.clone(), one(*number))).into_iter().collect()
+                    if let Some(own) = self.named_ports.own.get(name) {
+                        add(peers, &[own.protocol], one(own.number));
+                    }
                 }
                 (PortNumber::Name(name), Direction::Egress) => {
-                    self.peers_port(name, peers).into_iter().map(|(peers, number)| (peers, one(number))).collect()
+                    for (peers, named) in self.peers_port(name, peers) {
+                        add(&peers, &[named.protocol], one(named.number));
+                    }
                 }
-            };
-            for (peers, number) in numbers {
-                ports.extend(protocols(port).iter().map(|protocol| (peers.clone(), *protocol, number)));
             }
         }
         ports
     }
 
-    fn peers_port(&self, name: &str, peers: &PeerSet) -> Vec<(PeerSet, u16)> {
-        let mut by_number: BTreeMap<u16, Vec<Identity>> = BTreeMap::new();
+    fn peers_port(&self, name: &str, peers: &PeerSet) -> Vec<(PeerSet, ContainerPort)> {
+        let mut by_port: BTreeMap<ContainerPort, Vec<Identity>> = BTreeMap::new();
         for (identity, ports) in &self.named_ports.peers {
-            if let Some(number) = ports.get(name).filter(|_| peers.contains(*identity)) {
-                by_number.entry(*number).or_default().push(*identity);
+            if let Some(port) = ports.get(name).filter(|_| peers.contains(*identity)) {
+                by_port.entry(*port).or_default().push(*identity);
             }
         }
-        by_number.into_iter().map(|(number, identities)| (PeerSet::Only(identities.into()), number)).collect()
+        by_port.into_iter().map(|(port, identities)| (PeerSet::Only(identities.into()), port)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns what a key is and when a requirement holds. Must never take a key that Kubernetes would not. Start at [`Selector`].
 
-use crate::labels::{Label, Labels, NAMESPACE};
+use crate::labels::{CLUSTER, Label, Labels, NAMESPACE};
 
 /// A key: `k8s:app`, or `app`, which any source may hold.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,11 @@ pub(crate) enum Requirement {
 }
 
 impl Requirement {
+    /// Some cluster: only pods have one, and they are all of this one.
+    pub(crate) fn of_cluster() -> Self {
+        Self::Exists(Key::of_pods(CLUSTER))
+    }
+
     pub(crate) fn key(&self) -> &Key {
         match self {
             Self::Is(key, _) | Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => {
@@ -105,7 +110,9 @@ impl Selector {
 
     /// Short form for records: `app=web,tier!=db`.
     pub(crate) fn summary(&self) -> String {
-        let parts: Vec<String> = self.requirements.iter().map(summary).collect();
+        // That a peer is of the cluster goes without saying.
+        let said = self.requirements.iter().filter(|requirement| **requirement != Requirement::of_cluster());
+        let parts: Vec<String> = said.map(summary).collect();
         if parts.is_empty() { "everything".to_owned() } else { parts.join(",") }
     }
 }
@@ -129,12 +136,9 @@ const ANY: &str = "any";
 /// Sources whose labels exist here. A selector of another source would select nobody, without anybody being told.
 const SOURCES: [&str; 3] = [ANY, "k8s", "reserved"];
 
-/// `k8s:app` → (`k8s`, `app`); `app` → (`any`, `app`); Cilium's older `reserved.host` → (`reserved`, `host`).
+/// `k8s:app` → (`k8s`, `app`); `app` → (`any`, `app`).
 fn split_source(text: &str) -> (&str, &str) {
-    match text.split_once(':') {
-        Some(parts) => parts,
-        None => text.strip_prefix("reserved.").map_or((ANY, text), |key| ("reserved", key)),
-    }
+    text.split_once(':').unwrap_or((ANY, text))
 }
 
 /// Why a key is no label key, or `None`. Kubernetes' rules after Cilium's source prefix.
@@ -202,7 +206,7 @@ mod tests {
         assert!(selects(Requirement::NotIn(Key::parse("tier"), values("web"))), "an absent key is not in");
         assert!(selects(Requirement::Exists(Key::parse("reserved:host"))));
         assert!(selects(Requirement::DoesNotExist(Key::parse("k8s:host"))));
-        assert!(selects(Requirement::Exists(Key::parse("reserved.host"))), "Cilium's older form");
+        assert!(!selects(Requirement::Exists(Key::parse("reserved.host"))), "a key with a dot");
         assert!(selects(Requirement::Is(Key::parse("app"), "web".to_owned())));
         assert!(!selects(Requirement::Is(Key::parse("app"), "db".to_owned())));
         assert!(Selector::default().matches(&labels()), "no requirement selects everything");

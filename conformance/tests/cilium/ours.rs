@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use anyhow::{Context, Result, anyhow};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rules::{
-    Direction, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Labels, NamedPorts, PathOptions, PodLabels,
-    Protocol, RequestView,
+    ContainerPort, Direction, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Labels, NamedPorts,
+    PathOptions, PodLabels, PortNames, Protocol, RequestView,
     manifest::{self, Document},
 };
 
 use crate::{
     answer::{Answer, Refusal, Verdict},
-    corpus::{Case, Pod, Query, Request},
+    corpus::{self, Case, Pod, Query, Request},
 };
 
 pub(crate) fn answer(case: &Case) -> Result<Answer> {
@@ -49,7 +49,7 @@ struct World<'a> {
     policies: Vec<InForce>,
     identities: Identities,
     pods: BTreeMap<&'a str, (Identity, Labels)>,
-    ports: BTreeMap<Identity, BTreeMap<String, u16>>,
+    ports: BTreeMap<Identity, PortNames>,
     resolved: BTreeMap<&'a str, Arc<EndpointPolicy>>,
 }
 
@@ -107,11 +107,7 @@ impl<'a> World<'a> {
         };
         let policy = self.endpoint(subject)?;
         let peer = self.peer(other)?;
-        let protocol = match query.protocol {
-            "TCP" => Protocol::Tcp,
-            "UDP" => Protocol::Udp,
-            _ => Protocol::Sctp,
-        };
+        let protocol = protocol(query.protocol);
         let policy = policy.direction(direction);
         match (policy.l4(peer, protocol, query.port), &query.http) {
             (L4Verdict::NotEnforced | L4Verdict::Allowed(_), _) => Ok(Verdict::Allowed),
@@ -131,8 +127,17 @@ impl<'a> World<'a> {
     }
 }
 
-fn numbers(pod: &Pod) -> BTreeMap<String, u16> {
-    pod.ports.iter().map(|port| (port.name.clone(), port.port)).collect()
+fn numbers(pod: &Pod) -> PortNames {
+    let port = |port: &corpus::ContainerPort| ContainerPort { number: port.port, protocol: protocol(&port.protocol) };
+    pod.ports.iter().map(|named| (named.name.clone(), port(named))).collect()
+}
+
+fn protocol(name: &str) -> Protocol {
+    match name {
+        "TCP" => Protocol::Tcp,
+        "UDP" => Protocol::Udp,
+        _ => Protocol::Sctp,
+    }
 }
 
 fn headers(request: &Request) -> Result<HeaderMap> {

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use rules::{
     Action, Direction, EndpointPolicy, Identities, Identity, InForce, Label, Labels, MapEntry, NamedPorts, PathOptions,
-    PodLabels, Service,
+    PodLabels, PortNames, Service,
 };
 
 use super::resolved::{Basis, Made, Resolved};
@@ -57,7 +57,7 @@ struct Pod<'a> {
     name: &'a str,
     /// Each with who it is: pods of the same labels differ when a policy's CIDR is about one of them only.
     addresses: Vec<Located>,
-    ports: &'a BTreeMap<String, u16>,
+    ports: PortNames,
     labels: Labels,
     /// As its first address has it.
     peer: Arc<Peer>,
@@ -91,7 +91,7 @@ impl Assembler {
         for pod in &local {
             let kept = self.resolved.kept(pod.name, &pod.peer, &pod.labels).cloned();
             let one = kept.unwrap_or_else(|| {
-                named.own.clone_from(pod.ports);
+                named.own.clone_from(&pod.ports);
                 let address = pod.addresses.first().map(|(address, _)| *address);
                 let policy = rules::resolve_at(policies, &pod.labels, address, &named, &self.identities, &services);
                 let policy = if config.audit { policy.audited() } else { policy };
@@ -207,7 +207,8 @@ impl Assembler {
             Some((_, peer)) => Arc::clone(peer),
             None => Arc::new(peer(self.identities.allocate(&labels))),
         };
-        Pod { name: described.pod, addresses, ports: described.ports, labels, peer }
+        let ports = described.ports.iter().map(|(name, port)| (name.clone(), port.0)).collect();
+        Pod { name: described.pod, addresses, ports, labels, peer }
     }
 
     fn cidrs(&mut self, policies: &[InForce]) -> Vec<Net> {
@@ -226,7 +227,7 @@ impl Assembler {
     }
 }
 
-fn named_ports<'p>(pods: impl Iterator<Item = &'p Pod<'p>>) -> BTreeMap<Identity, BTreeMap<String, u16>> {
+fn named_ports<'p>(pods: impl Iterator<Item = &'p Pod<'p>>) -> BTreeMap<Identity, PortNames> {
     pods.flat_map(|pod| identities_of(pod).map(|identity| (identity, pod.ports.clone()))).collect()
 }
 
@@ -248,7 +249,7 @@ struct Described<'a> {
     pod: &'a str,
     addresses: &'a [IpAddr],
     labels: &'a BTreeMap<String, String>,
-    ports: &'a BTreeMap<String, u16>,
+    ports: &'a BTreeMap<String, config::ContainerPort>,
     service_account: Option<&'a str>,
     workload: Option<&'a str>,
 }

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rules::{Identity, InForce, Labels};
+use rules::{Identity, InForce, Labels, PortNames};
 
 use crate::{config::Config, endpoint::Peer, policy::EndpointState, redirect::DesiredPod};
 
@@ -18,7 +18,7 @@ pub(super) struct Basis {
     pub(super) config: Config,
     /// How many identities there are: a new one may be selected by anything.
     pub(super) identities: usize,
-    pub(super) named_ports: BTreeMap<Identity, BTreeMap<String, u16>>,
+    pub(super) named_ports: BTreeMap<Identity, PortNames>,
 }
 
 /// A pod for the data path and for the kernel.

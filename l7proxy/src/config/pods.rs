@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use rules::Protocol;
 use serde::{Deserialize, Serialize};
 
 use crate::pod_net::NetnsPath;
@@ -32,7 +33,7 @@ pub struct Endpoint {
     pub service_account: Option<String>,
     /// Its named container ports.
     #[serde(default)]
-    pub ports: BTreeMap<String, u16>,
+    pub ports: BTreeMap<String, ContainerPort>,
     /// `Kind/name` of what owns it.
     #[serde(default)]
     pub workload: Option<String>,
@@ -54,10 +55,46 @@ pub struct Remote {
     pub service_account: Option<String>,
     /// Its named container ports.
     #[serde(default)]
-    pub ports: BTreeMap<String, u16>,
+    pub ports: BTreeMap<String, ContainerPort>,
     /// `Kind/name` of what owns it.
     #[serde(default)]
     pub workload: Option<String>,
+}
+
+/// `8080`, or `53/UDP`: a container port and its protocol, TCP unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "PortText", into = "PortText")]
+pub struct ContainerPort(pub rules::ContainerPort);
+
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum PortText {
+    Number(u16),
+    Text(String),
+}
+
+impl TryFrom<PortText> for ContainerPort {
+    type Error = String;
+
+    fn try_from(port: PortText) -> Result<Self, String> {
+        let text = match port {
+            PortText::Number(number) => return Ok(Self(rules::ContainerPort::tcp(number))),
+            PortText::Text(text) => text,
+        };
+        let (number, protocol) = text.split_once('/').unwrap_or((&text, "TCP"));
+        let protocol =
+            [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|known| known.to_string() == protocol);
+        match (number.parse(), protocol) {
+            (Ok(number), Some(protocol)) => Ok(Self(rules::ContainerPort { number, protocol })),
+            _ => Err(format!("{text:?} is no container port; write 8080, or 53/UDP")),
+        }
+    }
+}
+
+impl From<ContainerPort> for PortText {
+    fn from(ContainerPort(port): ContainerPort) -> Self {
+        Self::Text(format!("{}/{}", port.number, port.protocol))
+    }
 }
 
 /// A Service.

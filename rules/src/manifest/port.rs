@@ -173,6 +173,10 @@ fn http(node: &Node, place: &Place, reader: &mut Reader<'_>) -> Option<Vec<Arc<H
     if !reader.keys(rules, &place.path, &["http"], REFUSED_IN_L7) {
         return None;
     }
+    if rules.present("http").is_none() && REFUSED_IN_L7.iter().all(|(name, _)| rules.present(name).is_none()) {
+        let reason = "is missing; write HTTP rules, or leave rules out to let every request pass";
+        reader.error(rules.line, &join(&place.path, "http"), reason);
+    }
     let list = reader.list(rules, &place.path, "http").filter(|list| !list.is_empty())?;
     let rule = |(index, node): (usize, &Node)| http_rule(node, place.entry("http", index), reader).map(Arc::new);
     Some(list.iter().enumerate().filter_map(rule).collect())

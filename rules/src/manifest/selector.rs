@@ -9,7 +9,7 @@ use super::{
     yaml::{Node, Value},
 };
 use crate::{
-    labels::{NAMESPACE, NAMESPACE_LABELS},
+    labels::{CLUSTER, NAMESPACE, NAMESPACE_LABELS},
     selector::{Key, Requirement, Selector, key_problem, value_problem},
 };
 
@@ -43,6 +43,7 @@ pub(super) fn peers(
         let mut selector = selector(node, &format!("{path}[{index}]"), reader);
         let of_pods = |key: &Key| matches!(key.source.as_deref(), None | Some("k8s"));
         let names_namespace = selector.names(|key| of_pods(key) && key.key == NAMESPACE);
+        let names_cluster = selector.names(|key| of_pods(key) && key.key == CLUSTER);
         let names_its_labels = selector.names(|key| of_pods(key) && key.key.starts_with(NAMESPACE_LABELS));
         match home {
             _ if names_reserved(&selector) || names_namespace => {}
@@ -50,6 +51,10 @@ pub(super) fn peers(
             Home::Namespace(namespace) => selector.set_namespace(namespace),
             Home::Cluster if of_init => {}
             Home::Cluster => selector.requirements.extend(Selector::pods().requirements),
+        }
+        // Cilium's default (policy-default-local-cluster): without it, what is only negated would select the world.
+        if !names_reserved(&selector) && !names_cluster {
+            selector.requirements.push(Requirement::of_cluster());
         }
         selectors.push(selector);
     }
@@ -114,8 +119,11 @@ fn match_labels(labels: &Node, path: &str, requirements: &mut Vec<Requirement>, 
             reader.error(key.line, &path, problem);
             continue;
         }
-        // Null is the empty value, as for the API server.
-        let Some(text) = (if value.is_null() { Some("") } else { reader.scalar(value, &path) }) else { continue };
+        // The API server drops such a key: it asks for nothing.
+        if value.is_null() {
+            continue;
+        }
+        let Some(text) = reader.scalar(value, &path) else { continue };
         check_value(text, value.line, &path, reader);
         requirements.push(Requirement::Is(Key::parse(&key.text), text.to_owned()));
     }

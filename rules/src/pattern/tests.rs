@@ -53,7 +53,19 @@ fn what_is_no_pattern_is_an_error_with_a_reason() {
 
 #[test]
 fn another_dialect_is_refused() {
-    for pattern in ["[a&&b]", "[[a]b]", "(?x) a", r"\<a", "(?u)a", "a**", "a{2}{3}", "a+{2}"] {
+    for pattern in [
+        "[a&&b]",
+        "[[a]b]",
+        "(?x) a",
+        r"\<a",
+        "(?u)a",
+        "a**",
+        "a{2}{3}",
+        "a+{2}",
+        r"\u0069",
+        r"[\u{69}]",
+        r"[a-\U00000069]",
+    ] {
         assert!(matches!(full_match(pattern), Err(PatternError::NotRe2(_))), "{pattern}");
     }
     assert_eq!(full_match("a{1001}"), Err(PatternError::Repeat(1001)));

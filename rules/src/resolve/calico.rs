@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use super::NamedPorts;
+use super::{ContainerPort, NamedPorts};
 use crate::{
     calico::{
         evaluate::{Allowed, At, Decision, Denied, Layer as Tiers, Packet},
@@ -92,12 +92,12 @@ impl Calico {
     }
 }
 
-/// A pod by its labels. What it calls a port, it calls so for every protocol: nothing else is known.
-fn endpoint<'p>(labels: &Labels, ports: impl Iterator<Item = (&'p String, &'p u16)>) -> Option<Endpoint> {
+/// A pod by its labels.
+fn endpoint<'p>(labels: &Labels, ports: impl Iterator<Item = (&'p String, &'p ContainerPort)>) -> Option<Endpoint> {
     let mut endpoint = Endpoint::of(labels)?;
     for (name, port) in ports {
-        let of = |protocol| NamedPort { name: name.clone(), protocol, port: *port };
-        endpoint.named_ports.extend([IpProtocol::TCP, IpProtocol::UDP, IpProtocol::SCTP].map(of));
+        let protocol = IpProtocol(port.protocol.number());
+        endpoint.named_ports.push(NamedPort { name: name.clone(), protocol, port: port.number });
     }
     Some(endpoint)
 }

@@ -23,7 +23,8 @@ fn named(name: &str, body: &str) -> InForce {
 }
 
 fn pod(app: &str) -> Labels {
-    Labels::new([Label::new("k8s", NAMESPACE, "n"), Label::new("k8s", "app", app)])
+    let labels = [Label::new("k8s", NAMESPACE, "n"), Label::new("k8s", CLUSTER, "c"), Label::new("k8s", "app", app)];
+    Labels::new(labels)
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn nil_and_empty_lists_mean_what_cilium_means() {
     assert_eq!(entries(&format!("{{toEndpoints: [{{}}], toCIDR: [], {port}}}")), [], "whatever stands beside it");
     assert_eq!(entries("{toEndpoints: [{}]}"), [entry(Some(a), Protocol::Any, 0)], "every port");
     assert_eq!(entries("{toEndpoints: [{}], toPorts: []}"), [entry(Some(a), Protocol::Any, 0)]);
-    assert_eq!(entries("{toEndpoints: [{}], toPorts: [{}]}"), [entry(Some(a), Protocol::Any, 0)]);
+    assert_eq!(entries("{toEndpoints: [{}], toPorts: [{}]}"), [], "an entry without ports is about none");
     assert_eq!(entries("{toPorts: []}"), []);
     let any = entries("{toEndpoints: [{}], toPorts: [{ports: [{port: '0'}]}]}");
     let protocols: Vec<Protocol> = any.iter().map(|entry| entry.protocol).collect();
@@ -83,7 +84,7 @@ fn nil_and_empty_lists_mean_what_cilium_means() {
 fn a_named_port_is_its_owners() {
     let mut identities = Identities::new();
     let (a, b) = (identities.allocate(&pod("a")), identities.allocate(&pod("b")));
-    let ports = |number: u16| BTreeMap::from([("http".to_owned(), number)]);
+    let ports = |number: u16| BTreeMap::from([("http".to_owned(), ContainerPort::tcp(number))]);
     let named = NamedPorts { own: ports(8080), peers: BTreeMap::from([(a, ports(80)), (b, ports(81))]) };
     let rule = "toPorts: [{ports: [{port: HTTP, protocol: TCP}]}]";
     let ingress =

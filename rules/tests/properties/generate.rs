@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use rules::{Identities, Identity, Labels, NamedPorts, PodLabels, Protocol};
+use rules::{ContainerPort, Identities, Identity, Labels, NamedPorts, PodLabels, PortNames, Protocol};
 
 use super::model::{Entry, Fault, Http, Peers, Policy, PortRule, Requirement, Selector};
 
@@ -93,15 +93,23 @@ pub(crate) fn known(pods: &[Pod]) -> Known {
             namespace_labels: &none,
         });
         let identity = identities.allocate(&of_pod);
-        let http: BTreeMap<String, u16> = pod.http.iter().map(|port| ("http".to_owned(), *port)).collect();
+        let http = named(pod);
         ports.insert(identity, http);
         // More often than the others: most entries are about pods.
         peers.extend([identity; 3]);
         labels.push(of_pod);
     }
-    let own = |pod: &Pod| pod.http.iter().map(|port| ("http".to_owned(), *port)).collect();
-    let named = pods.iter().map(|pod| NamedPorts { own: own(pod), peers: ports.clone() }).collect();
+    let named = pods.iter().map(|pod| NamedPorts { own: named(pod), peers: ports.clone() }).collect();
     Known { identities, pods: labels, named, peers }
+}
+
+fn named(pod: &Pod) -> PortNames {
+    // Port 81 is of UDP.
+    let port = |number: u16| {
+        let protocol = if number == 81 { Protocol::Udp } else { Protocol::Tcp };
+        ContainerPort { number, protocol }
+    };
+    pod.http.iter().map(|number| ("http".to_owned(), port(*number))).collect()
 }
 
 pub(crate) fn world() -> impl Strategy<Value = World> {

@@ -15,9 +15,9 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use rules::{
-    Action, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Label, Labels,
-    NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, Protocol, RequestView, RuleRef, Service, Verdict,
-    full_match,
+    Action, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Label,
+    Labels, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, PortNames, Protocol, RequestView, RuleRef, Service,
+    Verdict, full_match,
     manifest::{self, Document},
     resolve_at,
 };
@@ -92,7 +92,7 @@ fn service(service: &form::Service) -> Service {
 struct Known {
     identity: Identity,
     labels: Labels,
-    ports: BTreeMap<String, u16>,
+    ports: PortNames,
     address: Option<IpAddr>,
 }
 
@@ -133,7 +133,8 @@ impl World {
                 }
                 None => identities.allocate(&labels),
             };
-            let known = Known { identity, labels, ports: pod.ports.clone(), address: pod.address };
+            let ports = pod.ports.iter().map(|(name, port)| (name.clone(), ContainerPort::tcp(*port))).collect();
+            let known = Known { identity, labels, ports, address: pod.address };
             pods.insert(pod.name.clone(), known);
         }
         let nets = policies.iter().flat_map(InForce::cidrs);

@@ -77,6 +77,10 @@ fn parse_request_line(line: &[u8]) -> Result<bool, Rejection> {
     if method.is_empty() || !method.iter().copied().all(is_token) {
         return Err(Rejection::Malformed("method"));
     }
+    if method == b"CONNECT" {
+        // The library would make an upgrade of it.
+        return Err(Rejection::Malformed("connect"));
+    }
     check_target(target)?;
     match version {
         b"HTTP/1.1" => Ok(false),

@@ -10,6 +10,7 @@ pub(crate) struct Lines {
     pub(crate) rule: Line,
     pub(crate) method: Line,
     pub(crate) path: Line,
+    pub(crate) host: Line,
     pub(crate) headers: Line,
 }
 

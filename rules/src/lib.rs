@@ -17,6 +17,7 @@ mod calico;
 mod http_rule;
 mod identity;
 mod labels;
+pub mod lint;
 pub mod manifest;
 mod matcher;
 #[cfg(feature = "oracle")]

@@ -134,6 +134,8 @@ pub(crate) struct Section {
     /// The endpoints are under default deny.
     pub(crate) default_deny: bool,
     pub(crate) entries: Vec<Entry>,
+    /// Where rules stand that have no effect: those of a direction that `policyTypes` leaves out.
+    pub(crate) without_effect: Option<Line>,
 }
 
 /// Whether an entry allows or denies.

@@ -250,7 +250,7 @@ fn host<'a>(headers: &'a HeaderMap, otherwise: Option<&'a str>) -> Result<&'a st
 }
 
 /// `name`, `1.2.3.4` or `[::1]`, each with an optional port. No user information.
-fn is_authority(text: &str) -> bool {
+pub(crate) fn is_authority(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port),

@@ -270,7 +270,7 @@ impl Resolver<'_> {
 }
 
 impl Rule {
-    fn section(&self, direction: Direction) -> &Section {
+    pub(crate) fn section(&self, direction: Direction) -> &Section {
         match direction {
             Direction::Ingress => &self.ingress,
             Direction::Egress => &self.egress,

@@ -223,7 +223,7 @@ fn section(
         }
     }
     let default_deny = default_deny(spec, place, direction.list, reader).unwrap_or(!entries.is_empty());
-    Section { default_deny, entries }
+    Section { default_deny, entries, without_effect: None }
 }
 
 /// What `enableDefaultDeny` says of a direction.

@@ -38,7 +38,11 @@ pub(super) fn rules(root: &Node, namespace: &str, reader: &mut Reader<'_>) -> Ve
     let section = |list: &str, peers: &str, applies: bool, reader: &mut Reader<'_>| {
         let entries = entries(spec, &place, list, peers, namespace, reader);
         // Rules of a direction that is not among the types have no effect (Kubernetes).
-        if applies { Section { default_deny: true, entries } } else { Section::default() }
+        if applies {
+            return Section { default_deny: true, entries, without_effect: None };
+        }
+        let without_effect = spec.present(list).filter(|_| !entries.is_empty()).map(|node| Line(node.line));
+        Section { without_effect, ..Section::default() }
     };
     let ingress = section("ingress", "from", types.ingress, reader);
     let egress = section("egress", "to", types.egress, reader);

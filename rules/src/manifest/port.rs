@@ -207,7 +207,13 @@ fn http_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<HttpR
         headers.push(HeaderRule::parse(text));
     }
     let line = |key: &str| Line(node.get(key).map_or(node.line, |value| value.line));
-    let lines = Lines { rule: Line(node.line), method: line("method"), path: line("path"), headers: line("headers") };
+    let lines = Lines {
+        rule: Line(node.line),
+        method: line("method"),
+        path: line("path"),
+        host: line("host"),
+        headers: line("headers"),
+    };
     Some(HttpRule { lines, path_in_spec: place.short, method, path: url_path, host, headers })
 }
 

@@ -1,0 +1,245 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::*;
+use crate::{
+    Labels, PodLabels,
+    manifest::{Document, parse},
+};
+
+fn policies(text: &str) -> Vec<Arc<Policy>> {
+    let policy = |document| {
+        let Document::Policy(policy) = document else { panic!("not valid: {document:?}") };
+        policy
+    };
+    parse(text).into_iter().map(policy).collect()
+}
+
+fn findings(text: &str, known: Option<&Identities>) -> Vec<Finding> {
+    let policies = policies(text);
+    lint(&policies.iter().map(|policy| &**policy).collect::<Vec<_>>(), known)
+}
+
+/// Kinds of what is found.
+fn kinds(text: &str) -> Vec<&'static str> {
+    findings(text, None).iter().map(|finding| finding.kind.word()).collect()
+}
+
+fn cilium(name: &str, spec: &str) -> String {
+    format!("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {name}}}\nspec:\n{spec}\n---\n")
+}
+
+/// A policy with these HTTP rules; the rules are on line 9.
+fn http(rules: &str) -> String {
+    cilium(
+        "p",
+        &format!(
+            "  endpointSelector: {{matchLabels: {{app: a}}}}\n  egress:\n  - toEndpoints: [{{matchLabels: {{app: b}}}}]\n    \
+             toPorts: [{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: \n      [{rules}]}}}}]"
+        ),
+    )
+}
+
+const ASKS: &str = "  endpointSelector: {matchLabels: {app: a}}\n  egress:\n  - toEndpoints: [{matchLabels: {app: b}}]\n    \
+                    toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{path: '/.*'}]}}]";
+
+/// Kinds beside a policy that asks for requests of `app: a` to `app: b`, port 80.
+fn beside(spec: &str) -> Vec<&'static str> {
+    kinds(&(cilium("asks", ASKS) + &cilium("other", spec)))
+}
+
+#[test]
+fn http_rules_behind_a_wider_rule_are_told() {
+    let subject = "  endpointSelector: {matchLabels: {app: a}}\n";
+    for wider in [
+        "  endpointSelector: {}\n  egress: [{toEndpoints: [{}]}]".to_owned(),
+        format!("{subject}  egress: [{{toEntities: [all]}}]"),
+        format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: '80'}}]}}]}}]"),
+        format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: '1', endPort: 99, protocol: TCP}}]}}]}}]"),
+        format!(
+            "{subject}  egress: [{{toEndpoints: [{{matchLabels: {{app: b}}}}], toPorts: [{{ports: [{{port: '0'}}]}}]}}]"
+        ),
+        format!("{subject}  egressDeny: [{{toEndpoints: [{{matchLabels: {{app: b}}}}]}}]"),
+        format!(
+            "{subject}  enableDefaultDeny: {{egress: false}}\n  egress: [{{toPorts: [{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: [{{}}]}}}}]}}]"
+        ),
+    ] {
+        assert!(beside(&wider).contains(&"shadowed"), "{wider}");
+    }
+}
+
+#[test]
+fn http_rules_that_decide_something_are_not_told() {
+    let subject = "  endpointSelector: {matchLabels: {app: a}}\n";
+    for other in [
+        "  endpointSelector: {matchLabels: {app: c}}\n  egress: [{toEndpoints: [{}]}]".to_owned(),
+        "  endpointSelector: {matchLabels: {app: a, tier: x}}\n  egress: [{toEndpoints: [{}]}]".to_owned(),
+        format!("{subject}  ingress: [{{fromEntities: [all]}}]"),
+        format!("{subject}  egress: [{{toEntities: [cluster]}}]"),
+        format!("{subject}  egress: [{{toEndpoints: [{{matchLabels: {{app: b, tier: x}}}}]}}]"),
+        format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: '81'}}]}}]}}]"),
+        format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: '80', protocol: UDP}}]}}]}}]"),
+        format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: http}}]}}]}}]"),
+        format!("{subject}  egress: [{{}}]"),
+        format!(
+            "{subject}  egress: [{{toPorts: [{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: [{{}}]}}}}]}}]"
+        ),
+    ] {
+        assert_eq!(beside(&other), [""; 0], "{other}");
+    }
+}
+
+#[test]
+fn a_finding_says_where_it_is() {
+    let text = cilium("asks", ASKS) + &cilium("all", "  endpointSelector: {}\n  egress: [{toEntities: [all]}]");
+    let found = findings(&text, None);
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((finding.policy, finding.line), (0, 8));
+    assert_eq!(finding.field, "spec.egress[0].toPorts[0].rules");
+    assert!(finding.text.contains("CiliumNetworkPolicy default/all egress[0] (line 15)"), "{}", finding.text);
+}
+
+#[test]
+fn paths_that_leave_no_room_for_a_query() {
+    for (path, told) in [
+        ("/read", true),
+        ("/read|/write", true),
+        ("/users/[0-9]+", true),
+        ("/.*/posts", true),
+        ("^/read$", true),
+        ("/read.*", false),
+        ("/read(\\?.*)?", false),
+        ("/read\\?id=[0-9]+", false),
+        ("/read[?]id=[0-9]+", false),
+        ("/users/[^/]+", false),
+        ("/read(/.*)?", false),
+        (".*", false),
+    ] {
+        let found = kinds(&http(&format!("{{path: '{path}'}}")));
+        assert_eq!(found.contains(&"no-query"), told, "{path}: {found:?}");
+    }
+}
+
+#[test]
+fn get_without_head() {
+    for (rules, told) in [
+        ("{method: GET}", true),
+        ("{method: GET|POST}", true),
+        ("{method: GET|HEAD}", false),
+        ("{method: 'G.*|HEAD'}", false),
+        ("{method: POST}", false),
+        ("{method: GET, path: '/a.*'}, {method: HEAD, path: '/a.*'}", false),
+        ("{method: GET, path: '/a.*'}, {method: HEAD}", false),
+        ("{method: GET, path: '/a.*'}, {method: HEAD, path: '/b.*'}", true),
+        ("{method: GET}, {method: HEAD, headers: [X-A]}", true),
+    ] {
+        assert_eq!(kinds(&http(rules)).contains(&"no-head"), told, "{rules}");
+    }
+}
+
+#[test]
+fn dots_that_seem_to_be_dots() {
+    for (rule, told) in [
+        ("{path: '/v1.0/.*'}", true),
+        ("{host: api.example.com}", true),
+        ("{host: 'api\\.example\\.com'}", false),
+        ("{path: '/v1\\.0/.*'}", false),
+        ("{path: '/v1[.]0/.*'}", false),
+        ("{path: '/[a.b]/.*'}", false),
+        ("{path: '/\\d.5/.*'}", false),
+        ("{path: '/read.*'}", false),
+        ("{path: '/a.+b.*'}", false),
+    ] {
+        assert_eq!(kinds(&http(rule)).contains(&"any-character"), told, "{rule}");
+    }
+}
+
+#[test]
+fn rules_that_can_never_match() {
+    for (rule, told) in [
+        ("{method: get}", true),
+        ("{method: Get|POST}", true),
+        ("{method: purge}", false),
+        ("{method: '(?i)post'}", false),
+        ("{path: 'api/.*'}", true),
+        ("{path: '(api|x)/.*'}", true),
+        ("{path: '/a/\\.\\./b'}", true),
+        ("{path: '/a/../b'}", false),
+        ("{path: '/%7Ea'}", true),
+        ("{path: '/a b'}", true),
+        ("{path: '/a//b'}", false),
+        ("{path: '\\*'}", false),
+        ("{path: '^/api/.*'}", false),
+        ("{path: '[/x]api/.*'}", false),
+        ("{path: '(x|/api)/.*'}", false),
+        ("{path: 'x?/api/.*'}", false),
+        ("{host: 'http://api'}", true),
+        ("{host: 'api/v1'}", true),
+        ("{host: 'Api'}", false),
+        ("{host: 'api:8080'}", false),
+        ("{headers: ['X A@: b', 'a b']}", false),
+        ("{headers: ['X(A): b']}", true),
+        ("{headers: ['X-A: b', X-B]}", false),
+    ] {
+        assert_eq!(kinds(&http(rule)).contains(&"never-matches"), told, "{rule}");
+    }
+}
+
+#[test]
+fn an_http_rule_is_named_with_its_line() {
+    let found = findings(&http("{path: '/.*'},\n       {host: a.b}"), None);
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((finding.line, finding.field.as_str()), (10, "spec.egress[0].toPorts[0].rules.http[1].host"));
+}
+
+#[test]
+fn ports_without_peers() {
+    let with = |entry: &str| kinds(&cilium("p", &format!("  endpointSelector: {{}}\n  ingress: [{entry}]")));
+    assert_eq!(with("{fromEndpoints: [], toPorts: [{ports: [{port: '80'}]}]}"), ["no-peers"]);
+    assert_eq!(with("{toPorts: [{ports: [{port: '80'}]}]}"), [""; 0], "everybody");
+    assert_eq!(with("{}"), [""; 0], "default deny");
+}
+
+#[test]
+fn directions_that_policy_types_leave_out() {
+    let with = |spec: &str| {
+        let head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\n";
+        findings(&format!("{head}spec:\n  podSelector: {{}}\n{spec}\n"), None)
+    };
+    let found = with("  policyTypes: [Ingress]\n  ingress: []\n  egress:\n  - {}");
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((finding.kind.word(), finding.field.as_str(), finding.line), ("no-effect", "spec.egress", 9));
+    assert!(with("  policyTypes: [Ingress]\n  egress: []").is_empty());
+    assert!(with("  policyTypes: [Egress]\n  egress: [{}]").is_empty());
+    assert!(with("  ingress: [{}]\n  egress: [{}]").is_empty());
+}
+
+#[test]
+fn selectors_that_select_nothing_that_is_known() {
+    let mut identities = Identities::new();
+    let labels = BTreeMap::from([("app".to_owned(), "a".to_owned())]);
+    let none = BTreeMap::new();
+    identities.allocate(&Labels::from(PodLabels {
+        namespace: "default",
+        cluster: "default",
+        service_account: None,
+        labels: &labels,
+        namespace_labels: &none,
+    }));
+    let with = |subject: &str, peer: &str| {
+        let spec = format!(
+            "  endpointSelector: {{matchLabels: {{{subject}}}}}\n  ingress: [{{fromEndpoints: [{{matchLabels: {{{peer}}}}}]}}]"
+        );
+        let found = findings(&cilium("p", &spec), Some(&identities));
+        found.into_iter().map(|finding| finding.field).collect::<Vec<_>>()
+    };
+    assert_eq!(with("app: a", "app: a"), [""; 0]);
+    assert_eq!(with("app: b", "app: a"), ["spec"]);
+    assert_eq!(with("app: a", "app: b"), ["spec.ingress[0]"]);
+    assert_eq!(with("app: a", "'reserved:host': ''"), [""; 0]);
+    assert!(findings(&cilium("p", ASKS), None).is_empty(), "nobody is known");
+}
+
+#[test]
+fn the_policies_of_a_user_may_be_right() {
+    assert_eq!(kinds(&http("{method: GET|HEAD, path: '/api/v1/read.*', headers: ['X-A: b']}")), [""; 0]);
+}

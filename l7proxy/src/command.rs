@@ -18,6 +18,7 @@ mod check;
 mod explain;
 mod status;
 
+pub use check::Check;
 pub use explain::Explain;
 
 /// L7 policy for every pod of this node, beside any CNI.
@@ -30,15 +31,8 @@ pub enum Command {
         #[arg(long)]
         config: PathBuf,
     },
-    /// Parses and validates manifests: `file:line: field.path: reason`.
-    Check {
-        /// Files or directories.
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-        /// `text` or `json`.
-        #[arg(long, default_value = "text")]
-        output: Output,
-    },
+    /// Parses and validates manifests: `file:line: field.path: reason`; warns of what is hardly meant.
+    Check(Check),
     /// The verdict for a request, offline: policy, rule and why.
     Explain(Explain),
     /// What the running process does: endpoints, policies, kernel, what is not enforced and why.
@@ -94,7 +88,7 @@ impl Command {
     pub fn execute(self) -> Exit {
         match self {
             Self::Run { config } => run(&config),
-            Self::Check { paths, output } => check::check(&paths, output),
+            Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
             Self::Status { config, output } => status::status(&config, output),
             Self::Cleanup { config } => cleanup(&config),
@@ -128,6 +122,11 @@ fn cleanup(file: &std::path::Path) -> Exit {
 /// One line or several to standard output. A closed pipe ends nothing.
 fn say(text: impl Display) {
     drop(writeln!(io::stdout().lock(), "{text}"));
+}
+
+/// `1 policy`, `2 policies`.
+fn counted(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 /// Every error is a line on standard error.

@@ -2,8 +2,10 @@
 //!
 //! Never compiles a policy and never touches the kernel. Start at [`standalone::read`].
 
+mod fault;
 pub mod standalone;
 mod versions;
 pub mod watch;
 
+pub use fault::Fault;
 pub use versions::{PolicyState, PolicyStatus, Versions};

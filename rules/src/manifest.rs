@@ -55,6 +55,12 @@ impl Policy {
     pub fn key(&self) -> &Arc<PolicyKey> {
         &self.key
     }
+
+    /// Line of its first spec, from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.rules.first().map_or(1, |rule| rule.line.0)
+    }
 }
 
 /// A policy that is not valid. It allows nothing; what it selects is under default deny in its directions.

@@ -80,7 +80,7 @@ impl Control {
     /// Checks all that can be checked before anything is attached.
     pub(super) fn new(file: &Path, input: &Input, counters: Arc<Counters>) -> Result<Self, RunError> {
         let versions = Versions::default().next(&input.manifests, 1);
-        let mut lines = versions.problems().to_vec();
+        let mut lines = versions.problems();
         for endpoint in &input.config.endpoints {
             if let Some(Err(error)) =
                 endpoint.namespace_path().map(|place| open_namespace(&endpoint.pod, &place.path()))
@@ -317,7 +317,7 @@ impl Control {
             })
         });
         let mut errors = self.errors.clone();
-        errors.extend(self.versions.problems().iter().cloned());
+        errors.extend(self.versions.problems());
         let mut counters: BTreeMap<_, _> = self.counters.snapshot().into_iter().collect();
         match redirect.counters() {
             Ok(kernel) => counters.extend(kernel),
@@ -330,7 +330,7 @@ impl Control {
             endpoints: endpoints.collect(),
             policies: self.versions.status(),
             errors,
-            skipped: self.versions.skipped().to_vec(),
+            skipped: self.versions.skipped().iter().map(ToString::to_string).collect(),
             kernel: KernelStatus { links: redirect.link_count(), features: redirect.features() },
             not_enforced: super::status::not_enforced(&self.config),
             counters,

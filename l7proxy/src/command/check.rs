@@ -1,33 +1,155 @@
-//! `l7proxy check`.
+//! `l7proxy check`: everything that is wrong with manifests, and what is hardly meant.
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use clap::Args;
+use rules::{
+    Identities,
+    lint::{Finding, lint},
+    manifest::{Document, Policy},
+};
+use serde_json::{Value, json};
 
-use super::{Exit, Output, say, trouble};
-use crate::source::{PolicyState, Versions, standalone};
+use super::{Exit, Output, counted, say, trouble};
+use crate::{
+    app::Assembler,
+    config::Config,
+    source::{
+        Fault, Versions,
+        standalone::{self, ManifestFile},
+    },
+};
 
-/// Everything that is wrong with the manifests, all at once.
-pub(super) fn check(paths: &[PathBuf], output: Output) -> Exit {
-    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return trouble(format_args!("{}: no such file; give files or directories of manifests", missing.display()));
-    }
-    let versions = Versions::default().next(&standalone::read_manifests(paths), 1);
-    let errors = versions.errors();
-    let policies = versions.status();
-    let valid = policies.iter().filter(|policy| policy.state == PolicyState::InForce).count();
-    match output {
-        Output::Json => {
-            say(
-                json!({"valid": errors.is_empty(), "policies": policies, "errors": errors, "skipped": versions.skipped()}),
-            );
+/// Which manifests.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Files or directories; those of the configuration when there are none.
+    #[arg(required_unless_present = "config")]
+    paths: Vec<PathBuf>,
+    /// A configuration file: warns of selectors that select none of its pods.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// `text` or `json`.
+    #[arg(long, default_value = "text")]
+    output: Output,
+    /// Warnings count as errors.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// All that was found.
+struct Found<'m> {
+    files: &'m [ManifestFile],
+    valid: usize,
+    errors: Vec<&'m Fault>,
+    skipped: &'m [Fault],
+    /// With the word of their kind.
+    warnings: Vec<(Fault, &'static str)>,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Exit {
+        let config = match self.config.as_deref().map(crate::config::load).transpose() {
+            Ok(config) => config,
+            Err(error) => return trouble(error),
+        };
+        let of_config = config.iter().flat_map(|config| &config.policies).cloned().collect();
+        let paths: Vec<PathBuf> = if self.paths.is_empty() { of_config } else { self.paths.clone() };
+        if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+            return trouble(format_args!(
+                "{}: no such file; give files or directories of manifests",
+                missing.display()
+            ));
         }
-        Output::Text => {
-            for line in errors.iter().chain(versions.skipped()) {
-                say(line);
+        let files = standalone::read_manifests(&paths);
+        let versions = Versions::default().next(&files, 1);
+        let identities = config.map(|config| identities(&config, &versions));
+        let policies = policies(&files);
+        let mut errors = versions.faults();
+        errors.sort();
+        let found = Found {
+            files: &files,
+            valid: policies.len(),
+            errors,
+            skipped: versions.skipped(),
+            warnings: warnings(&policies, identities.as_ref()),
+        };
+        match self.output {
+            Output::Json => say(found.json()),
+            Output::Text => found.print(),
+        }
+        let refused = !found.errors.is_empty() || (self.strict && !found.warnings.is_empty());
+        if refused { Exit::Refused } else { Exit::Done }
+    }
+}
+
+/// A valid policy and its file.
+type InFile<'m> = (&'m ManifestFile, &'m Policy);
+
+fn policies(files: &[ManifestFile]) -> Vec<InFile<'_>> {
+    let mut policies = Vec::new();
+    for file in files {
+        for document in file.documents.iter().flatten() {
+            match document {
+                Document::Policy(policy) => policies.push((file, &**policy)),
+                Document::Refused(_) | Document::Unattributable { .. } | Document::Skipped { .. } => {}
             }
-            say(format_args!("{valid} policies valid, {} errors", errors.len()));
         }
     }
-    if errors.is_empty() { Exit::Done } else { Exit::Refused }
+    policies
+}
+
+/// Everybody whom the configuration names.
+fn identities(config: &Config, versions: &Versions) -> Identities {
+    let mut assembler = Assembler::default();
+    drop(assembler.assemble(config, &versions.in_force(), 1));
+    assembler.identities().clone()
+}
+
+fn warnings(policies: &[InFile<'_>], identities: Option<&Identities>) -> Vec<(Fault, &'static str)> {
+    let values: Vec<&Policy> = policies.iter().map(|(_, policy)| *policy).collect();
+    let told = |finding: Finding| {
+        let (file, _) = policies.get(finding.policy)?;
+        let fault = Fault::at(&file.path, finding.line, finding.text);
+        Some((Fault { field: finding.field, ..fault }, finding.kind.word()))
+    };
+    let mut warnings: Vec<_> = lint(&values, identities).into_iter().filter_map(told).collect();
+    warnings.sort();
+    warnings
+}
+
+impl Found<'_> {
+    fn print(&self) {
+        for line in self.errors.iter().copied().chain(self.skipped) {
+            say(line);
+        }
+        for (warning, _) in &self.warnings {
+            let Fault { file, line, field, reason } = warning;
+            say(format_args!("{}:{line}: {field}: warning: {reason}", file.display()));
+        }
+        let mut parts = vec![
+            format!("{} valid", counted(self.valid, "policy", "policies")),
+            counted(self.errors.len(), "error", "errors"),
+            counted(self.warnings.len(), "warning", "warnings"),
+        ];
+        if !self.skipped.is_empty() {
+            parts.push(format!("{} skipped", counted(self.skipped.len(), "document", "documents")));
+        }
+        say(parts.join(", "));
+    }
+
+    fn json(&self) -> Value {
+        let files: Vec<String> = self.files.iter().map(|file| file.path.display().to_string()).collect();
+        let warning = |(fault, kind): &(Fault, &str)| {
+            let Fault { file, line, field, reason } = fault;
+            json!({"file": file.display().to_string(), "line": line, "field": field, "kind": kind, "text": reason})
+        };
+        json!({
+            "files": files,
+            "errors": self.errors,
+            "warnings": self.warnings.iter().map(warning).collect::<Vec<_>>(),
+            "skipped": self.skipped,
+            "policies": self.valid,
+        })
+    }
 }

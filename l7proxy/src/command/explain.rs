@@ -81,8 +81,8 @@ impl Explain {
     fn judge(&self) -> Result<Exit, String> {
         let input = standalone::read(&self.config).map_err(|error| error.to_string())?;
         let versions = Versions::default().next(&input.manifests, 1);
-        if let Some(problem) = versions.problems().first() {
-            return Err(problem.clone());
+        if let Some(problem) = versions.problems().into_iter().next() {
+            return Err(problem);
         }
         let headers = self.headers()?;
         let options = path_options(&input.config);

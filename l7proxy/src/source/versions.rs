@@ -12,7 +12,7 @@ use rules::{
 };
 use serde::Serialize;
 
-use super::standalone::ManifestFile;
+use super::{Fault, standalone::ManifestFile};
 
 /// How a policy is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,8 +48,16 @@ struct Entry {
     in_force: InForce,
     state: PolicyState,
     file: PathBuf,
+    line: usize,
     revision: u64,
-    errors: Vec<String>,
+    errors: Vec<Fault>,
+}
+
+impl Entry {
+    /// Of a kind that is not enforced here: its name is another kind's.
+    fn is_of_refused_kind(&self) -> bool {
+        self.errors.iter().any(|error| matches!(error.field.as_str(), "kind" | "apiVersion"))
+    }
 }
 
 /// A policy's name, and which of several documents of that name.
@@ -60,9 +68,9 @@ type Copy = (Arc<PolicyKey>, usize);
 pub struct Versions {
     entries: BTreeMap<Copy, Entry>,
     /// What cannot be tied to a policy: unreadable files, broken YAML.
-    problems: Vec<String>,
+    problems: Vec<Fault>,
     /// Documents of other kinds, which are not ours.
-    skipped: Vec<String>,
+    skipped: Vec<Fault>,
 }
 
 impl Versions {
@@ -74,17 +82,15 @@ impl Versions {
         for file in files {
             match &file.documents {
                 Ok(documents) if documents.is_empty() && self.has_policies_of(&file.path) => {
-                    next.problems.push(format!(
-                        "{}: is empty now; what it held stays in force: delete the file to remove its policies",
-                        file.path.display()
-                    ));
+                    let reason = "is empty now; what it held stays in force: delete the file to remove its policies";
+                    next.problems.push(Fault::at(&file.path, 0, reason));
                 }
                 Ok(documents) => {
                     if next.read(self, file, documents, revision) {
                         whole.insert(file.path.as_path());
                     }
                 }
-                Err(reason) => next.problems.push(format!("{}: {reason}", file.path.display())),
+                Err(reason) => next.problems.push(Fault::at(&file.path, 0, reason.as_str())),
             }
         }
         next.keep_what_was_not_read(self, files, &whole);
@@ -105,27 +111,33 @@ impl Versions {
             file: entry.file.display().to_string(),
             state: entry.state,
             revision: entry.revision,
-            errors: entry.errors.clone(),
+            errors: entry.errors.iter().map(Fault::to_string).collect(),
         };
         self.entries.iter().map(line).collect()
     }
 
-    /// What cannot be tied to a policy.
+    /// What cannot be tied to a policy, a line each.
     #[must_use]
-    pub fn problems(&self) -> &[String] {
-        &self.problems
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.iter().map(Fault::to_string).collect()
+    }
+
+    /// Every error, those of policies too.
+    #[must_use]
+    pub fn faults(&self) -> Vec<&Fault> {
+        let of_policies = self.entries.values().flat_map(|entry| &entry.errors);
+        self.problems.iter().chain(of_policies).collect()
     }
 
     /// Every error line, those of policies too.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
-        let of_policies = self.entries.values().flat_map(|entry| entry.errors.iter().cloned());
-        self.problems.iter().cloned().chain(of_policies).collect()
+        self.faults().into_iter().map(Fault::to_string).collect()
     }
 
-    /// Documents that are not ours, a line each.
+    /// Documents that are not ours.
     #[must_use]
-    pub fn skipped(&self) -> &[String] {
+    pub fn skipped(&self) -> &[Fault] {
         &self.skipped
     }
 
@@ -142,10 +154,10 @@ impl Versions {
                 Document::Refused(refused) => self.refused(before, &file.path, refused, revision),
                 Document::Unattributable { errors, .. } => {
                     whole = false;
-                    self.problems.extend(error_lines(&file.path, errors));
+                    self.problems.extend(faults(&file.path, errors));
                 }
                 Document::Skipped { line, what } => {
-                    self.skipped.push(format!("{}:{line}: {what}", file.path.display()));
+                    self.skipped.push(Fault::at(&file.path, *line, what.as_str()));
                 }
             }
         }
@@ -155,8 +167,8 @@ impl Versions {
     fn valid(&mut self, before: &Self, file: &Path, policy: &Arc<Policy>, revision: u64) {
         let in_force = InForce::Policy(Arc::clone(policy));
         let key = Arc::clone(in_force.key());
-        let mut entry =
-            Entry { in_force, state: PolicyState::InForce, file: file.to_path_buf(), revision, errors: Vec::new() };
+        let (file, line) = (file.to_path_buf(), policy.line());
+        let mut entry = Entry { in_force, state: PolicyState::InForce, file, line, revision, errors: Vec::new() };
         if let Some(known) = before.entries.get(&(Arc::clone(&key), 0))
             && known.state == PolicyState::InForce
             && known.in_force == entry.in_force
@@ -170,15 +182,16 @@ impl Versions {
 
     fn refused(&mut self, before: &Self, file: &Path, refused: &Arc<Refused>, revision: u64) {
         let key = Arc::clone(&refused.key);
-        let errors = error_lines(file, &refused.errors);
+        let (errors, line) = (faults(file, &refused.errors), refused.line);
         let entry = match before.entries.get(&(Arc::clone(&key), 0)) {
             Some(known) if known.state != PolicyState::Refused => {
-                Entry { state: PolicyState::LastGood, errors, file: file.to_path_buf(), ..known.clone() }
+                Entry { state: PolicyState::LastGood, errors, file: file.to_path_buf(), line, ..known.clone() }
             }
             _ => Entry {
                 in_force: InForce::Refused(Arc::clone(refused)),
                 state: PolicyState::Refused,
                 file: file.to_path_buf(),
+                line,
                 revision,
                 errors,
             },
@@ -190,12 +203,11 @@ impl Versions {
     fn insert(&mut self, key: Arc<PolicyKey>, mut entry: Entry) {
         let mut copy = 0;
         while let Some(known) = self.entries.get(&(Arc::clone(&key), copy)) {
-            if copy == 0 {
-                entry.errors.push(format!(
-                    "{}: {key} is also in {}; each of them counts: give each policy once",
-                    entry.file.display(),
-                    known.file.display()
-                ));
+            // What is wrong with a refused kind is told already: give it as another one.
+            if copy == 0 && !known.is_of_refused_kind() && !entry.is_of_refused_kind() {
+                let (file, line) = (known.file.display(), known.line);
+                let reason = format!("{key} is also in {file}:{line}; each of them counts: give each policy once");
+                entry.errors.push(Fault::at(&entry.file, entry.line, reason));
             }
             copy += 1;
         }
@@ -218,16 +230,8 @@ impl Versions {
     }
 }
 
-/// `file:line: field: reason`.
-fn error_lines(file: &Path, errors: &[FieldError]) -> Vec<String> {
-    let line = |error: &FieldError| {
-        if error.field.is_empty() {
-            format!("{}:{}: {}", file.display(), error.line, error.reason)
-        } else {
-            format!("{}:{}: {}: {}", file.display(), error.line, error.field, error.reason)
-        }
-    };
-    errors.iter().map(line).collect()
+fn faults(file: &Path, errors: &[FieldError]) -> Vec<Fault> {
+    errors.iter().map(|error| Fault::of_field(file, error)).collect()
 }
 
 #[cfg(test)]

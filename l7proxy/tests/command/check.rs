@@ -1,0 +1,125 @@
+use crate::Desk;
+
+const GOOD: &str = "apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: good}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  egress:
+  - toEndpoints: [{matchLabels: {app: api}}]
+    toPorts:
+    - ports: [{port: '80', protocol: TCP}]
+      rules: {http: [{method: GET|HEAD, path: '/read.*'}]}
+";
+const CONFIG: &str = "policies: [policies/]
+endpoints:
+- {pod: default/web, pid: 1, addresses: [10.0.0.1], labels: {app: web}}
+";
+
+fn named(name: &str) -> String {
+    GOOD.replace("good", name)
+}
+
+#[test]
+fn a_good_manifest() {
+    let ended = Desk::new(&[("p.yaml", GOOD)]).run(&["check", "p.yaml", "--strict"]);
+    assert_eq!((ended.code, ended.lines()), (Some(0), vec!["1 policy valid, 0 errors, 0 warnings"]));
+}
+
+#[test]
+fn errors_of_all_files_and_warnings_at_once() {
+    let desk = Desk::new(&[
+        ("m/a.yaml", &named("a").replace("method:", "verb:")),
+        ("m/b.yaml", &named("b").replace("/read.*", "read")),
+        ("m/c.yaml", "kind: [\n"),
+        ("m/d.yaml", &named("d").replace("GET|HEAD", "GET")),
+    ]);
+    let ended = desk.run(&["check", "m"]);
+    let lines = ended.lines();
+    assert_eq!(ended.code, Some(1), "{lines:?}");
+    assert!(lines[0].starts_with("m/a.yaml:10: spec.egress[0].toPorts[0].rules.http[0].verb: unknown field"));
+    assert!(lines[1].starts_with("m/c.yaml:"), "{lines:?}");
+    assert!(lines[2].starts_with("m/b.yaml:10: spec.egress[0].toPorts[0].rules.http[0].path: warning: never matches"));
+    assert!(lines[3].starts_with("m/d.yaml:10: spec.egress[0].toPorts[0].rules.http[0].method: warning: allows GET"));
+    assert_eq!(lines[4..], ["2 policies valid, 2 errors, 2 warnings"]);
+}
+
+#[test]
+fn warnings_refuse_only_what_is_strict() {
+    let desk = Desk::new(&[("p.yaml", &GOOD.replace("GET|HEAD", "GET"))]);
+    let ended = desk.run(&["check", "p.yaml"]);
+    assert_eq!((ended.code, ended.lines().pop()), (Some(0), Some("1 policy valid, 0 errors, 1 warning")));
+    assert_eq!(desk.run(&["check", "p.yaml", "--strict"]).code, Some(1));
+}
+
+#[test]
+fn rules_of_one_file_are_seen_from_another() {
+    let open = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: open}\nspec:\n  \
+                endpointSelector: {}\n  egress: [{toEndpoints: [{}]}]\n";
+    let ended = Desk::new(&[("a.yaml", GOOD), ("b.yaml", open)]).run(&["check", "a.yaml", "b.yaml"]);
+    assert!(ended.lines()[0].starts_with("a.yaml:9: spec.egress[0].toPorts[0].rules: warning: every request passes"));
+    assert!(ended.lines()[0].contains("default/open egress[0] (line 6)"), "{}", ended.out);
+}
+
+#[test]
+fn what_is_skipped_is_told() {
+    let other = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\n";
+    let ended = Desk::new(&[("p.yaml", &(other.to_owned() + GOOD))]).run(&["check", "p.yaml"]);
+    assert!(ended.lines()[0].starts_with("p.yaml:1: Service (v1)"), "{}", ended.out);
+    assert_eq!(ended.lines().pop(), Some("1 policy valid, 0 errors, 0 warnings, 1 document skipped"));
+    assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn a_name_given_twice_is_told_with_both_places() {
+    let ended = Desk::new(&[("p.yaml", &format!("{GOOD}---\n{GOOD}"))]).run(&["check", "p.yaml"]);
+    assert!(ended.lines()[0].starts_with("p.yaml:16: CiliumNetworkPolicy default/good is also in p.yaml:5"));
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_refused_kind_is_not_told_to_be_there_twice() {
+    let misspelt = GOOD.replace("CiliumNetworkPolicy", "CiliumNetworkPolicie");
+    let ended = Desk::new(&[("p.yaml", &format!("{GOOD}---\n{misspelt}"))]).run(&["check", "p.yaml"]);
+    assert!(!ended.out.contains("is also in"), "{}", ended.out);
+    assert_eq!(ended.lines().pop(), Some("1 policy valid, 1 error, 0 warnings"));
+}
+
+#[test]
+fn with_a_configuration_selectors_are_compared_with_its_pods() {
+    let desk = Desk::new(&[("policies/p.yaml", GOOD), ("config.yaml", CONFIG)]);
+    assert_eq!(desk.run(&["check", "policies"]).lines().len(), 1);
+    for arguments in [vec!["check", "policies", "--config", "config.yaml"], vec!["check", "--config", "config.yaml"]] {
+        let ended = desk.run(&arguments);
+        let told = ended.lines()[0];
+        assert!(told.contains("p.yaml:7: spec.egress[0]: warning: a peer selects no pod"), "{told}");
+        assert_eq!(ended.lines().pop(), Some("1 policy valid, 0 errors, 1 warning"));
+    }
+}
+
+#[test]
+fn the_form_for_programs() {
+    let broken = named("b").replace("method:", "verb:");
+    let desk = Desk::new(&[("a.yaml", &GOOD.replace("GET|HEAD", "GET")), ("b.yaml", &broken)]);
+    let ended = desk.run(&["check", "a.yaml", "b.yaml", "--output", "json"]);
+    let told = ended.json();
+    assert_eq!((ended.code, &told["policies"]), (Some(1), &1.into()));
+    assert_eq!(told["files"], serde_json::json!(["a.yaml", "b.yaml"]));
+    assert_eq!(told["errors"][0]["file"], "b.yaml");
+    assert_eq!(told["errors"][0]["line"], 10);
+    assert_eq!(told["errors"][0]["field"], "spec.egress[0].toPorts[0].rules.http[0].verb");
+    assert!(told["errors"][0]["reason"].as_str().unwrap().contains("unknown field"));
+    let warning = &told["warnings"][0];
+    assert_eq!(
+        (&warning["kind"], &warning["line"], &warning["file"]),
+        (&"no-head".into(), &10.into(), &"a.yaml".into())
+    );
+    assert_eq!(told["skipped"], serde_json::json!([]));
+}
+
+#[test]
+fn what_is_not_there_is_trouble() {
+    let ended = Desk::new(&[]).run(&["check", "nowhere"]);
+    assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
+    assert_eq!(Desk::new(&[]).run(&["check"]).code, Some(2));
+}

@@ -11,15 +11,19 @@ use std::{
 };
 
 use clap::Parser;
+use serde_json::Value;
 
 use crate::{app, redirect, source::standalone};
 
 mod check;
 mod explain;
+mod judge;
+mod replay;
 mod status;
 
 pub use check::Check;
 pub use explain::Explain;
+pub use replay::Replay;
 
 /// L7 policy for every pod of this node, beside any CNI.
 #[derive(Debug, Parser)]
@@ -35,6 +39,8 @@ pub enum Command {
     Check(Check),
     /// The verdict for a request, offline: policy, rule and why.
     Explain(Explain),
+    /// What manifests would decide otherwise than recorded flows say was decided.
+    Replay(Replay),
     /// What the running process does: endpoints, policies, kernel, what is not enforced and why.
     Status {
         /// The configuration file of the process.
@@ -90,6 +96,7 @@ impl Command {
             Self::Run { config } => run(&config),
             Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
+            Self::Replay(replay) => replay.run(),
             Self::Status { config, output } => status::status(&config, output),
             Self::Cleanup { config } => cleanup(&config),
         }
@@ -127,6 +134,14 @@ fn say(text: impl Display) {
 /// `1 policy`, `2 policies`.
 fn counted(number: usize, one: &str, several: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { several })
+}
+
+/// An object with one field more.
+fn with(mut object: Value, field: &str, value: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+    object
 }
 
 /// Every error is a line on standard error.

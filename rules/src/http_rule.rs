@@ -78,6 +78,17 @@ impl HttpRule {
             && self.headers.iter().all(|header| header.holds(view.headers()))
     }
 
+    /// Whether it asks for headers, and holds but for them.
+    pub(crate) fn holds_but_for_headers(&self, view: &RequestView<'_>) -> bool {
+        let fits = |pattern: &Option<Pattern>, value: &str| {
+            pattern.as_ref().is_none_or(|pattern| pattern.matches(value.as_bytes()))
+        };
+        !self.headers.is_empty()
+            && fits(&self.method, view.method())
+            && fits(&self.path, view.path())
+            && fits(&self.host, view.host())
+    }
+
     /// Every field that does not hold, and how many do.
     pub(crate) fn mismatches(&self, view: &RequestView<'_>) -> (Vec<Mismatch>, usize) {
         let mut missing = Vec::new();

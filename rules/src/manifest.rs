@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     calico::manifest::{self as calico, Object},
     pattern::MAX_AUTOMATA_BYTES,
-    policy::{Kind, PolicyKey, Rule},
+    policy::{Kind, Line, PolicyKey, Rule},
     selector::is_dns_name,
 };
 
@@ -41,6 +41,7 @@ pub struct FieldError {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Policy {
     pub(crate) key: Arc<PolicyKey>,
+    pub(crate) line: Line,
     /// Of Cilium's kinds, and of Kubernetes' own.
     pub(crate) rules: Vec<Rule>,
     /// Of Calico's kinds.
@@ -56,10 +57,10 @@ impl Policy {
         &self.key
     }
 
-    /// Line of its first spec, from 1.
+    /// Line of its document, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
-        self.rules.first().map_or(1, |rule| rule.line.0)
+        self.line.0
     }
 }
 
@@ -180,7 +181,8 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
         }
     }
     if errors.is_empty() {
-        return Document::Policy(Arc::new(Policy { key, rules, calico: of_calico, audit }));
+        let line = Line(root.line);
+        return Document::Policy(Arc::new(Policy { key, line, rules, calico: of_calico, audit }));
     }
     errors.sort_by_key(|error| error.line);
     errors.dedup();

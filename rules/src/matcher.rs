@@ -70,6 +70,11 @@ impl HttpMatcher {
         search.best.and_then(|index| self.rules.get(index))
     }
 
+    /// The first rule that holds but for the headers that it asks for. Looks at all of them.
+    pub(crate) fn find_but_for_headers(&self, view: &RequestView<'_>) -> Option<&CompiledRule> {
+        self.rules.iter().find(|compiled| compiled.rule.holds_but_for_headers(view))
+    }
+
     /// Of the rules whose path is closest, the one of which least is missing: fewest fields missed; among those, most
     /// fields that hold; among those, the first. Looks at a bounded number of rules.
     pub(crate) fn nearest(&self, view: &RequestView<'_>) -> Option<(&CompiledRule, Mismatch)> {

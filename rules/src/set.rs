@@ -241,6 +241,13 @@ impl DirectionPolicy {
         }
     }
 
+    /// Of a request that is denied: the rule that would allow it if its headers were others. For requests whose headers are
+    /// not known.
+    #[must_use]
+    pub fn allows_but_for_headers(&self, peer: Identity, port: u16, view: &RequestView<'_>) -> Option<Arc<RuleRef>> {
+        self.tables.of(peer).cell(Protocol::Tcp, port).allows_but_for_headers(view)
+    }
+
     /// Why a connection is denied that is. `protocol` is the IP protocol number.
     #[must_use]
     pub fn denial_of(&self, peer: Identity, protocol: u8, port: u16) -> Denial {

@@ -1,16 +1,19 @@
 //! `l7proxy explain`: the same code that judges requests, without sockets.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use rules::{Denial, Direction, EndpointPolicy, Identity, L4Verdict, Nearest, RequestView, RuleRef, Verdict};
+use rules::{Direction, EndpointPolicy, RequestView};
 use serde_json::{Value, json};
 
-use super::{Exit, Output, say, trouble};
+use super::{
+    Exit, Output,
+    judge::{self, Answer, Scene},
+    say, trouble, with,
+};
 use crate::{
-    app::{Assembler, path_options},
-    config::Config,
+    app::path_options,
     endpoint::Peer,
     source::{Versions, standalone},
 };
@@ -47,7 +50,7 @@ struct End {
     name: String,
     peer: Arc<Peer>,
     /// `None`: not a pod, no policy selects it.
-    policy: Option<EndpointPolicy>,
+    policy: Option<Arc<EndpointPolicy>>,
 }
 
 /// What the policies of one end say in its direction.
@@ -55,19 +58,6 @@ struct Side<'e> {
     direction: &'static str,
     pod: &'e str,
     answer: Answer,
-}
-
-/// What one side says.
-enum Answer {
-    NotEnforced,
-    Allowed(Option<Arc<RuleRef>>),
-    /// It passes, and is recorded as what it would be.
-    Audited(Box<Answer>),
-    Denied {
-        policies: Vec<String>,
-        rule: Option<Arc<RuleRef>>,
-        nearest: Option<Nearest>,
-    },
 }
 
 impl Explain {
@@ -94,19 +84,14 @@ impl Explain {
                 return Ok(Exit::Refused);
             }
         };
-        let mut assembler = Assembler::default();
-        let policies = versions.in_force();
-        let world = assembler.assemble(&input.config, &policies, 1).world;
-        let mut end = |name: &str| -> Result<End, String> {
-            let address = address_of(&input.config, name)?;
-            let peer = Arc::clone(world.ipcache.lookup(address));
-            let policy = assembler.policy_of(&input.config, &policies, name);
-            Ok(End { name: name.to_owned(), peer, policy })
+        let mut scene = Scene::new(input.config, versions.in_force());
+        let (from, to) = (end(&mut scene, &self.from)?, end(&mut scene, &self.to)?);
+        let side = |own: &End, direction, other: &End| {
+            judge::request(own.policy.as_deref(), direction, other.peer.identity(), self.port, &view)
         };
-        let (from, to) = (end(&self.from)?, end(&self.to)?);
-        let egress = self.side(&from, Direction::Egress, to.peer.identity(), &view);
-        let ingress = self.side(&to, Direction::Ingress, from.peer.identity(), &view);
-        let denied = matches!(egress, Answer::Denied { .. }) || matches!(ingress, Answer::Denied { .. });
+        let egress = side(&from, Direction::Egress, &to);
+        let ingress = side(&to, Direction::Ingress, &from);
+        let denied = egress.is_denied() || ingress.is_denied();
         let egress = Side { direction: "egress", pod: &from.name, answer: egress };
         let ingress = Side { direction: "ingress", pod: &to.name, answer: ingress };
         self.print(&from, &to, &[egress, ingress], view.path(), denied);
@@ -132,27 +117,6 @@ impl Explain {
             headers.insert(header::HOST, value);
         }
         Ok(headers)
-    }
-
-    fn side(&self, end: &End, direction: Direction, peer: Identity, view: &RequestView<'_>) -> Answer {
-        let Some(policy) = end.policy.as_ref().map(|policy| policy.direction(direction)) else {
-            return Answer::NotEnforced;
-        };
-        match policy.l4(peer, TCP, self.port) {
-            L4Verdict::NotEnforced => Answer::NotEnforced,
-            L4Verdict::Allowed(_) if policy.is_audited(peer, TCP, self.port) => {
-                audited(policy.denial_of(peer, TCP.number(), self.port))
-            }
-            L4Verdict::Allowed(rule) => Answer::Allowed(rule),
-            L4Verdict::Denied(_) => denied(policy.denial_of(peer, TCP.number(), self.port)),
-            L4Verdict::Redirect => match policy.evaluate(peer, self.port, view) {
-                Verdict::Allow(permit) => match permit.audited() {
-                    Some(denial) => audited(denial.clone()),
-                    None => Answer::Allowed(permit.rule().cloned()),
-                },
-                Verdict::Deny(denial) => denied(denial),
-            },
-        }
     }
 
     fn print(&self, from: &End, to: &End, sides: &[Side<'_>], path: &str, is_denied: bool) {
@@ -185,93 +149,14 @@ impl Explain {
     }
 }
 
-const TCP: rules::Protocol = rules::Protocol::Tcp;
-
-fn audited(denial: Denial) -> Answer {
-    Answer::Audited(Box::new(denied(denial)))
-}
-
-fn denied(denial: Denial) -> Answer {
-    let policies = denial.denied_by.iter().map(ToString::to_string).collect();
-    Answer::Denied { policies, rule: denial.rule, nearest: denial.nearest }
-}
-
-impl Answer {
-    /// What it would be if it were enforced.
-    fn beneath(&self) -> &Self {
-        match self {
-            Self::Audited(answer) => answer,
-            Self::NotEnforced | Self::Allowed(_) | Self::Denied { .. } => self,
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::NotEnforced => "allowed: no policy selects it in this direction".to_owned(),
-            Self::Allowed(None) => "allowed".to_owned(),
-            Self::Allowed(Some(rule)) => format!("allowed by {} {} ({})", rule.policy, rule.rule, rule.summary),
-            Self::Audited(answer) => format!("allowed, and audited: {}", answer.text()),
-            Self::Denied { rule: Some(rule), .. } => {
-                format!("denied by {} {} ({})", rule.policy, rule.rule, rule.summary)
-            }
-            Self::Denied { policies, nearest, .. } => {
-                let why = format!("denied: no rule allows it; default deny by {}", policies.join(", "));
-                match nearest {
-                    None => why,
-                    Some(nearest) => format!(
-                        "{why}; nearest rule {} {} ({}): {} does not match, wanted {}",
-                        nearest.rule.policy, nearest.rule.rule, nearest.rule.summary, nearest.field, nearest.expected
-                    ),
-                }
-            }
-        }
-    }
+fn end(scene: &mut Scene, name: &str) -> Result<End, String> {
+    let peer = scene.peer(name)?;
+    let policy = scene.policy_of(&peer);
+    Ok(End { name: name.to_owned(), peer, policy })
 }
 
 impl Side<'_> {
     fn json(&self) -> Value {
-        let (verdict, enforced) = match self.answer {
-            Answer::Audited(_) => ("AUDIT", true),
-            Answer::NotEnforced => ("ALLOWED", false),
-            Answer::Allowed(_) => ("ALLOWED", true),
-            Answer::Denied { .. } => ("DENIED", true),
-        };
-        let (allowed_by, denied_by, deny_rule, nearest) = match self.answer.beneath() {
-            Answer::NotEnforced | Answer::Audited(_) => (None, None, None, None),
-            Answer::Allowed(by) => (by.as_deref(), None, None, None),
-            Answer::Denied { policies, rule, nearest } => (None, Some(policies), rule.as_deref(), nearest.as_ref()),
-        };
-        let rule =
-            |rule: &RuleRef| json!({"policy": rule.policy.to_string(), "rule": rule.rule, "summary": rule.summary});
-        json!({
-            "direction": self.direction,
-            "pod": self.pod,
-            "verdict": verdict,
-            "enforced": enforced,
-            "allowedBy": allowed_by.map(rule),
-            "deniedBy": denied_by,
-            "denyRule": deny_rule.map(rule),
-            "nearest": nearest.map(|nearest| json!({
-                "policy": nearest.rule.policy.to_string(),
-                "rule": nearest.rule.rule,
-                "summary": nearest.rule.summary,
-                "field": nearest.field,
-                "expected": nearest.expected,
-            })),
-        })
+        with(with(self.answer.json(), "direction", self.direction.into()), "pod", self.pod.into())
     }
-}
-
-/// The first address of a pod of the configuration, or the address itself.
-fn address_of(config: &Config, name: &str) -> Result<IpAddr, String> {
-    if let Ok(address) = name.parse() {
-        return Ok(address);
-    }
-    let local = config.endpoints.iter().map(|endpoint| (&endpoint.pod, &endpoint.addresses));
-    let remote = config.remotes.iter().map(|remote| (&remote.pod, &remote.addresses));
-    local
-        .chain(remote)
-        .find(|(pod, _)| *pod == name)
-        .and_then(|(_, addresses)| addresses.first().copied())
-        .ok_or_else(|| format!("{name}: no such pod in endpoints or remotes; give namespace/pod or an address"))
 }

@@ -1,8 +1,10 @@
 //! The commands that need no root: what is typed, what is printed, how it ends.
 
-#![expect(clippy::unwrap_used, reason = "in a test, what is not as expected has failed")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test, what is not as expected has failed")]
 
 mod check;
+mod explain;
+mod replay;
 
 use std::{fs, process::Command};
 

@@ -32,10 +32,10 @@ pub(super) fn port_rule(policies: &[&Policy], place: &Place<'_>, asked: &PortRul
             let port = shown(port);
             Some(match fate {
                 Fate::Denied => format!(
-                    "no request passes on port {port}: {key} {path} (line {line}) denies it; remove one of the two"
+                    "decides nothing on port {port}: {key} {path} (line {line}) denies every request; remove one of the two"
                 ),
                 Fate::Opened => format!(
-                    "every request passes on port {port}: {key} {path} (line {line}) allows it without HTTP rules; remove one of the two"
+                    "decides nothing on port {port}: {key} {path} (line {line}) allows every request; remove one of the two"
                 ),
             })
         });

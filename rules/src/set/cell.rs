@@ -95,6 +95,29 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// Of a request that is denied: the rule that would allow it if the headers were what it asks for.
+    pub(super) fn allows_but_for_headers(&self, view: &RequestView<'_>) -> Option<Arc<RuleRef>> {
+        match self {
+            Self::Requests(matcher) => {
+                matcher.find_but_for_headers(view).map(|compiled| Arc::clone(&compiled.reference))
+            }
+            Self::Both(one, other) => {
+                let denied = |cell: &Self| matches!(cell.judge(view), Judged::Denied(..));
+                match (denied(one), denied(other)) {
+                    (false, true) => other.allows_but_for_headers(view),
+                    (true, false) => one.allows_but_for_headers(view),
+                    (true, true) => one.allows_but_for_headers(view).and(other.allows_but_for_headers(view)),
+                    (false, false) => None,
+                }
+            }
+            Self::Audited(inner, _) => inner.allows_but_for_headers(view),
+            // What is lenient denies nothing.
+            Self::Lenient(_) | Self::Denied(_) | Self::Allowed(_) | Self::Seen(_) | Self::Ordered(_) => None,
+        }
+    }
+}
+
 impl Judged {
     /// When both must allow.
     fn and(self, other: Self) -> Self {

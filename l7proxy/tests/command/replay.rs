@@ -1,0 +1,207 @@
+use serde_json::{Value, json};
+
+use crate::{Desk, Ended};
+
+const CONFIG: &str = "policies: [policies/]
+endpoints:
+- {pod: default/web, pid: 1, addresses: [10.0.0.1], labels: {app: web}}
+remotes:
+- {pod: default/api, addresses: [10.0.0.2], labels: {app: api}}
+";
+
+fn policy(http: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p}}\nspec:\n  \
+         endpointSelector: {{matchLabels: {{app: web}}}}\n  egress:\n  - toEndpoints: [{{matchLabels: {{app: api}}}}]\n    \
+         toPorts: [{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: [{http}]}}}}]\n"
+    )
+}
+
+/// A flow of `default/web` to `default/api`, port 80.
+fn flow(verdict: &str, fields: &Value) -> Value {
+    let mut flow = json!({
+        "verdict": verdict,
+        "IP": {"source": "10.0.0.1", "destination": "10.0.0.2"},
+        "l4": {"TCP": {"source_port": 40000, "destination_port": 80}},
+        "source": {"namespace": "default", "pod_name": "web"},
+        "destination": {"namespace": "default", "pod_name": "api"},
+        "traffic_direction": "EGRESS",
+    });
+    for (key, value) in fields.as_object().unwrap() {
+        flow[key] = value.clone();
+    }
+    json!({"flow": flow, "node_name": "default/node", "time": "2026-01-01T00:00:00Z"})
+}
+
+fn request(verdict: &str, method: &str, path: &str) -> Value {
+    let http = json!({"method": method, "url": format!("http://api{path}"), "protocol": "HTTP/1.1"});
+    flow(verdict, &json!({"Type": "L7", "l7": {"type": "REQUEST", "http": http}}))
+}
+
+fn refusal(fields: &Value) -> Value {
+    let mut flow = flow("DROPPED", fields);
+    flow["flow"]["Type"] = "L3_L4".into();
+    flow
+}
+
+fn replay_with(http: &str, flows: &[Value], arguments: &[&str]) -> Ended {
+    let lines: String = flows.iter().flat_map(|flow| [flow.to_string(), "\n".to_owned()]).collect();
+    replay_text(http, &lines, arguments)
+}
+
+fn replay_text(http: &str, lines: &str, arguments: &[&str]) -> Ended {
+    let other = policy("{method: PUT}");
+    let desk = Desk::new(&[
+        ("config.yaml", CONFIG),
+        ("policies/p.yaml", &policy(http)),
+        ("other/p.yaml", &other),
+        ("flows.jsonl", lines),
+    ]);
+    let words = ["replay", "--config", "config.yaml"];
+    desk.run(&[words.as_slice(), arguments, &["flows.jsonl"]].concat())
+}
+
+fn replay(http: &str, flows: &[Value]) -> Ended {
+    replay_with(http, flows, &[])
+}
+
+#[test]
+fn nothing_changed() {
+    let ended = replay("{method: GET}", &[request("FORWARDED", "GET", "/a"), request("DROPPED", "POST", "/a")]);
+    assert_eq!((ended.code, ended.lines()), (Some(0), vec!["2 flows judged, 0 changed"]), "{}", ended.err);
+}
+
+#[test]
+fn what_changed_is_grouped_and_named() {
+    let flows = [
+        request("DROPPED", "GET", "/a"),
+        request("FORWARDED", "POST", "/b"),
+        request("FORWARDED", "POST", "/b"),
+        request("FORWARDED", "GET", "/a"),
+    ];
+    let ended = replay("{method: GET}", &flows);
+    let lines = ended.lines();
+    assert_eq!((ended.code, lines.len()), (Some(1), 3), "{lines:?}");
+    assert!(lines[0].starts_with(
+        "2x EGRESS default/web -> default/api:80/TCP POST http://api/b: was allowed, now denied: no rule allows it"
+    ));
+    assert!(lines[0].contains("default/p egress[0].toPorts[0].rules.http[0] (GET *): method does not match"));
+    assert!(
+        lines[1]
+            .starts_with("1x EGRESS default/web -> default/api:80/TCP GET http://api/a: was denied, now allowed by")
+    );
+    assert_eq!(lines[2], "4 flows judged, 3 changed");
+}
+
+#[test]
+fn other_policies_than_those_of_the_configuration() {
+    let flows = [request("FORWARDED", "GET", "/a"), request("DROPPED", "PUT", "/a")];
+    assert_eq!(replay("{method: GET}", &flows).code, Some(0));
+    let ended = replay_with("{method: GET}", &flows, &["--policies", "other"]);
+    assert_eq!((ended.code, ended.lines().pop()), (Some(1), Some("2 flows judged, 2 changed")), "{}", ended.err);
+}
+
+#[test]
+fn the_form_for_programs() {
+    let extensions = json!({"value": {"policy": "CiliumNetworkPolicy default/p", "rule": "egress[1]"}});
+    let mut flow = request("FORWARDED", "POST", "/b");
+    flow["flow"]["extensions"] = extensions;
+    let ended = replay_with("{method: GET}", &[flow], &["--output", "json"]);
+    let told = ended.json();
+    let change = &told["changes"][0];
+    assert_eq!((&told["judged"], &told["changed"], &change["count"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(change["old"], json!({"verdict": "ALLOWED", "by": ["CiliumNetworkPolicy default/p egress[1]"]}));
+    assert_eq!(change["new"]["verdict"], "DENIED");
+    assert_eq!(change["new"]["nearest"]["field"], "method");
+    assert_eq!((&change["method"], &change["url"]), (&"POST".into(), &"http://api/b".into()));
+}
+
+#[test]
+fn connections_that_were_refused() {
+    let to = |port: u16, reason: &str| {
+        refusal(&json!({"l4": {"TCP": {"destination_port": port}}, "drop_reason_desc": reason}))
+    };
+    let ended = replay("{method: GET}", &[to(81, "POLICY_DENIED"), to(80, "POLICY_DENIED")]);
+    assert!(ended.lines()[0].ends_with("default/api:80/TCP: was denied, now allowed: each of its requests is judged"));
+    assert_eq!(ended.lines().pop(), Some("2 flows judged, 1 changed"));
+    let ended = replay("{method: GET}", &[to(80, "STALE_OR_UNROUTABLE_IP")]);
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.lines()[0].contains("not judged: it was dropped as STALE_OR_UNROUTABLE_IP, not by policy"));
+    let mut lost = to(80, "POLICY_DENIED");
+    lost["flow"]["extensions"] = json!({"value": {"reason": "egress-port-without-redirection"}});
+    assert!(replay("{method: GET}", &[lost]).lines()[0].contains("not judged"));
+}
+
+#[test]
+fn headers_that_are_not_recorded() {
+    let rule = "{method: GET, headers: ['X-A: b']}";
+    let ended = replay(rule, &[request("FORWARDED", "GET", "/a"), request("DROPPED", "POST", "/a")]);
+    assert!(ended.lines()[0].contains("now depends on headers that are not recorded: CiliumNetworkPolicy default/p"));
+    let summary = "2 flows judged, 0 changed, 1 depend on headers that are not recorded";
+    assert_eq!((ended.code, ended.lines().pop()), (Some(0), Some(summary)));
+    let both = format!("{rule}, {{method: GET}}");
+    assert_eq!(replay(&both, &[request("FORWARDED", "GET", "/a")]).lines(), ["1 flow judged, 0 changed"]);
+}
+
+#[test]
+fn what_is_no_verdict_is_left_out() {
+    let mut response = request("FORWARDED", "GET", "/a");
+    response["flow"]["l7"]["type"] = "RESPONSE".into();
+    response["flow"]["is_reply"] = true.into();
+    let lost = json!({"lost_events": {"num_events_lost": "3"}});
+    let mut passed = refusal(&json!({}));
+    passed["flow"]["verdict"] = "FORWARDED".into();
+    assert_eq!(replay("{method: PUT}", &[response, lost, passed]).lines(), ["0 flows judged, 0 changed"]);
+}
+
+#[test]
+fn pods_that_nobody_knows_are_told() {
+    let mut stranger = request("FORWARDED", "GET", "/a");
+    stranger["flow"]["source"]["pod_name"] = "gone".into();
+    let ended = replay("{method: PUT}", std::slice::from_ref(&stranger));
+    assert_eq!(ended.lines()[0], "1x not judged: default/gone is no pod of the configuration");
+    stranger["flow"]["source"]["labels"] = json!([
+        "k8s:io.kubernetes.pod.namespace=default",
+        "k8s:app=web",
+        "k8s:io.cilium.k8s.policy.cluster=default",
+        "k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=default",
+    ]);
+    stranger["flow"]["IP"]["source"] = "10.0.0.77".into();
+    assert_eq!(replay("{method: PUT}", &[stranger]).code, Some(1), "known by its labels");
+}
+
+#[test]
+fn addresses_outside_are_judged() {
+    let mut outside = request("FORWARDED", "GET", "/a");
+    outside["flow"]["destination"] = json!({"identity": 2, "labels": ["reserved:world"]});
+    outside["flow"]["IP"]["destination"] = "192.0.2.1".into();
+    let ended = replay("{method: GET}", &[outside]);
+    assert!(ended.lines()[0].contains("default/web -> 192.0.2.1:80/TCP GET"), "{}", ended.out);
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_broken_line_is_told_and_the_rest_goes_on() {
+    let lines =
+        format!("{}\n{{\"flow\":\n\n{}\n", request("FORWARDED", "PUT", "/a"), request("FORWARDED", "GET", "/a"));
+    let ended = replay_text("{method: GET}", &lines, &[]);
+    assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
+    assert!(ended.err.starts_with("flows.jsonl:2: is no recorded flow"), "{}", ended.err);
+    assert_eq!(ended.lines().pop(), Some("2 flows judged, 1 changed, 1 cannot be read"));
+}
+
+#[test]
+fn what_is_not_there_is_trouble() {
+    let desk = Desk::new(&[("config.yaml", CONFIG), ("policies/p.yaml", &policy("{}"))]);
+    let ended = desk.run(&["replay", "--config", "config.yaml", "nowhere.jsonl"]);
+    assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
+    assert!(ended.err.starts_with("nowhere.jsonl: cannot be read"), "{}", ended.err);
+    assert_eq!(desk.run(&["replay", "--config", "none.yaml", "nowhere.jsonl"]).code, Some(2));
+}
+
+#[test]
+fn nothing_of_a_client_reaches_the_screen_as_it_is() {
+    let ended = replay("{method: GET}", &[request("FORWARDED", "POST", "/\u{1b}[2J\u{9b}")]);
+    assert!(!ended.out.contains(['\u{1b}', '\u{9b}']), "{:?}", ended.out);
+    assert!(ended.out.contains("now answered with 400"), "{}", ended.out);
+}

@@ -13,6 +13,8 @@ use crate::{
 };
 
 mod cilium;
+mod fqdn;
+mod icmp;
 mod kind;
 mod kubernetes;
 mod peers;
@@ -20,6 +22,7 @@ mod port;
 pub(crate) mod read;
 mod scope;
 mod selector;
+mod tls;
 pub(crate) mod yaml;
 
 pub(crate) use self::scope::Scope;
@@ -280,5 +283,7 @@ fn is_namespace(text: &str) -> bool {
     text.len() <= 63 && !text.contains('.') && is_dns_name(text)
 }
 
+#[cfg(test)]
+mod rejections;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    peers, port,
+    fqdn, icmp, peers, port,
     read::{Reader, join},
     selector,
     yaml::{Node, Value},
@@ -20,16 +20,14 @@ const REFUSED_IN_INGRESS: &[(&str, &str)] = &[
     ("fromRequires", "was removed from Cilium; write fromEndpoints"),
     ("fromGroups", "names groups of a cloud, which are not known here; write fromCIDR"),
     ("fromNodes", "selects nodes by label, which are not known here; write fromEntities: [remote-node] or fromCIDR"),
-    ("icmps", "is not enforced yet; remove it"),
     ("authentication", "mutual authentication is not supported; remove it"),
+    ("toFQDNs", "names are only known in egress; write fromCIDR with the addresses"),
 ];
 
 const REFUSED_IN_EGRESS: &[(&str, &str)] = &[
     ("toRequires", "was removed from Cilium; write toEndpoints"),
-    ("toFQDNs", "is not enforced yet; write toCIDR with the addresses"),
     ("toGroups", "names groups of a cloud, which are not known here; write toCIDR"),
     ("toNodes", "selects nodes by label, which are not known here; write toEntities: [remote-node] or toCIDR"),
-    ("icmps", "is not enforced yet; remove it"),
     ("authentication", "mutual authentication is not supported; remove it"),
 ];
 
@@ -128,6 +126,9 @@ fn rule(spec: &Node, place: &Place, home: Home<'_>, reader: &mut Reader<'_>) -> 
 
 fn subject(spec: &Node, place: &Place, home: Home<'_>, reader: &mut Reader<'_>) -> Option<Selector> {
     let path = place.field("endpointSelector");
+    if spec.present("endpointSelector").is_some() && spec.present("nodeSelector").is_some() {
+        reader.error(spec.line, &place.path, "has both endpointSelector and nodeSelector; write one of them");
+    }
     let Some(node) = spec.present("endpointSelector") else {
         if spec.present("nodeSelector").is_none() {
             let reason = "is missing; write {} for every pod of the namespace";
@@ -183,6 +184,8 @@ pub(super) struct Direction {
     pub(super) entities: &'static str,
     /// Only in egress.
     pub(super) services: Option<&'static str>,
+    /// Only in egress.
+    pub(super) fqdns: Option<&'static str>,
     refused: &'static [(&'static str, &'static str)],
 }
 
@@ -194,6 +197,7 @@ const INGRESS: Direction = Direction {
     cidr_set: "fromCIDRSet",
     entities: "fromEntities",
     services: None,
+    fqdns: None,
     refused: REFUSED_IN_INGRESS,
 };
 const EGRESS: Direction = Direction {
@@ -204,6 +208,7 @@ const EGRESS: Direction = Direction {
     cidr_set: "toCIDRSet",
     entities: "toEntities",
     services: Some("toServices"),
+    fqdns: Some("toFQDNs"),
     refused: REFUSED_IN_EGRESS,
 };
 
@@ -252,21 +257,30 @@ pub(super) struct Context<'c> {
     pub(super) home: Home<'c>,
     /// Its subject is endpoints whose labels are not known yet.
     pub(super) of_init: bool,
-    effect: Effect,
+    pub(super) effect: Effect,
+}
+
+impl Context<'_> {
+    pub(super) fn is_egress(&self) -> bool {
+        self.direction.list == EGRESS.list
+    }
 }
 
 fn entry(node: &Node, place: Place, context: &Context<'_>, reader: &mut Reader<'_>) -> Option<Entry> {
-    let Direction { endpoints, cidr, cidr_set, entities, services, refused, .. } = context.direction;
+    let Direction { endpoints, cidr, cidr_set, entities, services, fqdns, refused, .. } = context.direction;
     if node.is_null() {
         reader.error(node.line, &place.path, "is empty; write {} for a rule that allows nobody");
         return None;
     }
-    let known: Vec<&str> = [*endpoints, cidr, cidr_set, entities, "toPorts"].into_iter().chain(*services).collect();
+    let known = [*endpoints, cidr, cidr_set, entities, "toPorts", "icmps"];
+    let known: Vec<&str> = known.into_iter().chain(*services).chain(*fqdns).collect();
     if !reader.keys(node, &place.path, &known, refused) {
         return None;
     }
     let ports = reader.list(node, &place.path, "toPorts").filter(|list| !list.is_empty());
     let peers = peers::peers(node, &place, context, ports.is_some(), reader);
-    let ports = ports.map(|list| port::rules(list, &place, context.effect, reader));
+    let ports = ports.map(|list| port::rules(list, &place, context, reader));
+    fqdn::destinations(node, &place, context, reader);
+    icmp::check(node, &place, reader);
     Some(Entry { line: Line(node.line), path: place.short, effect: context.effect, peers, ports })
 }

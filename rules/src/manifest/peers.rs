@@ -31,7 +31,7 @@ pub(super) fn peers(
     let direction = context.direction;
     let names = [direction.endpoints, direction.cidr, direction.cidr_set, direction.entities];
     let mut lists: Vec<List<'_>> = Vec::new();
-    for name in names.into_iter().chain(direction.services) {
+    for name in names.into_iter().chain(direction.services).chain(direction.fqdns) {
         lists.extend(reader.list(node, &place.path, name).map(|list| (name, list)));
     }
     let mut found = None;
@@ -46,6 +46,9 @@ pub(super) fn peers(
             Peers::Cidrs(cidr_set(list, &path, reader))
         } else if *name == direction.entities {
             Peers::Entities(entities(list, &path, reader))
+        } else if Some(*name) == direction.fqdns {
+            // Checked and refused by `fqdn`.
+            Peers::Nobody
         } else {
             Peers::Services(services(list, &path, context.home, reader))
         };
@@ -77,10 +80,18 @@ fn cidrs(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
 
 fn cidr_set(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
     let refused = [("cidrGroupRef", CIDR_GROUPS), ("cidrGroupSelector", CIDR_GROUPS)];
+    let one_of = ["cidr", "cidrGroupRef", "cidrGroupSelector"];
     let mut cidrs = Vec::new();
     for (index, node) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let told = reader.told();
+        if one_of.iter().filter(|key| node.present(key).is_some()).count() > 1 {
+            reader.error(
+                node.line,
+                &path,
+                format!("has more than one of {}; write several entries", one_of.join(", ")),
+            );
+        }
         if reader.keys(node, &path, &["cidr", "except"], &refused) {
             cidrs.extend(block(node, &path, false, told, reader));
         }

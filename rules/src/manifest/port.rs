@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use super::{
-    cilium::Place,
+    cilium::{Context, Place},
+    fqdn,
     read::{Reader, join},
+    tls,
     yaml::{Node, Value},
 };
 use crate::{
@@ -21,30 +23,34 @@ const MAX_PORTS: usize = 40;
 
 const DENY_IS_L4: &str = "deny rules are about ports only; write allow rules for the requests that may pass";
 
-const REFUSED_IN_PORT_RULE: &[(&str, &str)] = &[
-    ("terminatingTLS", "TLS is not enforced yet; remove it"),
-    ("originatingTLS", "TLS is not enforced yet; remove it"),
-    ("serverNames", "server names are not enforced yet; remove them"),
-    ("listener", "custom Envoy listeners are not supported; remove it"),
+const REFUSED_IN_DENY: &[(&str, &str)] = &[
+    ("rules", DENY_IS_L4),
+    ("serverNames", DENY_IS_L4),
+    ("terminatingTLS", DENY_IS_L4),
+    ("originatingTLS", DENY_IS_L4),
+    ("listener", DENY_IS_L4),
 ];
 
+/// Protocols of Cilium that have no ports.
+const PORTLESS: [&str; 7] = ["VRRP", "IGMP", "GRE", "IPIP", "IPV6", "ESP", "AH"];
+
 const REFUSED_IN_L7: &[(&str, &str)] = &[
-    ("dns", "DNS rules are not enforced yet; remove them"),
     ("kafka", "was removed from Cilium 1.20; remove it"),
     ("l7proto", "was removed from Cilium 1.20; remove it"),
     ("l7", "was removed from Cilium 1.20; remove it"),
 ];
 
 /// The entries of `toPorts` of one allow.
-pub(super) fn rules(list: &[Node], place: &Place, effect: Effect, reader: &mut Reader<'_>) -> Vec<PortRule> {
-    let rule = |(index, node): (usize, &Node)| port_rule(node, place.entry("toPorts", index), effect, reader);
+pub(super) fn rules(list: &[Node], place: &Place, context: &Context<'_>, reader: &mut Reader<'_>) -> Vec<PortRule> {
+    let rule = |(index, node): (usize, &Node)| port_rule(node, place.entry("toPorts", index), context, reader);
     list.iter().enumerate().filter_map(rule).collect()
 }
 
-fn port_rule(node: &Node, place: Place, effect: Effect, reader: &mut Reader<'_>) -> Option<PortRule> {
-    let known = match effect {
-        Effect::Allow => reader.keys(node, &place.path, &["ports", "rules"], REFUSED_IN_PORT_RULE),
-        Effect::Deny => reader.keys(node, &place.path, &["ports"], &[("rules", DENY_IS_L4)]),
+fn port_rule(node: &Node, place: Place, context: &Context<'_>, reader: &mut Reader<'_>) -> Option<PortRule> {
+    let allow: Vec<&str> = ["ports", "rules"].into_iter().chain(tls::FIELDS).collect();
+    let known = match context.effect {
+        Effect::Allow => reader.keys(node, &place.path, &allow, &[]),
+        Effect::Deny => reader.keys(node, &place.path, &["ports"], REFUSED_IN_DENY),
     };
     if !known {
         return None;
@@ -55,32 +61,61 @@ fn port_rule(node: &Node, place: Place, effect: Effect, reader: &mut Reader<'_>)
         let reason = format!("{} ports, the most is {MAX_PORTS}; write several rules", list.len());
         reader.error(line, &place.field("ports"), reason);
     }
-    let http = if effect == Effect::Allow { http(node, &place, reader) } else { None };
-    if http.is_some() && list.is_empty() {
-        let reason = "HTTP rules need ports; write for example {port: \"80\", protocol: TCP}";
-        reader.error(line, &place.field("ports"), reason);
+    let mut layer7 = Layer7::default();
+    if context.effect == Effect::Allow {
+        layer7 = self::layer7(node, &place, context, reader);
+        tls::check(node, &place, context, layer7.protocol.is_some(), reader);
+    }
+    if let Some(protocol) = layer7.protocol.filter(|_| list.is_empty()) {
+        let example = if protocol == HTTP { "80\", protocol: TCP" } else { "53\", protocol: ANY" };
+        reader.error(line, &place.field("ports"), format!("{protocol} rules need ports; write {{port: \"{example}}}"));
     }
     let mut ports = Vec::new();
     for (index, node) in list.iter().enumerate() {
-        ports.extend(port(node, &place.entry("ports", index).path, http.is_some(), reader));
+        ports.extend(port(node, &place.entry("ports", index).path, layer7.protocol, reader));
     }
-    Some(PortRule { line: Line(node.line), path: place.short, ports, http })
+    Some(PortRule { line: Line(node.line), path: place.short, ports, http: layer7.http })
 }
 
-fn port(node: &Node, path: &str, has_http: bool, reader: &mut Reader<'_>) -> Option<Port> {
+/// `layer7`: the protocol of the rules for requests on it.
+fn port(node: &Node, path: &str, layer7: Option<&str>, reader: &mut Reader<'_>) -> Option<Port> {
     if !reader.keys(node, path, &["port", "endPort", "protocol"], &[]) {
+        return None;
+    }
+    if is_portless(node) {
+        portless(node, path, reader);
         return None;
     }
     let number = port_number(node, path, reader).map(|number| range(node, path, number, reader));
     let protocol = protocol(node, path, reader);
-    if has_http && number == Some(PortNumber::Number(0)) {
-        reader.error(node.line, &join(path, "port"), "HTTP rules can not be used when a port is 0; name the ports");
+    if let Some(layer7) = layer7.filter(|_| number == Some(PortNumber::Number(0))) {
+        let reason = format!("{layer7} rules can not be used when a port is 0; name the ports");
+        reader.error(node.line, &join(path, "port"), reason);
     }
-    if has_http && protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
+    if layer7 == Some(DNS) && matches!(number, Some(PortNumber::Range(..))) {
+        let reason = "DNS rules do not support port ranges; write each port";
+        reader.error(node.line_of("endPort"), &join(path, "endPort"), reason);
+    }
+    if layer7 == Some(HTTP) && protocol.is_some_and(|protocol| protocol != Protocol::Tcp) {
         let reason = "HTTP rules can only apply to TCP, and an absent protocol is ANY; write protocol: TCP";
         reader.error(node.line, &join(path, "protocol"), reason);
     }
     Some(Port { number: number?, protocol: protocol? })
+}
+
+fn is_portless(node: &Node) -> bool {
+    let protocol = node.present("protocol").and_then(Node::text);
+    protocol.is_some_and(|text| PORTLESS.iter().any(|known| text.eq_ignore_ascii_case(known)))
+}
+
+/// One of the protocols without ports: it may have none, and is not enforced.
+fn portless(node: &Node, path: &str, reader: &mut Reader<'_>) {
+    for key in ["port", "endPort"] {
+        if node.present(key).is_some_and(|value| !matches!(value.text(), Some("" | "0"))) {
+            reader.error(node.line_of(key), &join(path, key), "must be empty or 0: this protocol has no ports");
+        }
+    }
+    reader.unsupported(node, path, "protocol", "a protocol without ports is not enforced yet; remove the entry");
 }
 
 fn protocol(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Protocol> {
@@ -95,8 +130,7 @@ fn protocol(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Protocol
         "SCTP" => Protocol::Sctp,
         other => {
             let reason = match other {
-                "ICMP" | "ICMPV6" => format!("{text} belongs in icmps, which is not supported yet"),
-                "VRRP" | "IGMP" | "GRE" | "IPIP" | "IPV6" | "ESP" | "AH" => format!("{text} is not supported yet"),
+                "ICMP" | "ICMPV6" => format!("{text} belongs in icmps, which is not enforced yet"),
                 _ => format!("{text:?} is no protocol; write TCP, UDP, SCTP or ANY"),
             };
             reader.error(node.line, &join(path, "protocol"), reason);
@@ -166,20 +200,36 @@ fn range(node: &Node, path: &str, number: PortNumber, reader: &mut Reader<'_>) -
     number
 }
 
-/// `None`: every request. An empty list is no list, as in Cilium 1.20.
-fn http(node: &Node, place: &Place, reader: &mut Reader<'_>) -> Option<Vec<Arc<HttpRule>>> {
-    let rules = node.present("rules")?;
+/// What `rules` says of requests.
+#[derive(Default)]
+struct Layer7 {
+    /// Whose rules there are.
+    protocol: Option<&'static str>,
+    /// `None`: every request.
+    http: Option<Vec<Arc<HttpRule>>>,
+}
+
+const HTTP: &str = "HTTP";
+const DNS: &str = "DNS";
+
+/// An empty list is no list, as in Cilium 1.20.
+fn layer7(node: &Node, place: &Place, context: &Context<'_>, reader: &mut Reader<'_>) -> Layer7 {
+    let Some(rules) = node.present("rules") else { return Layer7::default() };
     let place = Place { path: place.field("rules"), short: format!("{}.rules", place.short) };
-    if !reader.keys(rules, &place.path, &["http"], REFUSED_IN_L7) {
-        return None;
+    if !reader.keys(rules, &place.path, &["http", "dns"], REFUSED_IN_L7) {
+        return Layer7::default();
     }
-    if rules.present("http").is_none() && REFUSED_IN_L7.iter().all(|(name, _)| rules.present(name).is_none()) {
+    let others = REFUSED_IN_L7.iter().map(|(name, _)| *name);
+    if ["http", "dns"].into_iter().chain(others).all(|name| rules.present(name).is_none()) {
         let reason = "is missing; write HTTP rules, or leave rules out to let every request pass";
         reader.error(rules.line, &join(&place.path, "http"), reason);
     }
-    let list = reader.list(rules, &place.path, "http").filter(|list| !list.is_empty())?;
+    let dns = fqdn::dns_rules(rules, &place, context, reader).then_some(DNS);
+    let Some(list) = reader.list(rules, &place.path, "http").filter(|list| !list.is_empty()) else {
+        return Layer7 { protocol: dns, http: None };
+    };
     let rule = |(index, node): (usize, &Node)| http_rule(node, place.entry("http", index), reader).map(Arc::new);
-    Some(list.iter().enumerate().filter_map(rule).collect())
+    Layer7 { protocol: Some(HTTP), http: Some(list.iter().enumerate().filter_map(rule).collect()) }
 }
 
 fn http_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<HttpRule> {

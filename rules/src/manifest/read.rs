@@ -61,6 +61,14 @@ impl<'e> Reader<'e> {
         true
     }
 
+    /// Refuses one field as a whole, on the line of its key. An explicit null asks for nothing.
+    pub(super) fn unsupported(&mut self, node: &Node, path: &str, key: &str, reason: &str) {
+        let found = node.entries().iter().find(|(name, value)| name.text == key && !value.is_null());
+        if let Some((name, _)) = found {
+            self.error(name.line, &join(path, key), reason);
+        }
+    }
+
     /// The items of a list. `None` when it is absent, null or no list.
     pub(crate) fn list<'n>(&mut self, node: &'n Node, path: &str, key: &str) -> Option<&'n [Node]> {
         let value = node.present(key)?;

@@ -58,6 +58,11 @@ impl Node {
         self.get(key).filter(|value| !value.is_null())
     }
 
+    /// Line of the value of a key; where it is absent, of this node.
+    pub(crate) fn line_of(&self, key: &str) -> usize {
+        self.get(key).map_or(self.line, |value| value.line)
+    }
+
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),

@@ -33,7 +33,7 @@ pub(super) fn selector(
     reader: &mut Reader<'_>,
 ) -> Option<Selector> {
     let text = reader.text(node, path, key).filter(|text| !text.is_empty())?;
-    let line = node.get(key).map_or(node.line, |value| value.line);
+    let line = node.line_of(key);
     let field = join(path, key);
     let selector = match Selector::parse(text) {
         Ok(selector) => selector,
@@ -54,7 +54,7 @@ pub(super) fn selector(
 /// An expression of a rule: of bounded length, and blank only by mistake.
 pub(super) fn rule_selector(node: &Node, path: &str, key: &str, reader: &mut Reader<'_>) -> Option<Selector> {
     let text = node.present(key).and_then(Node::text).unwrap_or_default();
-    let line = node.get(key).map_or(node.line, |value| value.line);
+    let line = node.line_of(key);
     let letters = text.chars().count();
     if letters > MAX_RULE_SELECTOR {
         let reason = format!("has {letters} letters, the most in a rule is {MAX_RULE_SELECTOR}; write several rules");
@@ -186,7 +186,7 @@ pub(super) fn some<'n>(
     reader: &mut Reader<'_>,
 ) -> Option<&'n [Node]> {
     let list = reader.list(node, path, key)?;
-    let line = node.get(key).map_or(node.line, |value| value.line);
+    let line = node.line_of(key);
     if list.is_empty() {
         reader.error(line, &join(path, key), "is empty, which asks for nothing; remove it");
         return None;

@@ -34,13 +34,16 @@ pub(super) fn scopes(root: &Node, key: &PolicyKey) -> Vec<Scope> {
         .map(|spec| scope(spec, key))
         .collect();
     let unreadable = specs.is_some_and(|specs| !matches!(specs.value, Value::List(_)));
-    if scopes.is_empty() || unreadable {
+    if scopes.is_empty() || unreadable || is_twice(root, "spec") || is_twice(root, "specs") {
         scopes.push(Scope { subject: everything(key), ingress: true, egress: true });
     }
     scopes
 }
 
 fn scope(spec: &Node, key: &PolicyKey) -> Scope {
+    if DECIDING.iter().any(|field| is_unclear(spec, field)) {
+        return Scope { subject: everything(key), ingress: true, egress: true };
+    }
     let (ingress, egress) = match key.kind {
         Kind::CiliumNetworkPolicy
         | Kind::CiliumClusterwideNetworkPolicy
@@ -84,6 +87,23 @@ fn types(spec: &Node, field: &str) -> (bool, bool) {
     let names: Vec<Option<&str>> = types.items().iter().map(Node::text).collect();
     let unknown = names.iter().any(|name| !matches!(name, Some("Ingress" | "Egress")));
     (unknown || names.contains(&Some("Ingress")), unknown || names.contains(&Some("Egress")))
+}
+
+/// Fields that say what a policy selects and in which directions, beside the lists of rules themselves.
+const DECIDING: [&str; 6] =
+    ["endpointSelector", "nodeSelector", "podSelector", "enableDefaultDeny", "policyTypes", "types"];
+
+/// Nobody can say which of two values was meant, or what an alias stands for.
+fn is_unclear(spec: &Node, field: &str) -> bool {
+    let mut faults = Vec::new();
+    if let Some(value) = spec.get(field) {
+        value.faults("", &mut faults);
+    }
+    !faults.is_empty() || is_twice(spec, field)
+}
+
+fn is_twice(node: &Node, field: &str) -> bool {
+    node.entries().iter().filter(|(key, _)| key.text == field).count() > 1
 }
 
 fn subject(spec: &Node, key: &PolicyKey) -> Selector {

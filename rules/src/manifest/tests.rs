@@ -357,6 +357,19 @@ fn a_refused_policy_denies_what_it_would_have_selected() {
     let head = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p, namespace: n}\n";
     assert_eq!(denied(&format!("{head}{two}\n")), ["n/a INGRESS", "n/b EGRESS"], "each spec its own");
     assert_eq!(denied(head), both(&["n/a", "n/b"]));
+    for unclear in [
+        "endpointSelector: {matchLabels: {app: a, app: b}}, ingress: [{}]",
+        "endpointSelector: {matchLabels: {app: a}}, endpointSelector: {}, ingress: [{}]",
+        "description: &x {app: a}, endpointSelector: {matchLabels: *x}, ingress: [{}]",
+        "endpointSelector: {matchLabels: {app: a}}, enableDefaultDeny: {egress: false, egress: true}, ingress: [{}]",
+    ] {
+        assert_eq!(denied(&format!("{head}spec: {{{unclear}}}\n")), both(&["n/a", "n/b"]), "{unclear}");
+    }
+    let twice = "spec: {endpointSelector: {matchLabels: {app: a}}, ingress: [{}]}";
+    assert_eq!(
+        denied(&format!("{head}{twice}\n{twice}\n")),
+        ["n/a INGRESS", "n/a EGRESS", "n/b INGRESS", "n/b EGRESS"]
+    );
 }
 
 #[test]

@@ -130,7 +130,9 @@ pub(crate) fn parse(text: &str) -> Vec<Result<Node, FieldError>> {
             return documents;
         }
         let parser = Parser::new_from_str(part);
-        let mut builder = Builder { parser, before: line.saturating_sub(1), values };
+        let before = line.saturating_sub(1);
+        let last = before.saturating_add(part.lines().count().max(1));
+        let mut builder = Builder { parser, before, last, values };
         builder.documents(&mut documents);
         values = builder.values;
     }
@@ -171,6 +173,8 @@ struct Builder<'t> {
     parser: Parser<'t, StrInput<'t>>,
     /// Lines of the text before this part.
     before: usize,
+    /// Line of the text on which this part ends.
+    last: usize,
     values: usize,
 }
 
@@ -262,8 +266,9 @@ impl<'t> Builder<'t> {
     }
 
     fn broken(&self, error: &ScanError) -> FieldError {
+        // At the end of the text the parser is one line further.
         let line = self.before.saturating_add(error.marker().line());
-        problem(line, "", format!("not YAML: {}; the rest of this document was not read", error.info()))
+        problem(line.min(self.last), "", format!("not YAML: {}; the rest of this document was not read", error.info()))
     }
 }
 

@@ -284,6 +284,8 @@ fn is_namespace(text: &str) -> bool {
 }
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod rejections;
 #[cfg(test)]
 mod tests;

@@ -53,6 +53,8 @@ impl HttpInfo {
         let host = host.filter(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| value.trim()).next();
         let (host, path) = match target.strip_prefix("http://") {
             Some(rest) => rest.split_at_checked(rest.find('/').unwrap_or(rest.len())).unwrap_or((rest, "")),
+            // Its target is who it wants to reach.
+            None if method == Some("CONNECT") => (target, ""),
             None => (host.unwrap_or_default(), target),
         };
         let mut method = method.unwrap_or_default().to_owned();

@@ -2,7 +2,9 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::{pattern::Pattern, policy::Line, request::RequestView};
+use crate::{
+    header_effects::Collector, header_match::HeaderMatch, pattern::Pattern, policy::Line, request::RequestView,
+};
 
 /// Where its fields stand; where it stands itself for those that it has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,7 @@ pub(crate) struct HttpRule {
     pub(crate) path: Option<Pattern>,
     pub(crate) host: Option<Pattern>,
     pub(crate) headers: Vec<HeaderRule>,
+    pub(crate) header_matches: Vec<HeaderMatch>,
 }
 
 /// One entry of `headers`.
@@ -70,12 +73,34 @@ pub(crate) struct Mismatch {
 impl HttpRule {
     /// Whether the request is one that the rule allows, when its path is known to be.
     pub(crate) fn holds_besides_path(&self, view: &RequestView<'_>) -> bool {
+        self.conditions_hold(view) && self.header_matches.iter().all(|header| header.holds(view.headers()))
+    }
+
+    /// Besides its path and its header matches that act.
+    fn conditions_hold(&self, view: &RequestView<'_>) -> bool {
         let fits = |pattern: &Option<Pattern>, value: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(value.as_bytes()))
         };
         fits(&self.method, view.method())
             && fits(&self.host, view.host())
             && self.headers.iter().all(|header| header.holds(view.headers()))
+            && self.header_matches.iter().all(|header| header.acts() || header.holds(view.headers()))
+    }
+
+    /// Whether a request that it matches may be edited, or recorded in more than its name.
+    pub(crate) fn acts(&self) -> bool {
+        self.header_matches.iter().any(HeaderMatch::acts)
+    }
+
+    /// What its header matches do, when its path holds. When it does not match for one of them alone: only which.
+    pub(crate) fn act(&self, view: &RequestView<'_>, collector: &mut Collector) {
+        if !self.conditions_hold(view) {
+            return;
+        }
+        let headers = view.headers();
+        let acting = || self.header_matches.iter().filter(|header| header.acts());
+        let matches = acting().all(|header| header.holds(headers));
+        acting().filter(|header| matches || !header.holds(headers)).for_each(|header| header.act(headers, collector));
     }
 
     /// Whether it asks for headers, and holds but for them.
@@ -83,7 +108,7 @@ impl HttpRule {
         let fits = |pattern: &Option<Pattern>, value: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(value.as_bytes()))
         };
-        !self.headers.is_empty()
+        (!self.headers.is_empty() || self.header_matches.iter().any(HeaderMatch::may_fail))
             && fits(&self.method, view.method())
             && fits(&self.path, view.path())
             && fits(&self.host, view.host())
@@ -114,6 +139,9 @@ impl HttpRule {
             let name = header.text.split(' ').next().unwrap_or_default().trim_end_matches(':');
             consider(header.holds(view.headers()), &format!("header {name}"), &header.text);
         }
+        for header in &self.header_matches {
+            consider(header.holds(view.headers()), &format!("header {}", header.name), &header.text());
+        }
         (missing, holding)
     }
 
@@ -126,6 +154,7 @@ impl HttpRule {
             parts.push(format!("host={}", host.as_str()));
         }
         parts.extend(self.headers.iter().map(|header| format!("[{}]", header.text)));
+        parts.extend(self.header_matches.iter().map(|header| format!("[{}]", header.summary())));
         parts.join(" ")
     }
 }

@@ -14,6 +14,8 @@
 
 #[cfg_attr(not(test), expect(dead_code, reason = "only its tests ask it until it is wired in"))]
 mod calico;
+mod header_effects;
+mod header_match;
 mod http_rule;
 mod identity;
 mod labels;
@@ -26,16 +28,19 @@ mod pattern;
 mod policy;
 mod request;
 mod resolve;
+mod secret;
 mod selector;
 mod set;
 mod verdict;
 
+pub use header_effects::{HeaderEdit, HeaderNote, HeaderNotes};
 pub use identity::{Identities, Identity};
 pub use labels::{Label, Labels, PodLabels};
 pub use pattern::{MAX_AUTOMATA_BYTES, MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
 pub use policy::{InForce, Kind, PolicyKey};
 pub use request::{Malformed, PathOptions, RequestView};
 pub use resolve::{ContainerPort, NamedPorts, PortNames, Service, resolve, resolve_at};
+pub use secret::{Secret, SecretName, Secrets};
 pub use selector::Selector;
 pub use set::{Action, DirectionPolicy, EndpointPolicy, MapEntry};
 pub use verdict::{Denial, Direction, L4Verdict, Nearest, Permit, Protocol, RuleRef, Verdict};

@@ -14,6 +14,7 @@ use crate::{
 
 mod cilium;
 mod fqdn;
+mod header_match;
 mod icmp;
 mod kind;
 mod kubernetes;
@@ -160,6 +161,7 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
     };
     let key = Arc::new(key);
     let mut reader = Reader::new(&mut errors, MAX_AUTOMATA_BYTES);
+    reader.namespace.clone_from(&key.namespace);
     let rules = match kind {
         Kind::CiliumNetworkPolicy => cilium::rules(root, Home::Namespace(&key.namespace), &mut reader),
         Kind::CiliumClusterwideNetworkPolicy => cilium::rules(root, Home::Cluster, &mut reader),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
+    header_effects::{Collector, HeaderEffects},
     http_rule::{HttpRule, Mismatch},
     request::RequestView,
     verdict::RuleRef,
@@ -38,10 +39,18 @@ pub(crate) struct HttpMatcher {
     automaton: Option<Automaton>,
     /// Rules for every path.
     any: Bucket,
+    /// The rules whose header matches act: each of them that holds counts, not only the first.
+    acting: Option<Box<Self>>,
 }
 
 impl HttpMatcher {
     pub(crate) fn new(rules: Vec<CompiledRule>) -> Self {
+        let acting: Vec<CompiledRule> = rules.iter().filter(|compiled| compiled.rule.acts()).cloned().collect();
+        let acting = (!acting.is_empty()).then(|| Box::new(Self::index(acting)));
+        Self { acting, ..Self::index(rules) }
+    }
+
+    fn index(rules: Vec<CompiledRule>) -> Self {
         let mut trie = Trie::default();
         let mut any = Bucket::default();
         let mut patterns = automaton::Builder::default();
@@ -59,7 +68,7 @@ impl HttpMatcher {
             }
         }
         let automaton = patterns.build();
-        Self { rules, trie, automaton, any }
+        Self { rules, trie, automaton, any, acting: None }
     }
 
     /// The first rule that holds.
@@ -73,6 +82,20 @@ impl HttpMatcher {
     /// The first rule that holds but for the headers that it asks for. Looks at all of them.
     pub(crate) fn find_but_for_headers(&self, view: &RequestView<'_>) -> Option<&CompiledRule> {
         self.rules.iter().find(|compiled| compiled.rule.holds_but_for_headers(view))
+    }
+
+    /// What the header matches of all rules that hold do. Costs nothing where no rule's act.
+    pub(crate) fn effects(&self, view: &RequestView<'_>) -> HeaderEffects {
+        let Some(acting) = &self.acting else { return HeaderEffects::default() };
+        let mut collector = Collector::default();
+        let mut consider = |bucket: &Bucket| {
+            for compiled in bucket.lists(view.method()).flatten().filter_map(|index| acting.rules.get(*index)) {
+                compiled.rule.act(view, &mut collector);
+            }
+        };
+        consider(&acting.any);
+        acting.buckets(view, consider);
+        collector.finish()
     }
 
     /// Of the rules whose path is closest, the one of which least is missing: fewest fields missed; among those, most

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use crate::{
-    ContainerPort, Direction, Identities, Identity, InForce, Labels, NamedPorts, Protocol, RequestView, Selector,
-    http_rule::{HeaderRule, HttpRule},
+    ContainerPort, Direction, HeaderEdit, Identities, Identity, InForce, Labels, NamedPorts, Protocol, RequestView,
+    Selector,
+    http_rule::HttpRule,
     labels::CLUSTER,
     policy::{Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule},
     selector::{Key, Requirement},
 };
 
+mod header;
 mod pattern;
 
 pub use pattern::full_match;
@@ -97,6 +97,23 @@ impl<'a> Oracle<'a> {
             }
         }
         Some(passes)
+    }
+
+    /// What is done to a request that passes, in no order; `None` as for [`Self::passes`].
+    #[must_use]
+    pub fn edits(&self, connection: Connection, view: &RequestView<'_>) -> Option<Vec<HeaderEdit>> {
+        let mut edits: Vec<HeaderEdit> = Vec::new();
+        for rule in self.about(connection).allowed.into_iter().flatten().flatten() {
+            if holds(rule, view)? {
+                for edit in header::edits(rule, view.headers()) {
+                    // Done once, whoever asks for it.
+                    if !edits.contains(&edit) {
+                        edits.push(edit);
+                    }
+                }
+            }
+        }
+        Some(edits)
     }
 
     /// Default deny: some rule that selects the endpoint asks for it in this direction, or was refused.
@@ -299,20 +316,5 @@ fn holds(rule: &HttpRule, view: &RequestView<'_>) -> Option<bool> {
             all &= full_match(pattern.as_str(), value.as_bytes())?;
         }
     }
-    Some(all && rule.headers.iter().all(|header| header_holds(header, view.headers())))
-}
-
-/// `Name: value`, `Name value` or `Name`: there, and every instance of it has the value.
-fn header_holds(rule: &HeaderRule, headers: &HeaderMap) -> bool {
-    let (name, wanted) = match rule.text.split_once(' ') {
-        Some((name, value)) => (name.trim_end_matches(':'), Some(value)),
-        None => (rule.text.as_str(), None),
-    };
-    let mut found = Vec::new();
-    for (known, value) in headers {
-        if known.as_str().eq_ignore_ascii_case(name) {
-            found.push(value.as_bytes());
-        }
-    }
-    !found.is_empty() && wanted.is_none_or(|wanted| found.iter().all(|value| *value == wanted.as_bytes()))
+    Some(all && header::holds(rule, view.headers()))
 }

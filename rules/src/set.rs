@@ -226,19 +226,23 @@ impl DirectionPolicy {
     /// The verdict for a request over TCP: L3/L4 and HTTP together.
     #[must_use]
     pub fn evaluate(&self, peer: Identity, port: u16, view: &RequestView<'_>) -> Verdict {
-        match self.tables.of(peer).cell(Protocol::Tcp, port).judge(view) {
-            Judged::Allowed(rule) => Verdict::Allow(Permit::new(rule)),
-            Judged::Denied(rule @ Some(_), _) => Verdict::Deny(self.denial(rule, None)),
+        let cell = self.tables.of(peer).cell(Protocol::Tcp, port);
+        let judged = cell.judge(view);
+        let headers = cell.effects(view);
+        let denial = match judged {
+            Judged::Allowed(rule) => return Verdict::Allow(Permit::new(rule, headers)),
+            Judged::Denied(rule @ Some(_), _) => self.denial(rule, None),
             Judged::Denied(None, nearest) => {
                 let nearest = nearest.or_else(|| self.nearest(peer, Protocol::Tcp.number(), port));
-                Verdict::Deny(self.denial(None, nearest))
+                self.denial(None, nearest)
             }
             Judged::Audited(rule, nearest) => {
                 let other = || self.nearest(peer, Protocol::Tcp.number(), port).filter(|_| rule.is_none());
                 let nearest = nearest.or_else(other);
-                Verdict::Allow(Permit::audited_as(self.denial(rule, nearest)))
+                return Verdict::Allow(Permit::audited_as(self.denial(rule, nearest), headers));
             }
-        }
+        };
+        Verdict::Deny(Denial { notes: headers.notes, ..denial })
     }
 
     /// Of a request that is denied: the rule that would allow it if its headers were others. For requests whose headers are
@@ -277,7 +281,7 @@ impl DirectionPolicy {
             Some(rule) => Arc::from([Arc::clone(&rule.policy)]),
             None => Arc::clone(&self.denied_by),
         };
-        Denial { denied_by, rule, nearest }
+        Denial { denied_by, rule, nearest, notes: None }
     }
 
     /// The rule that came nearest to allowing a connection, and whether its peer or its port was missed.

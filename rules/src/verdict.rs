@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::policy::PolicyKey;
+use crate::{
+    header_effects::{HeaderEdit, HeaderEffects, HeaderNotes},
+    policy::PolicyKey,
+};
 
 /// Seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,22 +91,35 @@ pub struct RuleRef {
 pub struct Permit {
     rule: Option<Arc<RuleRef>>,
     audited: Option<Box<Denial>>,
+    headers: HeaderEffects,
 }
 
 impl Permit {
-    pub(crate) fn new(rule: Option<Arc<RuleRef>>) -> Self {
-        Self { rule, audited: None }
+    pub(crate) fn new(rule: Option<Arc<RuleRef>>, headers: HeaderEffects) -> Self {
+        Self { rule, audited: None, headers }
     }
 
     /// Of a request that would be denied if its policies were enforced.
-    pub(crate) fn audited_as(denial: Denial) -> Self {
-        Self { rule: None, audited: Some(Box::new(denial)) }
+    pub(crate) fn audited_as(denial: Denial, headers: HeaderEffects) -> Self {
+        Self { rule: None, audited: Some(Box::new(denial)), headers }
     }
 
     /// Why it would be denied, if its policies were enforced and not only audited.
     #[must_use]
     pub fn audited(&self) -> Option<&Denial> {
         self.audited.as_deref()
+    }
+
+    /// What must be done to its headers before it is forwarded, in this order.
+    #[must_use]
+    pub fn edits(&self) -> &[HeaderEdit] {
+        &self.headers.edits
+    }
+
+    /// What its record says of its headers.
+    #[must_use]
+    pub fn notes(&self) -> Option<&Arc<HeaderNotes>> {
+        self.headers.notes.as_ref()
     }
 
     /// The rule that allows it; `None` when the direction is not under enforcement.
@@ -122,6 +138,8 @@ pub struct Denial {
     pub rule: Option<Arc<RuleRef>>,
     /// The rule that came nearest to allowing it, when none does.
     pub nearest: Option<Nearest>,
+    /// What its record says of its headers.
+    pub notes: Option<Arc<HeaderNotes>>,
 }
 
 /// The rule that came nearest to allowing, and what was missing.

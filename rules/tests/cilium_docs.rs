@@ -296,11 +296,6 @@ const FORMS: &[Form] = &[
         "egress[0].toPorts[0].terminatingTLS",
     ),
     (
-        "Header matches",
-        "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{headerMatches: [{name: X, mismatch: ADD}]}]}}]}]",
-        "ingress[0].toPorts[0].rules.http[0].headerMatches",
-    ),
-    (
         "Kafka (until 1.19)",
         "  ingress: [{toPorts: [{ports: [{port: '9092', protocol: TCP}], rules: {kafka: [{role: produce, topic: t}]}}]}]",
         "ingress[0].toPorts[0].rules.kafka",

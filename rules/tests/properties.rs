@@ -38,7 +38,7 @@ use rules::{
 };
 
 use self::{
-    answer::{answers, in_force, oracles, valid},
+    answer::{answers, edits, in_force, oracles, valid},
     model::Policy,
 };
 
@@ -77,6 +77,7 @@ fn verdicts_are_the_oracles() {
     let strategy = (generate::world(), vec(generate::refused(), 0..2));
     // Each answer below HTTP; requests of redirected connections that pass, and that do not.
     let seen: [Cell<u32>; 6] = Default::default();
+    let edited = Cell::new(0_u32);
     check("verdicts_are_the_oracles", ORACLE, &strategy, |(mut world, refused)| {
         world.policies.extend(refused);
         let known = generate::known(&world.pods);
@@ -91,8 +92,14 @@ fn verdicts_are_the_oracles() {
             seen.iter().zip(of_kind.chain(of_requests)).for_each(|(seen, more)| seen.set(seen.get() + more));
         }
         prop_assert_eq!(answers, oracles(&world, &known, &policies));
+        let edits = edits(&world, &known, &policies);
+        edited.set(edited.get() + edits.iter().map(|(is, _)| u32::from(!is.is_empty())).sum::<u32>());
+        for (is, wanted) in edits {
+            prop_assert_eq!(is, wanted);
+        }
         Ok(())
     });
+    assert!(edited.get() >= ORACLE / 20 / 10, "hardly any request is edited: {edited:?}");
     assert!(seen.iter().all(|seen| seen.get() >= ORACLE / 20 / 10), "an answer is hardly ever given: {seen:?}");
 }
 
@@ -102,7 +109,9 @@ fn order_does_not_matter() {
         let known = generate::known(&world.pods);
         let mut turned = world.policies.clone();
         turn_around(&mut turned, turn);
-        prop_assert_eq!(answers(&world, &known, &valid(&world.policies)), answers(&world, &known, &valid(&turned)));
+        let (policies, turned) = (valid(&world.policies), valid(&turned));
+        prop_assert_eq!(answers(&world, &known, &policies), answers(&world, &known, &turned));
+        prop_assert_eq!(edits(&world, &known, &policies), edits(&world, &known, &turned));
         Ok(())
     });
 }

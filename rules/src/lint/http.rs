@@ -51,6 +51,7 @@ fn method(rule: &HttpRule, pattern: &Pattern, siblings: &[Arc<HttpRule>], findin
                 && (sibling.path.is_none() || sibling.path == rule.path)
                 && (sibling.host.is_none() || sibling.host == rule.host)
                 && sibling.headers.iter().all(|header| rule.headers.contains(header))
+                && sibling.header_matches.iter().all(|header| rule.header_matches.contains(header))
         })
     };
     if admits(pattern, "GET") && !admits(pattern, "HEAD") && !head_elsewhere() {

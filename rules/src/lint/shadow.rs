@@ -20,8 +20,11 @@ enum Fate {
 
 /// Tells of each port of `asked` for which its HTTP rules decide nothing.
 pub(super) fn port_rule(policies: &[&Policy], place: &Place<'_>, asked: &PortRule, findings: &mut Findings) {
+    // A rule that edits requests does so on an open port too.
+    let acts = asked.http.iter().flatten().any(|rule| rule.acts());
+    let fates = if acts { &[Fate::Denied][..] } else { &[Fate::Denied, Fate::Opened] };
     for port in &asked.ports {
-        let text = [Fate::Denied, Fate::Opened].into_iter().find_map(|fate| {
+        let text = fates.iter().copied().find_map(|fate| {
             let (policy, entry) = others(policies, place).find(|(_, section, entry)| {
                 !std::ptr::eq(*entry, place.entry)
                     && does(section, entry, port) == Some(fate)

@@ -68,6 +68,16 @@ fn http_rules_behind_a_wider_rule_are_told() {
 }
 
 #[test]
+fn http_rules_that_edit_requests_are_not_told_on_an_open_port() {
+    let open = cilium("open", "  endpointSelector: {}\n  egress: [{toEndpoints: [{}]}]");
+    for (action, found) in [("ADD", false), ("", true)] {
+        let rule = format!("{{path: '/.*', headerMatches: [{{name: X, value: v, mismatch: '{action}'}}]}}");
+        let asks = ASKS.replace("{path: '/.*'}", &rule);
+        assert_eq!(kinds(&(cilium("asks", &asks) + &open)).contains(&"shadowed"), found, "{asks}");
+    }
+}
+
+#[test]
 fn http_rules_that_decide_something_are_not_told() {
     let subject = "  endpointSelector: {matchLabels: {app: a}}\n";
     for other in [

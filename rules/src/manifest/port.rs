@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{
     cilium::{Context, Place},
     fqdn,
+    header_match::header_matches,
     read::{Reader, join},
     tls,
     yaml::{Node, Value},
@@ -233,13 +234,12 @@ fn layer7(node: &Node, place: &Place, context: &Context<'_>, reader: &mut Reader
 }
 
 fn http_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<HttpRule> {
-    let refused = [("headerMatches", "is not supported yet; write headers")];
     let path = place.path.as_str();
     if node.is_null() {
         reader.error(node.line, path, "is empty; write {} for a rule that allows every request");
         return None;
     }
-    if !reader.keys(node, path, &["method", "path", "host", "headers"], &refused) {
+    if !reader.keys(node, path, &["method", "path", "host", "headers", "headerMatches"], &[]) {
         return None;
     }
     let method = pattern(node, path, "method", reader);
@@ -256,6 +256,7 @@ fn http_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<HttpR
         }
         headers.push(HeaderRule::parse(text));
     }
+    let header_matches = header_matches(node, path, reader);
     let line = |key: &str| Line(node.get(key).map_or(node.line, |value| value.line));
     let lines = Lines {
         rule: Line(node.line),
@@ -264,7 +265,7 @@ fn http_rule(node: &Node, place: Place, reader: &mut Reader<'_>) -> Option<HttpR
         host: line("host"),
         headers: line("headers"),
     };
-    Some(HttpRule { lines, path_in_spec: place.short, method, path: url_path, host, headers })
+    Some(HttpRule { lines, path_in_spec: place.short, method, path: url_path, host, headers, header_matches })
 }
 
 /// Absent and empty are no constraint.

@@ -16,12 +16,14 @@ pub(crate) struct Reader<'e> {
     errors: &'e mut Vec<FieldError>,
     /// Bytes of automata that this policy's patterns may still take.
     pub(crate) automata: usize,
+    /// Of the policy; empty when it has none.
+    pub(crate) namespace: String,
 }
 
 impl<'e> Reader<'e> {
     /// `automata`: how many bytes the patterns of this policy may take together.
     pub(crate) fn new(errors: &'e mut Vec<FieldError>, automata: usize) -> Self {
-        Self { errors, automata }
+        Self { errors, automata, namespace: String::new() }
     }
 
     pub(crate) fn error(&mut self, line: usize, field: &str, reason: impl Into<String>) {

@@ -46,8 +46,8 @@ fn every_other_field_is_refused_by_name() {
         ("  egress:\n  - toPorts: [{serverNames: [a]}]", "spec.egress[0].toPorts[0].serverNames"),
         ("  egress:\n  - toPorts: [{rules: {dns: [{}]}}]", "spec.egress[0].toPorts[0].rules.dns"),
         (
-            "  egress:\n  - toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{headerMatches: []}]}}]",
-            "spec.egress[0].toPorts[0].rules.http[0].headerMatches",
+            "  egress:\n  - toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{headerMatches: [{}]}]}}]",
+            "spec.egress[0].toPorts[0].rules.http[0].headerMatches[0].name",
         ),
         (
             "  egress:\n  - toPorts: [{ports: [{port: http, endPort: 90}]}]",

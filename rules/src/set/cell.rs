@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     calico::http::{Http, Request},
+    header_effects::HeaderEffects,
     matcher::HttpMatcher,
     request::RequestView,
     verdict::{Nearest, RuleRef},
@@ -20,8 +21,9 @@ pub(crate) enum Cell {
     Allowed(Option<Arc<RuleRef>>),
     /// The proxy asks for each request.
     Requests(Arc<HttpMatcher>),
-    /// The proxy sees each request, and each passes: another rule allows the port as a whole.
-    Seen(Option<Arc<RuleRef>>),
+    /// The proxy sees each request, and each passes: another rule allows the port as a whole. With a
+    /// matcher, its rules may still edit it.
+    Seen(Option<Arc<RuleRef>>, Option<Arc<HttpMatcher>>),
     /// The proxy asks ordered rules for each request.
     Ordered(Arc<Ordered>),
     /// The proxy asks both, and both must allow.
@@ -62,7 +64,7 @@ impl Cell {
         match self {
             Self::Denied(rule) => Some(Judged::Denied(rule.clone(), None)),
             Self::Allowed(rule) => Some(Judged::Allowed(rule.clone())),
-            Self::Requests(_) | Self::Seen(_) | Self::Ordered(_) => None,
+            Self::Requests(_) | Self::Seen(..) | Self::Ordered(_) => None,
             Self::Lenient(inner) => inner.connection().map(Judged::lenient),
             Self::Audited(inner, rule) => inner.connection().map(|judged| judged.audited(rule)),
             Self::Both(one, other) => match (one.connection(), other.connection()) {
@@ -76,7 +78,7 @@ impl Cell {
     pub(super) fn judge(&self, view: &RequestView<'_>) -> Judged {
         match self {
             Self::Denied(rule) => Judged::Denied(rule.clone(), None),
-            Self::Allowed(rule) | Self::Seen(rule) => Judged::Allowed(rule.clone()),
+            Self::Allowed(rule) | Self::Seen(rule, _) => Judged::Allowed(rule.clone()),
             Self::Requests(matcher) => {
                 if let Some(compiled) = matcher.find(view) {
                     return Judged::Allowed(Some(Arc::clone(&compiled.reference)));
@@ -91,6 +93,20 @@ impl Cell {
             Self::Both(one, other) => one.judge(view).and(other.judge(view)),
             Self::Lenient(inner) => inner.judge(view).lenient(),
             Self::Audited(inner, rule) => inner.judge(view).audited(rule),
+        }
+    }
+
+    /// What the rules do to a request's headers, and what there is to record of them.
+    pub(super) fn effects(&self, view: &RequestView<'_>) -> HeaderEffects {
+        match self {
+            Self::Denied(_) | Self::Allowed(_) | Self::Seen(_, None) | Self::Ordered(_) => HeaderEffects::default(),
+            Self::Requests(matcher) | Self::Seen(_, Some(matcher)) => matcher.effects(view),
+            Self::Lenient(inner) | Self::Audited(inner, _) => inner.effects(view),
+            // Calico's rules have no effects: at most one of both has.
+            Self::Both(one, other) => {
+                let effects = one.effects(view);
+                if effects == HeaderEffects::default() { other.effects(view) } else { effects }
+            }
         }
     }
 }
@@ -113,7 +129,7 @@ impl Cell {
             }
             Self::Audited(inner, _) => inner.allows_but_for_headers(view),
             // What is lenient denies nothing.
-            Self::Lenient(_) | Self::Denied(_) | Self::Allowed(_) | Self::Seen(_) | Self::Ordered(_) => None,
+            Self::Lenient(_) | Self::Denied(_) | Self::Allowed(_) | Self::Seen(..) | Self::Ordered(_) => None,
         }
     }
 }

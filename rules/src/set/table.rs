@@ -268,8 +268,10 @@ impl<'g> Builder<'g> {
         let pass = self.otherwise == Otherwise::Pass;
         let open = whole.map(|(_, grant)| Some(Arc::clone(&grant.rule))).or(pass.then_some(None));
         let has_http = allowing.iter().any(|(_, grant)| grant.http.is_some());
+        let acts = allowing.iter().filter_map(|(_, grant)| grant.http.as_ref()).flat_map(|rules| rules.iter());
+        let acts = acts.map(|compiled| &compiled.rule).any(|rule| rule.acts());
         let cell = match open {
-            Some(rule) if has_http => Cell::Seen(rule),
+            Some(rule) if has_http => Cell::Seen(rule, acts.then(|| self.matcher(&allowing))),
             Some(rule) => Cell::Allowed(rule),
             None if has_http => Cell::Requests(self.matcher(&allowing)),
             None => Cell::Denied(None),

@@ -3,8 +3,8 @@
 //! Must never let the policy map say another thing than the verdict. Start at [`answers`].
 
 use rules::{
-    Action, Direction, DirectionPolicy, EndpointPolicy, InForce, L4Verdict, PathOptions, Protocol, RequestView,
-    Verdict,
+    Action, Direction, DirectionPolicy, EndpointPolicy, HeaderEdit, InForce, L4Verdict, PathOptions, Protocol,
+    RequestView, Verdict,
     manifest::{self, Document},
     oracle::{self, Connects, Oracle},
     resolve,
@@ -76,6 +76,36 @@ fn connections<'a>(world: &'a World, known: &'a Known) -> impl Iterator<Item = (
         let (protocol, port) = (connection.protocol, connection.port);
         (connection.subject % known.pods.len(), oracle::Connection { direction, peer, protocol, port })
     })
+}
+
+/// What is done to a request, sorted.
+type Edits = Vec<String>;
+
+/// What is done to each request that passes: by the crate, and by the oracle.
+pub(crate) fn edits(world: &World, known: &Known, policies: &[InForce]) -> Vec<(Edits, Edits)> {
+    let texts = |edits: &[HeaderEdit]| {
+        let mut texts: Vec<String> = edits.iter().map(|edit| format!("{edit:?}")).collect();
+        texts.sort();
+        texts
+    };
+    let mut answers = Vec::new();
+    for (subject, connection) in connections(world, known).filter(|(_, asked)| asked.protocol == Protocol::Tcp) {
+        let (labels, named_ports, identities) = (&known.pods[subject], &known.named[subject], &known.identities);
+        let resolved = resolve(policies, labels, named_ports, identities, &[]);
+        let oracle = Oracle { policies, labels, named_ports, identities };
+        for request in &world.requests {
+            let headers = request.headers();
+            let options = PathOptions::default();
+            let view = RequestView::new(request.method, request.target.as_bytes(), false, &headers, &options);
+            let Ok(view) = view else { continue };
+            let policy = resolved.direction(connection.direction);
+            if let Verdict::Allow(permit) = policy.evaluate(connection.peer, connection.port, &view) {
+                let wanted = oracle.edits(connection, &view).expect("a pattern that the oracle reads");
+                answers.push((texts(permit.edits()), texts(&wanted)));
+            }
+        }
+    }
+    answers
 }
 
 /// `None`: the request is malformed.

@@ -221,6 +221,10 @@ fn port_rule() -> impl Strategy<Value = PortRule> {
 fn http() -> impl Strategy<Value = Http> {
     let methods = vec!["GET", "GET|PUT", "P.*", "G[A-Z]+", ""];
     let headers = vec!["X-A: 1", "X-A: 1", "X-A", "X-B 2", "x-a: 2", "X-A:1", "X-B: "];
+    let names = select(vec!["X-A", "x-a", "X-B", "X-C"]);
+    let actions = select(vec!["", "LOG", "ADD", "DELETE", "REPLACE"]);
+    let matches = (names, select(vec!["1", "2", ""]), actions);
+    let matches = matches.prop_map(|(name, value, action)| [name, value, action]);
     let path = prop_oneof![
         3 => select(vec!["/a", "/a/.*", "/a|/ab", "/.*", "/[ab]+", "^/a$", "/a(\\?.*)?", ".*", "/a\\.b"])
             .prop_map(str::to_owned),
@@ -231,8 +235,9 @@ fn http() -> impl Strategy<Value = Http> {
         option::weighted(0.7, path),
         option::weighted(0.3, select(vec!["h", "h:80", "h(:80)?", "."])),
         prop_oneof![1 => Just(Vec::new()), 1 => vec(select(headers), 1..3)],
+        prop_oneof![2 => Just(Vec::new()), 1 => vec(matches, 1..4)],
     )
-        .prop_map(|(method, path, host, headers)| Http { method, path, host, headers })
+        .prop_map(|(method, path, host, headers, matches)| Http { method, path, host, headers, matches })
 }
 
 /// A pattern out of everything that `rules::oracle` reads.

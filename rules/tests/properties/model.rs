@@ -72,6 +72,8 @@ pub(crate) struct Http {
     pub(crate) path: Option<String>,
     pub(crate) host: Option<&'static str>,
     pub(crate) headers: Vec<&'static str>,
+    /// Name, value (or none), `mismatch`.
+    pub(crate) matches: Vec<[&'static str; 3]>,
 }
 
 /// All of `policies` as one text, each named after its place.
@@ -181,5 +183,8 @@ fn http(rule: &Http) -> String {
     if !rule.headers.is_empty() {
         fields.push(format!("headers: [{}]", join(&rule.headers, |header| quoted(header))));
     }
+    let header =
+        |[name, value, action]: &[&str; 3]| format!("{{name: {name}, value: \"{value}\", mismatch: \"{action}\"}}");
+    fields.push(format!("headerMatches: [{}]", join(&rule.matches, header)));
     format!("{{{}}}", fields.join(", "))
 }

@@ -19,6 +19,7 @@ pub(crate) enum Way {
     SomeHttp,
     FewerHttp,
     HeaderToo,
+    MatchToo,
     MethodToo,
     PathToo,
 }
@@ -37,6 +38,7 @@ pub(crate) const WAYS: &[Way] = &[
     Way::SomeHttp,
     Way::FewerHttp,
     Way::HeaderToo,
+    Way::MatchToo,
     Way::MethodToo,
     Way::PathToo,
 ];
@@ -120,6 +122,9 @@ fn http(entry: &mut Entry, way: Way) {
         for http in rules {
             if matches!(way, Way::HeaderToo) {
                 http.headers.push("X-A: 1");
+            }
+            if matches!(way, Way::MatchToo) {
+                http.matches.extend([["X-A", "1", ""], ["X-B", "1", "REPLACE"]]);
             }
             if matches!(way, Way::MethodToo) {
                 http.method.get_or_insert("GET");

@@ -15,9 +15,9 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use rules::{
-    Action, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Label,
-    Labels, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, PortNames, Protocol, RequestView, RuleRef, Service,
-    Verdict, full_match,
+    Action, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, HeaderEdit, HeaderNote, HeaderNotes, Identities,
+    Identity, InForce, L4Verdict, Label, Labels, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, PortNames,
+    Protocol, RequestView, RuleRef, Service, Verdict, full_match,
     manifest::{self, Document},
     resolve_at,
 };
@@ -102,7 +102,29 @@ struct Answer {
     rule: Option<Arc<RuleRef>>,
     nearest: Option<Nearest>,
     denied_by: Vec<String>,
+    edits: Vec<String>,
+    missing: Vec<String>,
+    rejected: Vec<String>,
     malformed: Option<&'static str>,
+}
+
+impl Answer {
+    fn note(&mut self, notes: Option<&Arc<HeaderNotes>>) {
+        let text = |note: &HeaderNote| format!("{}: {}", note.name, note.value);
+        if let Some(notes) = notes {
+            self.missing = notes.missing.iter().map(text).collect();
+            self.rejected = notes.rejected.iter().map(text).collect();
+        }
+    }
+}
+
+fn edit(edit: &HeaderEdit) -> String {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    match edit {
+        HeaderEdit::Remove(name) => format!("-{name}"),
+        HeaderEdit::Set(name, value) => format!("={name}: {}", text(value)),
+        HeaderEdit::Append(name, value) => format!("+{name}: {}", text(value)),
+    }
 }
 
 impl World {
@@ -182,7 +204,7 @@ impl World {
         let (policy, reversed) = (self.policy(subject, false)?, self.policy(subject, true)?);
         let answer = judge(policy.direction(direction), peer, case)?;
         let other = judge(reversed.direction(direction), peer, case)?;
-        if answer.outcome != other.outcome {
+        if (answer.outcome, &answer.edits) != (other.outcome, &other.edits) {
             return Err(format!("{:?}, but {:?} in the reverse order", answer.outcome, other.outcome));
         }
         Ok(answer)
@@ -238,6 +260,9 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
         rule: None,
         nearest: None,
         denied_by: policy.default_denied_by().iter().map(|key| short(key)).collect(),
+        edits: Vec::new(),
+        missing: Vec::new(),
+        rejected: Vec::new(),
         malformed: None,
     };
     match &l4 {
@@ -291,12 +316,15 @@ fn ask_request(
     match (answer.outcome, verdict) {
         (Outcome::NotEnforced | Outcome::Allowed | Outcome::Redirected, Verdict::Allow(permit)) => {
             answer.rule = permit.rule().map(Arc::clone);
+            answer.edits = permit.edits().iter().map(edit).collect();
+            answer.note(permit.notes());
             if answer.outcome == Outcome::Redirected {
                 answer.outcome = Outcome::Allowed;
             }
         }
         (Outcome::Redirected, Verdict::Deny(denial)) => {
             answer.outcome = Outcome::Denied;
+            answer.note(denial.notes.as_ref());
             answer.denied_by = denial.denied_by.iter().map(|key| short(key)).collect();
             (answer.rule, answer.nearest) = (denial.rule, denial.nearest);
         }
@@ -339,8 +367,16 @@ fn differences(answer: &Answer, expect: &Expect) -> Result<(), String> {
             wrong.push(format!("{what} {is:?} instead of {wanted:?}"));
         }
     }
-    if let Some(wanted) = expect.denied_by.as_ref().filter(|wanted| **wanted != answer.denied_by) {
-        wrong.push(format!("denied by {:?} instead of {wanted:?}", answer.denied_by));
+    let lists = [
+        ("denied by", &answer.denied_by, &expect.denied_by),
+        ("edits", &answer.edits, &expect.edits),
+        ("missing", &answer.missing, &expect.missing),
+        ("rejected", &answer.rejected, &expect.rejected),
+    ];
+    for (what, is, wanted) in lists {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != is) {
+            wrong.push(format!("{what} {is:?} instead of {wanted:?}"));
+        }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }

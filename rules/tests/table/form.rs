@@ -115,6 +115,11 @@ pub(crate) struct Expect {
     /// What the nearest rule wants there.
     pub(crate) wants: Option<String>,
     pub(crate) denied_by: Option<Vec<String>>,
+    /// Of an allowed request: `-name`, `=name: value`, `+name: value`, in their order.
+    pub(crate) edits: Option<Vec<String>>,
+    /// Headers that a record names, `name: value`.
+    pub(crate) missing: Option<Vec<String>>,
+    pub(crate) rejected: Option<Vec<String>>,
     /// Why there is no verdict.
     pub(crate) malformed: Option<String>,
 }

@@ -33,6 +33,9 @@ pub struct Config {
     /// What policies deny passes, and is recorded as AUDIT.
     #[serde(default)]
     pub audit: bool,
+    /// Directory of secrets that policies name: `<namespace>/<name>/<key>`.
+    #[serde(default)]
+    pub secrets: Option<PathBuf>,
     /// Labels of namespaces.
     #[serde(default)]
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -143,7 +146,7 @@ impl Config {
     fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let files = self.flows.file.iter_mut().map(|file| &mut file.path);
         let netns = self.endpoints.iter_mut().filter_map(|endpoint| endpoint.netns.as_mut());
-        let single = [self.redirect.cgroup.as_mut(), self.flows.socket.as_mut()];
+        let single = [self.secrets.as_mut(), self.redirect.cgroup.as_mut(), self.flows.socket.as_mut()];
         self.policies
             .iter_mut()
             .chain(files)

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-use rules::{Direction, Nearest, PolicyKey, RuleRef};
+use rules::{Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 
 use crate::endpoint::Peer;
 
@@ -70,6 +70,8 @@ pub struct HttpRecord {
     pub latency_ns: u64,
     /// Why, in one stable word; empty when it was simply allowed.
     pub reason: &'static str,
+    /// Of a request: headers that its rules expected or rejected.
+    pub notes: Option<Arc<HeaderNotes>>,
     /// Revision of what was in force.
     pub revision: u64,
 }

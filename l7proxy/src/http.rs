@@ -10,6 +10,7 @@ use rules::{Direction, PathOptions};
 use crate::{drain, flow, metrics::Counters, policy::Live, upstream::Dialer};
 
 pub mod body;
+pub mod edit;
 mod guard;
 pub mod interim;
 mod serve;

@@ -21,7 +21,7 @@ use crate::{
     http::{
         Connection, Control, Refused, Worker,
         body::{RequestBody, ResponseBody, Source},
-        interim,
+        edit, interim,
         upgrade::{Protocol, asked, forget_http2, tunnel},
     },
     metrics::count,
@@ -87,7 +87,7 @@ impl Exchange {
                     flow.audited(denial);
                 } else {
                     count(&self.worker.counters.requests_forwarded);
-                    flow.forwarded(permit.rule());
+                    flow.forwarded(&permit);
                 }
                 self.forward(request, index, asked, permit).await
             }
@@ -117,7 +117,8 @@ impl Exchange {
         self.tunnel.borrow_mut().take()
     }
 
-    /// The newest rules judge the normal form, and the normal form takes the request's place.
+    /// The newest rules judge the normal form, and the normal form takes the request's place, with the headers that the
+    /// rules want.
     fn judge(&self, request: &mut Request<Incoming>, snapshot: Option<&Snapshot>) -> Result<Permit, Rejection> {
         let snapshot = snapshot.ok_or(Rejection::NoPolicy)?;
         let target = target(request.uri());
@@ -138,6 +139,7 @@ impl Exchange {
             let normal = Uri::try_from(view.forward_target().as_ref());
             *request.uri_mut() = normal.map_err(|_| Rejection::Malformed("target-form"))?;
         }
+        edit::apply(permit.edits(), request.headers_mut());
         Ok(permit)
     }
 

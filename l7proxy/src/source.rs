@@ -3,6 +3,7 @@
 //! Never compiles a policy and never touches the kernel. Start at [`standalone::read`].
 
 mod fault;
+mod secrets;
 pub mod standalone;
 mod versions;
 pub mod watch;

@@ -239,7 +239,8 @@ impl DirectionPolicy {
             Judged::Audited(rule, nearest) => {
                 let other = || self.nearest(peer, Protocol::Tcp.number(), port).filter(|_| rule.is_none());
                 let nearest = nearest.or_else(other);
-                return Verdict::Allow(Permit::audited_as(self.denial(rule, nearest), headers));
+                let notes = headers.notes.clone();
+                return Verdict::Allow(Permit::audited_as(Denial { notes, ..self.denial(rule, nearest) }, headers));
             }
         };
         Verdict::Deny(Denial { notes: headers.notes, ..denial })

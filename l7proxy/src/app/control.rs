@@ -79,7 +79,7 @@ pub(super) fn place(config: &Config) -> Result<Place, RunError> {
 impl Control {
     /// Checks all that can be checked before anything is attached.
     pub(super) fn new(file: &Path, input: &Input, counters: Arc<Counters>) -> Result<Self, RunError> {
-        let versions = Versions::default().next(&input.manifests, 1);
+        let versions = Versions::default().next(&input.manifests, 1).with_secrets(input.config.secrets.as_deref());
         let mut lines = versions.problems();
         for endpoint in &input.config.endpoints {
             if let Some(Err(error)) =
@@ -136,6 +136,8 @@ impl Control {
                     changed.map_err(|error| RunError::of(&error))?;
                     time::sleep(SETTLE).await;
                     watch.forget().map_err(|error| RunError::of(&error))?;
+                    // A directory of a secret that is new is watched before it is read.
+                    self.follow(&mut watch);
                     self.reload(&mut redirect, workers).await?;
                     self.follow(&mut watch);
                 }
@@ -168,7 +170,8 @@ impl Control {
                 standalone::read_manifests(&self.config.policies)
             }
         };
-        self.versions = self.versions.next(&manifests, self.revision + 1);
+        let versions = self.versions.next(&manifests, self.revision + 1);
+        self.versions = versions.with_secrets(self.config.secrets.as_deref());
         for line in self.errors.iter().chain(&self.versions.errors()) {
             tracing::error!("{line}");
         }
@@ -279,7 +282,8 @@ impl Control {
 
     fn follow(&self, watch: &mut Watch) {
         let files = self.config.policies.iter().map(PathBuf::as_path).chain([self.file.as_path()]);
-        for problem in watch.follow(files) {
+        let secrets = watch.follow_secrets(self.config.secrets.as_deref());
+        for problem in watch.follow(files).into_iter().chain(secrets) {
             tracing::warn!("{problem}");
         }
     }

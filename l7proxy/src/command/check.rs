@@ -41,7 +41,7 @@ pub struct Check {
 struct Found<'m> {
     files: &'m [ManifestFile],
     valid: usize,
-    errors: Vec<&'m Fault>,
+    errors: Vec<Fault>,
     skipped: &'m [Fault],
     /// With the word of their kind.
     warnings: Vec<(Fault, &'static str)>,
@@ -120,7 +120,7 @@ fn warnings(policies: &[InFile<'_>], identities: Option<&Identities>) -> Vec<(Fa
 
 impl Found<'_> {
     fn print(&self) {
-        for line in self.errors.iter().copied().chain(self.skipped) {
+        for line in self.errors.iter().chain(self.skipped) {
             say(line);
         }
         for (warning, _) in &self.warnings {

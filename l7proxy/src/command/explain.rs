@@ -70,7 +70,7 @@ impl Explain {
 
     fn judge(&self) -> Result<Exit, String> {
         let input = standalone::read(&self.config).map_err(|error| error.to_string())?;
-        let versions = Versions::default().next(&input.manifests, 1);
+        let versions = Versions::default().next(&input.manifests, 1).with_secrets(input.config.secrets.as_deref());
         if let Some(problem) = versions.problems().into_iter().next() {
             return Err(problem);
         }

@@ -94,7 +94,8 @@ impl Replay {
     fn scene(&self) -> Result<Scene, String> {
         let config = config::load(&self.config).map_err(|error| error.to_string())?;
         let paths = if self.policies.is_empty() { &config.policies } else { &self.policies };
-        let versions = Versions::default().next(&standalone::read_manifests(paths), 1);
+        let versions =
+            Versions::default().next(&standalone::read_manifests(paths), 1).with_secrets(config.secrets.as_deref());
         if !versions.problems().is_empty() {
             return Err(versions.problems().join("\n"));
         }

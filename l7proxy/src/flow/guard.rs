@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::StatusCode;
-use rules::{Denial, RuleRef};
+use rules::{Denial, HeaderNotes, Permit};
 
 use super::{Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
 use crate::reject::{CLIENT_LEFT, Rejection};
@@ -35,30 +35,34 @@ impl FlowGuard {
     }
 
     /// It was allowed.
-    pub fn forwarded(&mut self, rule: Option<&Arc<RuleRef>>) {
-        self.judge(Verdict::Forwarded(rule.cloned()), "");
+    pub fn forwarded(&mut self, permit: &Permit) {
+        self.judge(Verdict::Forwarded(permit.rule().cloned()), "", permit.notes());
     }
 
     /// It was let pass although policy denies it.
     pub fn audited(&mut self, denial: &Denial) {
-        let Denial { denied_by, rule, nearest } = denial;
+        let Denial { denied_by, rule, nearest, notes } = denial;
         let (denied_by, rule, nearest) = (Arc::clone(denied_by), rule.clone(), nearest.clone());
         let reason = Rejection::reason_of(denial);
-        self.judge(Verdict::Audited { denied_by, rule, nearest }, reason);
+        self.judge(Verdict::Audited { denied_by, rule, nearest }, reason, notes.as_ref());
     }
 
     /// It was refused.
     pub fn dropped(&mut self, rejection: &Rejection) {
-        let (denied_by, rule, nearest) = match rejection {
-            Rejection::Denied(denial) => (Arc::clone(&denial.denied_by), denial.rule.clone(), denial.nearest.clone()),
+        let (denied_by, rule, nearest, notes) = match rejection {
+            Rejection::Denied(denial) => {
+                let rule = denial.rule.clone();
+                (Arc::clone(&denial.denied_by), rule, denial.nearest.clone(), denial.notes.as_ref())
+            }
             Rejection::NoPolicy
             | Rejection::Malformed(_)
             | Rejection::TooLarge(_)
             | Rejection::TooSlow
             | Rejection::Upstream(_)
-            | Rejection::Client(_) => (Arc::default(), None, None),
+            | Rejection::Client(_) => (Arc::default(), None, None, None),
         };
-        self.judge(Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, nearest }, rejection.reason());
+        let verdict = Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, nearest };
+        self.judge(verdict, rejection.reason(), notes);
     }
 
     /// It was answered.
@@ -76,10 +80,10 @@ impl FlowGuard {
         self.end(Verdict::Error, rejection.code(), rejection.reason());
     }
 
-    fn judge(&mut self, verdict: Verdict, reason: &'static str) {
+    fn judge(&mut self, verdict: Verdict, reason: &'static str, notes: Option<&Arc<HeaderNotes>>) {
         self.verdict = Some(verdict.clone());
         let record = self.record(self.time, verdict, 0, 0, reason);
-        self.sink.emit(Record::Request(record));
+        self.sink.emit(Record::Request(HttpRecord { notes: notes.cloned(), ..record }));
     }
 
     fn end(&mut self, verdict: Verdict, code: u16, reason: &'static str) {
@@ -108,6 +112,7 @@ impl FlowGuard {
             code,
             latency_ns,
             reason,
+            notes: None,
             revision: self.revision,
         }
     }

@@ -9,10 +9,14 @@ use std::{
     time::SystemTime,
 };
 
-use rules::{Direction, Nearest, PolicyKey, RuleRef};
+use rules::{Direction, PolicyKey, RuleRef};
 
-use super::{DropReason, DropRecord, Ends, HttpRecord, Process, Record, Verdict};
+use super::{DropReason, DropRecord, Ends, HttpRecord, Record, Verdict};
 use crate::endpoint::Peer;
+
+mod extension;
+
+use self::extension::{Details, extension};
 
 /// Message types of Hubble's event types.
 const EVENT_DROP: u32 = 1;
@@ -30,16 +34,6 @@ pub(super) struct Formatter {
 }
 
 type End = (Arc<Peer>, SocketAddr);
-
-/// What our extension says; a `google.protobuf.Struct`, so that Hubble's own programs can read it.
-#[derive(Default)]
-struct Details<'a> {
-    rule: Option<&'a RuleRef>,
-    nearest: Option<&'a Nearest>,
-    process: Option<&'a Process>,
-    reason: &'a str,
-    revision: u64,
-}
 
 impl Formatter {
     pub(super) fn new(cluster: &str, node: &str) -> io::Result<Self> {
@@ -102,6 +96,7 @@ impl Formatter {
             put(out, format_args!(",\"trace_context\":{{\"parent\":{{\"trace_id\":\"{trace}\"}}}}"));
         }
         let mut details = Details { reason: record.reason, revision: record.revision, ..Details::default() };
+        details.notes = record.notes.as_deref();
         match &record.verdict {
             Verdict::Forwarded(rule) => {
                 let policies = rule.iter().map(|rule| &rule.policy);
@@ -147,6 +142,7 @@ impl Formatter {
             nearest: record.nearest.as_ref(),
             process: record.process.as_ref(),
             reason: record.detail,
+            notes: None,
             revision: record.revision,
             rule: record.rule.as_deref(),
         };
@@ -312,43 +308,6 @@ fn by_policies<'p>(
         }
         put(out, format_args!(",\"revision\":\"{revision}\",\"kind\":\"{}\"}}", policy.kind));
     });
-}
-
-fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{");
-    put(out, format_args!("\"policyRevision\":{}", details.revision));
-    if !details.reason.is_empty() {
-        put(out, format_args!(",\"reason\":\"{}\"", details.reason));
-    }
-    if let Some(rule) = details.rule {
-        out.push(b',');
-        rule_fields(rule, out);
-    }
-    if let Some(nearest) = details.nearest {
-        out.extend_from_slice(b",\"nearest\":{");
-        rule_fields(&nearest.rule, out);
-        out.extend_from_slice(b",\"field\":");
-        text(&nearest.field, out);
-        out.extend_from_slice(b",\"expected\":");
-        text(&nearest.expected, out);
-        out.push(b'}');
-    }
-    if let Some(process) = details.process {
-        put(out, format_args!(",\"process\":{{\"pid\":{},\"command\":", process.pid));
-        text(&process.command, out);
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"}}");
-}
-
-/// Policy, place in its spec, and what it asks for.
-fn rule_fields(rule: &RuleRef, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"policy\":");
-    text(&rule.policy.to_string(), out);
-    out.extend_from_slice(b",\"rule\":");
-    text(&rule.rule, out);
-    out.extend_from_slice(b",\"summary\":");
-    text(&rule.summary, out);
 }
 
 fn list<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, mut item: impl FnMut(T, &mut Vec<u8>)) {

@@ -12,7 +12,11 @@ use rules::{
 };
 use serde::Serialize;
 
-use super::{Fault, standalone::ManifestFile};
+use super::{
+    Fault,
+    secrets::{self, Available},
+    standalone::ManifestFile,
+};
 
 /// How a policy is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +75,8 @@ pub struct Versions {
     problems: Vec<Fault>,
     /// Documents of other kinds, which are not ours.
     skipped: Vec<Fault>,
+    /// What the policies' secrets hold.
+    secrets: Available,
 }
 
 impl Versions {
@@ -97,10 +103,17 @@ impl Versions {
         next
     }
 
+    /// The same versions with the secrets that they name, as `directory` has them now.
+    #[must_use]
+    pub fn with_secrets(self, directory: Option<&Path>) -> Self {
+        let names = self.entries.values().flat_map(|entry| entry.in_force.secrets()).collect();
+        Self { secrets: secrets::read(directory, names), ..self }
+    }
+
     /// What is in force, in the order of the policies' names.
     #[must_use]
     pub fn in_force(&self) -> Vec<InForce> {
-        self.entries.values().map(|entry| entry.in_force.clone()).collect()
+        self.entries.values().map(|entry| entry.in_force.with_secrets(&self.secrets.secrets)).collect()
     }
 
     /// One line per policy.
@@ -111,7 +124,7 @@ impl Versions {
             file: entry.file.display().to_string(),
             state: entry.state,
             revision: entry.revision,
-            errors: entry.errors.iter().map(Fault::to_string).collect(),
+            errors: self.errors_of(entry).iter().map(Fault::to_string).collect(),
         };
         self.entries.iter().map(line).collect()
     }
@@ -124,15 +137,28 @@ impl Versions {
 
     /// Every error, those of policies too.
     #[must_use]
-    pub fn faults(&self) -> Vec<&Fault> {
-        let of_policies = self.entries.values().flat_map(|entry| &entry.errors);
-        self.problems.iter().chain(of_policies).collect()
+    pub fn faults(&self) -> Vec<Fault> {
+        let of_policies = self.entries.values().flat_map(|entry| self.errors_of(entry));
+        self.problems.iter().cloned().chain(of_policies).collect()
     }
 
     /// Every error line, those of policies too.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
-        self.faults().into_iter().map(Fault::to_string).collect()
+        self.faults().iter().map(Fault::to_string).collect()
+    }
+
+    /// What is wrong with a policy, and with the secrets that it names.
+    fn errors_of(&self, entry: &Entry) -> Vec<Fault> {
+        let mut errors = entry.errors.clone();
+        for name in entry.in_force.secrets() {
+            if let Some(problem) = self.secrets.problems.get(&name) {
+                let reason =
+                    format!("secret {name}: {problem}; where no value stands beside it, its header match never holds");
+                errors.push(Fault::at(&entry.file, 0, reason));
+            }
+        }
+        errors
     }
 
     /// Documents that are not ours.

@@ -10,7 +10,7 @@ use std::{
 use inotify::{Inotify, WatchDescriptor, WatchMask};
 use tokio::io::unix::AsyncFd;
 
-use super::standalone;
+use super::{secrets, standalone};
 use crate::sys;
 
 /// Bytes for one read of events.
@@ -33,15 +33,21 @@ struct Names {
     files: BTreeSet<OsString>,
     /// And everything that may be a manifest.
     manifests: bool,
+    /// Everything, hidden names too: a mounted secret changes by the rename of a hidden one.
+    all: bool,
 }
 
 impl Names {
     fn counts(&self, name: Option<&OsStr>) -> bool {
         // An event without a name is about the directory itself.
         name.is_none_or(|name| {
-            self.files.contains(name) || (self.manifests && standalone::is_manifest(Path::new(name)))
+            self.all || self.files.contains(name) || (self.manifests && standalone::is_manifest(Path::new(name)))
         })
     }
+}
+
+fn not_watched(directory: &Path, error: &io::Error) -> String {
+    format!("{}: cannot be watched: {error}; changes are read on SIGHUP only", directory.display())
 }
 
 impl Watch {
@@ -58,11 +64,10 @@ impl Watch {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let is_directory = path.is_dir();
             let directory = if is_directory { path } else { parent };
-            if let Err(error) = self.watch(directory) {
-                problems.push(format!(
-                    "{}: cannot be watched: {error}; changes are read on SIGHUP only",
-                    directory.display()
-                ));
+            if !self.directories.contains_key(directory)
+                && let Err(error) = self.watch(directory)
+            {
+                problems.push(not_watched(directory, &error));
                 continue;
             }
             let names = self.directories.entry(directory.to_path_buf()).or_default();
@@ -72,10 +77,20 @@ impl Watch {
         problems
     }
 
-    fn watch(&mut self, directory: &Path) -> io::Result<()> {
-        if self.directories.contains_key(directory) {
-            return Ok(());
+    /// Watches the directory of secrets and everything in it. Asked again, it finds what is new.
+    pub fn follow_secrets(&mut self, directory: Option<&Path>) -> Vec<String> {
+        let mut problems = Vec::new();
+        for directory in directory.map(secrets::directories).unwrap_or_default() {
+            // Also one that is watched: it may have been removed and made again.
+            match self.watch(&directory) {
+                Ok(()) => self.directories.entry(directory).or_default().all = true,
+                Err(error) => problems.push(not_watched(&directory, &error)),
+            }
         }
+        problems
+    }
+
+    fn watch(&mut self, directory: &Path) -> io::Result<()> {
         // Not IN_MODIFY: a file that is being written is read when its writer closes it.
         let mask = WatchMask::CLOSE_WRITE
             | WatchMask::MOVED_TO
@@ -127,3 +142,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 
 mod allowed;
 mod bodies;
+mod headers;
 mod records;
 mod refused;
 mod stage;

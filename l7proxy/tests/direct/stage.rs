@@ -20,7 +20,7 @@ use l7proxy::{
     policy::{EndpointState, Live, Store, World},
     upstream::Dialer,
 };
-use rules::{Direction, Identities, InForce, Labels, NamedPorts, PathOptions, PodLabels, manifest::Document};
+use rules::{Direction, Identities, InForce, Labels, NamedPorts, PathOptions, PodLabels, Secrets, manifest::Document};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task};
@@ -79,13 +79,17 @@ impl Stage {
 
     /// Puts a policy in force. Port 0 in it stands for the upstream's.
     pub(crate) fn publish(&self, manifest: &str) {
+        self.publish_with(manifest, &Secrets::default());
+    }
+
+    pub(crate) fn publish_with(&self, manifest: &str, secrets: &Secrets) {
         let port = self.upstream.local_addr().unwrap().port();
         let manifest = manifest.replace("port: \"0\"", &format!("port: \"{port}\""));
         let policies: Vec<InForce> = rules::manifest::parse(&manifest)
             .into_iter()
             .map(|document| {
                 let Document::Policy(policy) = document else { panic!("{document:?}") };
-                InForce::Policy(policy)
+                InForce::Policy(policy).with_secrets(secrets)
             })
             .collect();
         let mut identities = Identities::new();

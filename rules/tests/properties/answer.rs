@@ -88,17 +88,18 @@ pub(crate) fn edits(world: &World, known: &Known, policies: &[InForce]) -> Vec<(
         texts.sort();
         texts
     };
+    let resolve = |(labels, named)| resolve(policies, labels, named, &known.identities, &[]);
+    let resolved: Vec<EndpointPolicy> = known.pods.iter().zip(&known.named).map(resolve).collect();
     let mut answers = Vec::new();
     for (subject, connection) in connections(world, known).filter(|(_, asked)| asked.protocol == Protocol::Tcp) {
         let (labels, named_ports, identities) = (&known.pods[subject], &known.named[subject], &known.identities);
-        let resolved = resolve(policies, labels, named_ports, identities, &[]);
         let oracle = Oracle { policies, labels, named_ports, identities };
         for request in &world.requests {
             let headers = request.headers();
             let options = PathOptions::default();
             let view = RequestView::new(request.method, request.target.as_bytes(), false, &headers, &options);
             let Ok(view) = view else { continue };
-            let policy = resolved.direction(connection.direction);
+            let policy = resolved[subject].direction(connection.direction);
             if let Verdict::Allow(permit) = policy.evaluate(connection.peer, connection.port, &view) {
                 let wanted = oracle.edits(connection, &view).expect("a pattern that the oracle reads");
                 answers.push((texts(permit.edits()), texts(&wanted)));

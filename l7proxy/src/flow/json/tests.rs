@@ -1,7 +1,8 @@
+use rules::{HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::HttpInfo;
+use crate::flow::{HttpInfo, Process};
 
 fn key() -> Arc<PolicyKey> {
     Arc::new(PolicyKey {
@@ -42,6 +43,7 @@ fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
         code,
         latency_ns: 2_500_000,
         reason: "no-rule",
+        notes: None,
         revision: 7,
     }
 }
@@ -126,4 +128,16 @@ fn a_refused_connection_names_the_process() {
     assert_eq!(flow["Type"], "L3_L4");
     assert_eq!(flow["event_type"]["sub_type"], 133);
     assert_eq!(flow["extensions"]["value"]["process"]["command"], "curl");
+}
+
+#[test]
+fn headers_that_rules_missed_or_rejected_are_named() {
+    let note = |name: &str, value: &str| HeaderNote { name: name.to_owned(), value: value.to_owned() };
+    let notes = HeaderNotes { missing: vec![note("x-a", "[redacted]"), note("x-b", "\"\n")], rejected: Vec::new() };
+    let record = HttpRecord { notes: Some(Arc::new(notes)), ..http(Verdict::Forwarded(None), 0, "http://b/") };
+    let extension = &line(&Record::Request(record))["flow"]["extensions"]["value"];
+    assert_eq!(extension["missingHeaders"][0]["value"], "[redacted]");
+    assert_eq!(extension["missingHeaders"][1]["name"], "x-b");
+    assert_eq!(extension["missingHeaders"][1]["value"], "\"\n");
+    assert!(extension["rejectedHeaders"].is_null());
 }

@@ -83,3 +83,28 @@ fn a_name_given_twice_is_told() {
     assert_eq!(versions.in_force().len(), 2);
     assert!(versions.errors()[0].contains("p.yaml"), "{:?}", versions.errors());
 }
+
+#[test]
+fn a_secret_that_is_not_available_is_its_policys_problem() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("default/s");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("a"), "hush").unwrap();
+    let rule = "method: 'GET', headerMatches: [{name: X, secret: {name: s}}]";
+    let text = policy("x", "GET").replace("method: 'GET'", rule) + &policy("y", "GET");
+    let read =
+        |before: &Versions, revision| before.next(&[file("p.yaml", &text)], revision).with_secrets(Some(root.path()));
+    let first = read(&Versions::default(), 1);
+    assert!(first.errors().is_empty(), "{:?}", first.errors());
+    std::fs::write(directory.join("b"), "hush").unwrap();
+    let second = read(&first, 2);
+    assert_ne!(first.in_force()[0], second.in_force()[0]);
+    assert_eq!(first.in_force()[1], second.in_force()[1]);
+    let status = second.status();
+    assert!(status[0].errors[0].starts_with("p.yaml: secret default/s: "), "{status:?}");
+    assert!(status[0].state == PolicyState::InForce && status[1].errors.is_empty() && second.problems().is_empty());
+    assert!(!format!("{first:?} {second:?} {status:?}").contains("hush"));
+    std::fs::remove_file(directory.join("a")).unwrap();
+    assert_eq!(read(&second, 3).in_force(), first.in_force());
+    assert_eq!(second.next(&[file("p.yaml", &text)], 3).errors().len(), 0, "without secrets nothing is said of them");
+}

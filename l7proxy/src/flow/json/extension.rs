@@ -1,0 +1,73 @@
+//! What Hubble's records have no field for: a `google.protobuf.Struct`, so that Hubble's own programs can read it.
+
+use rules::{HeaderNote, HeaderNotes, Nearest, RuleRef};
+
+use super::{list, put, text};
+use crate::flow::Process;
+
+/// What our extension says.
+#[derive(Default)]
+pub(super) struct Details<'a> {
+    pub(super) rule: Option<&'a RuleRef>,
+    pub(super) nearest: Option<&'a Nearest>,
+    pub(super) process: Option<&'a Process>,
+    pub(super) reason: &'a str,
+    pub(super) notes: Option<&'a HeaderNotes>,
+    pub(super) revision: u64,
+}
+
+/// The whole field.
+pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{");
+    put(out, format_args!("\"policyRevision\":{}", details.revision));
+    if !details.reason.is_empty() {
+        put(out, format_args!(",\"reason\":\"{}\"", details.reason));
+    }
+    if let Some(rule) = details.rule {
+        out.push(b',');
+        rule_fields(rule, out);
+    }
+    if let Some(nearest) = details.nearest {
+        out.extend_from_slice(b",\"nearest\":{");
+        rule_fields(&nearest.rule, out);
+        out.extend_from_slice(b",\"field\":");
+        text(&nearest.field, out);
+        out.extend_from_slice(b",\"expected\":");
+        text(&nearest.expected, out);
+        out.push(b'}');
+    }
+    if let Some(notes) = details.notes {
+        headers("missingHeaders", &notes.missing, out);
+        headers("rejectedHeaders", &notes.rejected, out);
+    }
+    if let Some(process) = details.process {
+        put(out, format_args!(",\"process\":{{\"pid\":{},\"command\":", process.pid));
+        text(&process.command, out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}");
+}
+
+fn headers(field: &str, notes: &[HeaderNote], out: &mut Vec<u8>) {
+    if notes.is_empty() {
+        return;
+    }
+    put(out, format_args!(",\"{field}\":"));
+    list(notes, out, |note, out| {
+        out.extend_from_slice(b"{\"name\":");
+        text(&note.name, out);
+        out.extend_from_slice(b",\"value\":");
+        text(&note.value, out);
+        out.push(b'}');
+    });
+}
+
+/// Policy, place in its spec, and what it asks for.
+fn rule_fields(rule: &RuleRef, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"policy\":");
+    text(&rule.policy.to_string(), out);
+    out.extend_from_slice(b",\"rule\":");
+    text(&rule.rule, out);
+    out.extend_from_slice(b",\"summary\":");
+    text(&rule.summary, out);
+}

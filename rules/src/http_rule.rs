@@ -70,6 +70,43 @@ pub(crate) struct Mismatch {
     pub(crate) expected: String,
 }
 
+/// A field of a rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Field {
+    Method,
+    Path,
+    Host,
+    /// By its place among the rule's headers.
+    Header(usize),
+    /// One of `headerMatches`, by its place.
+    HeaderMatch(usize),
+}
+
+/// How far a rule is from holding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missed {
+    /// Fields that do not hold.
+    pub(crate) count: usize,
+    /// Fields that do.
+    pub(crate) holding: usize,
+    /// The first that does not.
+    pub(crate) first: Option<Field>,
+}
+
+impl Missed {
+    /// `holds`: `None` when the rule does not ask for the field.
+    fn consider(&mut self, field: Field, holds: Option<bool>) {
+        match holds {
+            None => {}
+            Some(true) => self.holding = self.holding.saturating_add(1),
+            Some(false) => {
+                self.count = self.count.saturating_add(1);
+                self.first = self.first.or(Some(field));
+            }
+        }
+    }
+}
+
 impl HttpRule {
     /// Whether the request is one that the rule allows, when its path is known to be.
     pub(crate) fn holds_besides_path(&self, view: &RequestView<'_>) -> bool {
@@ -114,35 +151,48 @@ impl HttpRule {
             && fits(&self.host, view.host())
     }
 
-    /// Every field that does not hold, and how many do.
-    pub(crate) fn mismatches(&self, view: &RequestView<'_>) -> (Vec<Mismatch>, usize) {
-        let mut missing = Vec::new();
-        let mut holding = 0_usize;
-        let mut consider = |holds: bool, field: &str, expected: &str| {
-            if holds {
-                holding = holding.saturating_add(1);
-            } else {
-                missing.push(Mismatch { field: field.to_owned(), expected: expected.to_owned() });
+    /// How many fields there are to hold.
+    pub(crate) fn fields(&self) -> usize {
+        let patterns = [&self.method, &self.path, &self.host];
+        let headers = self.headers.len().saturating_add(self.header_matches.len());
+        patterns.into_iter().flatten().count().saturating_add(headers)
+    }
+
+    /// What does not hold; whether the path does is known.
+    pub(crate) fn missed(&self, view: &RequestView<'_>, path_fits: bool) -> Missed {
+        let fits = |pattern: &Pattern, value: &str| pattern.matches(value.as_bytes());
+        let mut missed = Missed { count: 0, holding: 0, first: None };
+        missed.consider(Field::Method, self.method.as_ref().map(|method| fits(method, view.method())));
+        missed.consider(Field::Path, self.path.as_ref().map(|_| path_fits));
+        missed.consider(Field::Host, self.host.as_ref().map(|host| fits(host, view.host())));
+        for (index, header) in self.headers.iter().enumerate() {
+            missed.consider(Field::Header(index), Some(header.holds(view.headers())));
+        }
+        for (index, header) in self.header_matches.iter().enumerate() {
+            missed.consider(Field::HeaderMatch(index), Some(header.holds(view.headers())));
+        }
+        missed
+    }
+
+    /// What `field` asks for, in words.
+    pub(crate) fn mismatch(&self, field: Field) -> Mismatch {
+        let (field, pattern) = match field {
+            Field::Method => ("method", &self.method),
+            Field::Path => ("path", &self.path),
+            Field::Host => ("host", &self.host),
+            Field::Header(index) => {
+                let text = self.headers.get(index).map_or("", |header| header.text.as_str());
+                let name = text.split(' ').next().unwrap_or_default().trim_end_matches(':');
+                return Mismatch { field: format!("header {name}"), expected: text.to_owned() };
+            }
+            Field::HeaderMatch(index) => {
+                let header = self.header_matches.get(index);
+                let field = format!("header {}", header.map_or("", |header| header.name.as_str()));
+                return Mismatch { field, expected: header.map(HeaderMatch::text).unwrap_or_default() };
             }
         };
-        let fields = [
-            ("method", &self.method, view.method()),
-            ("path", &self.path, view.path()),
-            ("host", &self.host, view.host()),
-        ];
-        for (field, pattern, value) in fields {
-            if let Some(pattern) = pattern {
-                consider(pattern.matches(value.as_bytes()), field, pattern.as_str());
-            }
-        }
-        for header in &self.headers {
-            let name = header.text.split(' ').next().unwrap_or_default().trim_end_matches(':');
-            consider(header.holds(view.headers()), &format!("header {name}"), &header.text);
-        }
-        for header in &self.header_matches {
-            consider(header.holds(view.headers()), &format!("header {}", header.name), &header.text());
-        }
-        (missing, holding)
+        let expected = pattern.as_ref().map_or("", Pattern::as_str);
+        Mismatch { field: field.to_owned(), expected: expected.to_owned() }
     }
 
     /// `GET /api/.* host=..`.

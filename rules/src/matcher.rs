@@ -3,11 +3,11 @@
 //! Owns the index from a path to the few rules whose path fits; only those are compared field by field. Must never answer
 //! otherwise than comparing rule by rule would. Start at [`HttpMatcher::find`].
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use crate::{
     header_effects::{Collector, HeaderEffects},
-    http_rule::{HttpRule, Mismatch},
+    http_rule::{Field, HttpRule, Mismatch},
     request::RequestView,
     verdict::RuleRef,
 };
@@ -16,7 +16,11 @@ mod automaton;
 mod bucket;
 mod trie;
 
-use self::{automaton::Automaton, bucket::Bucket, trie::Trie};
+use self::{
+    automaton::Automaton,
+    bucket::Bucket,
+    trie::{Node, Trie},
+};
 use crate::pattern::Form;
 
 /// Rules that are looked at to explain a denial.
@@ -41,6 +45,8 @@ pub(crate) struct HttpMatcher {
     any: Bucket,
     /// The rules whose header matches act: each of them that holds counts, not only the first.
     acting: Option<Box<Self>>,
+    /// Fields of the rule that has most.
+    most_fields: usize,
 }
 
 impl HttpMatcher {
@@ -68,7 +74,8 @@ impl HttpMatcher {
             }
         }
         let automaton = patterns.build();
-        Self { rules, trie, automaton, any, acting: None }
+        let most_fields = rules.iter().map(|compiled| compiled.rule.fields()).max().unwrap_or_default();
+        Self { rules, trie, automaton, any, acting: None, most_fields }
     }
 
     /// The first rule that holds.
@@ -101,46 +108,63 @@ impl HttpMatcher {
     /// Of the rules whose path is closest, the one of which least is missing: fewest fields missed; among those, most
     /// fields that hold; among those, the first. Looks at a bounded number of rules.
     pub(crate) fn nearest(&self, view: &RequestView<'_>) -> Option<(&CompiledRule, Mismatch)> {
-        let mut candidates = Vec::new();
-        self.buckets(view, |bucket| bucket.first(MAX_NEAREST, &mut candidates));
+        let mut candidates = Vec::with_capacity(MAX_NEAREST);
+        let deepest = self.buckets(view, |bucket| bucket.first(MAX_NEAREST, &mut candidates));
+        let with_path = candidates.len();
         self.any.first(MAX_NEAREST, &mut candidates);
         if candidates.len() < MAX_NEAREST {
-            self.trie.around(view.path().as_bytes(), MAX_NEAREST, &mut candidates);
+            self.trie.around(deepest, MAX_NEAREST, &mut candidates);
         }
-        if let Some(automaton) = self.automaton.as_ref().filter(|_| candidates.len() < MAX_NEAREST) {
-            automaton.first(MAX_NEAREST, &mut candidates);
-        }
-        candidates.sort_unstable();
-        candidates.dedup();
+        // With room left, all rules whose path fits came first; without, there are no others.
+        let (fitting, _) = candidates.split_at_checked(with_path).unwrap_or_default();
         let mut best: Option<Candidate<'_>> = None;
-        for compiled in candidates.iter().filter_map(|index| self.rules.get(*index)) {
-            let (missed, holding) = compiled.rule.mismatches(view);
-            let rank = (missed.len(), usize::MAX.saturating_sub(holding));
-            if best.as_ref().is_some_and(|known| known.rank <= rank) {
-                continue;
-            }
-            let candidate = |first| Candidate { rank, compiled, first };
-            best = missed.into_iter().next().map(candidate).or(best);
+        for index in candidates.iter().copied() {
+            self.compare(view, index, fitting.contains(&index), &mut best);
         }
-        best.map(|best| (best.compiled, best.first))
+        let room = MAX_NEAREST.saturating_sub(candidates.len());
+        let of_patterns = self.automaton.as_ref().map(Automaton::first).unwrap_or_default();
+        for index in of_patterns.iter().copied().take(room) {
+            // They come in order: nothing after a rule that is one field away is nearer.
+            if best.as_ref().is_some_and(|best| best.is_one_field_away && best.rank.2 <= index) {
+                break;
+            }
+            self.compare(view, index, fitting.contains(&index), &mut best);
+        }
+        best.map(|best| (best.compiled, best.compiled.rule.mismatch(best.first)))
     }
 
-    /// Every bucket of rules that name this path.
-    fn buckets<'m>(&'m self, view: &RequestView<'_>, mut consider: impl FnMut(&'m Bucket)) {
+    /// Puts the rule at `index` into `best` if it is nearer.
+    fn compare<'m>(&'m self, view: &RequestView<'_>, index: usize, path_fits: bool, best: &mut Option<Candidate<'m>>) {
+        let Some(compiled) = self.rules.get(index) else { return };
+        let missed = compiled.rule.missed(view, path_fits);
+        let Some(first) = missed.first else { return };
+        let rank = (missed.count, Reverse(missed.holding), index);
+        if best.as_ref().is_none_or(|best| rank < best.rank) {
+            let is_one_field_away = missed.count == 1 && missed.holding.saturating_add(1) == self.most_fields;
+            *best = Some(Candidate { rank, is_one_field_away, compiled, first });
+        }
+    }
+
+    /// Every bucket of rules that name this path; and where the path leaves the trie.
+    fn buckets<'m>(&'m self, view: &RequestView<'_>, mut consider: impl FnMut(&'m Bucket)) -> Option<&'m Node> {
         let path = view.path().as_bytes();
-        self.trie.walk(path, &mut consider);
+        let deepest = self.trie.walk(path, &mut consider);
         if let Some(automaton) = &self.automaton {
             automaton.matches(path, &mut consider);
         }
+        deepest
     }
 }
 
 /// A denied request's nearest rule so far; the smallest rank is nearest.
 struct Candidate<'m> {
-    rank: (usize, usize),
+    /// Fields that are missed, those that hold, and its place.
+    rank: (usize, Reverse<usize>, usize),
+    /// It has as many fields as any rule, and but one is missed.
+    is_one_field_away: bool,
     compiled: &'m CompiledRule,
     /// The first field that is missed.
-    first: Mismatch,
+    first: Field,
 }
 
 /// The first rule that holds, so far.

@@ -64,7 +64,7 @@ enum Matcher {
     Regex(Box<Lazy>),
 }
 
-/// A syntax tree whose automaton is only built when it is asked on its own: path patterns are asked together.
+/// An anchored syntax tree whose automaton is only built when it is asked on its own: path patterns are asked together.
 #[derive(Clone)]
 struct Lazy {
     tree: Hir,
@@ -82,7 +82,7 @@ pub(crate) enum Form<'p> {
     OneOf(&'p [Box<[u8]>]),
     /// These bytes, then anything but a line feed.
     Prefix(&'p [u8]),
-    /// Anything else; not anchored.
+    /// Anything else, anchored.
     Regex(&'p Hir),
 }
 
@@ -95,7 +95,7 @@ impl Pattern {
             Matcher::OneOf(literals) => literals.iter().any(|literal| **literal == *value),
             Matcher::Prefix(prefix) => value.strip_prefix(&**prefix).is_some_and(|rest| !rest.contains(&b'\n')),
             Matcher::Regex(lazy) => {
-                let regex = lazy.regex.get_or_init(|| regex(lazy.tree.clone()));
+                let regex = lazy.regex.get_or_init(|| regex(&lazy.tree));
                 // It was proved buildable before it was accepted.
                 regex.as_ref().is_some_and(|regex| regex.is_match(value))
             }
@@ -155,8 +155,9 @@ pub fn full_match(pattern: &str) -> Result<Pattern, PatternError> {
     let matcher = if let Some(matcher) = plain(&body) {
         matcher
     } else {
-        let memory = automaton_bytes(&body)?;
-        Matcher::Regex(Box::new(Lazy { tree: body, memory, regex: OnceLock::new() }))
+        let tree = anchored(body);
+        let memory = automaton_bytes(&tree)?;
+        Matcher::Regex(Box::new(Lazy { tree, memory, regex: OnceLock::new() }))
     };
     Ok(Pattern { text: text.to_owned(), matcher })
 }
@@ -210,14 +211,14 @@ fn begins_repetition(text: &str) -> bool {
 }
 
 /// With anchors around the tree.
-pub(crate) fn anchored(body: Hir) -> Hir {
+fn anchored(body: Hir) -> Hir {
     Hir::concat(vec![Hir::look(Look::Start), body, Hir::look(Look::End)])
 }
 
 /// Bytes of its automaton, if they are not too many.
-fn automaton_bytes(body: &Hir) -> Result<usize, PatternError> {
+fn automaton_bytes(tree: &Hir) -> Result<usize, PatternError> {
     let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(MAX_AUTOMATON_BYTES));
-    let nfa = thompson::Compiler::new().configure(config).build_from_hir(&anchored(body.clone()));
+    let nfa = thompson::Compiler::new().configure(config).build_from_hir(tree);
     let nfa = nfa.map_err(|error| {
         let limit =
             error.size_limit().map(|limit| format!("its automaton would exceed {limit} bytes; make it simpler"));
@@ -226,9 +227,9 @@ fn automaton_bytes(body: &Hir) -> Result<usize, PatternError> {
     Ok(nfa.memory_usage())
 }
 
-fn regex(body: Hir) -> Option<Regex> {
+fn regex(tree: &Hir) -> Option<Regex> {
     let limits = Regex::config().nfa_size_limit(Some(MAX_AUTOMATON_BYTES.saturating_mul(2)));
-    Regex::builder().configure(limits).build_from_hir(&anchored(body)).ok()
+    Regex::builder().configure(limits).build_from_hir(tree).ok()
 }
 
 /// The forms that need no automaton.

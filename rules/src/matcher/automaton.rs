@@ -11,7 +11,7 @@ use regex_automata::{
 };
 use regex_syntax::hir::Hir;
 
-use super::bucket::Bucket;
+use super::{MAX_NEAREST, bucket::Bucket};
 use crate::pattern::{self, Pattern};
 
 /// Bytes of states that each user of an automaton may remember; then it forgets and begins anew.
@@ -19,21 +19,21 @@ const CACHE_BYTES: usize = 4 << 20;
 
 /// Collects patterns.
 #[derive(Default)]
-pub(super) struct Builder {
-    by_text: HashMap<String, usize>,
-    texts: Vec<String>,
-    trees: Vec<Hir>,
+pub(super) struct Builder<'p> {
+    by_text: HashMap<&'p str, usize>,
+    texts: Vec<&'p str>,
+    trees: Vec<&'p Hir>,
     buckets: Vec<Bucket>,
 }
 
-impl Builder {
-    /// The rules of one pattern.
-    pub(super) fn bucket(&mut self, text: &str, tree: &Hir) -> &mut Bucket {
+impl<'p> Builder<'p> {
+    /// The rules of one pattern, whose tree is anchored.
+    pub(super) fn bucket(&mut self, text: &'p str, tree: &'p Hir) -> &mut Bucket {
         let next = self.buckets.len();
-        let index = *self.by_text.entry(text.to_owned()).or_insert(next);
+        let index = *self.by_text.entry(text).or_insert(next);
         if index == next {
-            self.texts.push(text.to_owned());
-            self.trees.push(pattern::anchored(tree.clone()));
+            self.texts.push(text);
+            self.trees.push(tree);
             self.buckets.push(Bucket::default());
         }
         #[expect(clippy::indexing_slicing, reason = "it was added above, or before")]
@@ -51,7 +51,12 @@ impl Builder {
         } else {
             self.texts.iter().filter_map(|text| pattern::full_match(text).ok()).collect()
         };
-        Some(Automaton { engine, single, buckets: self.buckets })
+        let mut first = Vec::new();
+        for bucket in self.buckets.iter().take(MAX_NEAREST) {
+            bucket.first(MAX_NEAREST, &mut first);
+        }
+        first.sort_unstable();
+        Some(Automaton { engine, single, buckets: self.buckets, first: first.into() })
     }
 }
 
@@ -62,6 +67,8 @@ pub(super) struct Automaton {
     engine: Option<Engine>,
     single: Vec<Pattern>,
     buckets: Vec<Bucket>,
+    /// The first rules of the first patterns.
+    first: Box<[usize]>,
 }
 
 impl Automaton {
@@ -79,14 +86,9 @@ impl Automaton {
         matching.for_each(|(index, _)| found(index));
     }
 
-    /// Fills `found` up to `most` with the first rules.
-    pub(super) fn first(&self, most: usize, found: &mut Vec<usize>) {
-        for bucket in self.buckets.iter().take(most) {
-            if found.len() >= most {
-                return;
-            }
-            bucket.first(most, found);
-        }
+    /// The first rules in order, no more than [`MAX_NEAREST`].
+    pub(super) fn first(&self) -> &[usize] {
+        &self.first
     }
 }
 
@@ -99,7 +101,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(trees: &[Hir]) -> Option<Self> {
+    fn new(trees: &[&Hir]) -> Option<Self> {
         let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(pattern::MAX_AUTOMATA_BYTES));
         let nfa: NFA = thompson::Compiler::new().configure(config).build_many_from_hir(trees).ok()?;
         let config = DFA::config()

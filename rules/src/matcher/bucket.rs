@@ -1,15 +1,17 @@
 //! Rules that name the same path, by the method that they name.
 
-use std::collections::HashMap;
-
 use crate::pattern::{Form, Pattern};
 
 /// Indexes of rules, ascending.
 type Indexes = Vec<usize>;
 
+/// A method and its rules.
+type OfMethod = (Box<[u8]>, Indexes);
+
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
-    by_method: HashMap<Box<[u8]>, Indexes>,
+    /// Sorted by method: there are few.
+    by_method: Vec<OfMethod>,
     /// Rules for every method, or for methods by a pattern.
     other: Indexes,
 }
@@ -17,7 +19,10 @@ pub(super) struct Bucket {
 impl Bucket {
     /// Indexes come in ascending order.
     pub(super) fn add(&mut self, index: usize, method: Option<&Pattern>) {
-        let mut add = |method: &[u8]| self.by_method.entry(method.into()).or_default().push(index);
+        let mut add = |method: &[u8]| match self.by_method.binary_search_by(|(known, _)| (**known).cmp(method)) {
+            Ok(at) => self.by_method.get_mut(at).into_iter().for_each(|(_, list)| list.push(index)),
+            Err(at) => self.by_method.insert(at, (method.into(), vec![index])),
+        };
         match method.map(Pattern::form) {
             Some(Form::Literal(method)) => add(method),
             Some(Form::OneOf(methods)) => methods.iter().for_each(|method| add(method)),
@@ -27,7 +32,8 @@ impl Bucket {
 
     /// Rules that may hold for `method`: at most two lists.
     pub(super) fn lists(&self, method: &str) -> impl Iterator<Item = &[usize]> {
-        let own = if self.by_method.is_empty() { None } else { self.by_method.get(method.as_bytes()) };
+        let own = self.by_method.binary_search_by(|(known, _)| (**known).cmp(method.as_bytes())).ok();
+        let own = own.and_then(|at| self.by_method.get(at)).map(|(_, list)| list);
         own.into_iter().chain([&self.other]).map(Vec::as_slice)
     }
 
@@ -35,7 +41,12 @@ impl Bucket {
     pub(super) fn first(&self, most: usize, found: &mut Vec<usize>) {
         let room = most.saturating_sub(found.len());
         found.extend(self.other.iter().take(room));
-        let mut rest: Indexes = self.by_method.values().flat_map(|list| list.iter().take(most)).copied().collect();
+        if let [(_, only)] = self.by_method.as_slice() {
+            let room = most.saturating_sub(found.len());
+            found.extend(only.iter().take(room));
+            return;
+        }
+        let mut rest: Indexes = self.by_method.iter().flat_map(|(_, list)| list.iter().take(most)).copied().collect();
         rest.sort_unstable();
         let room = most.saturating_sub(found.len());
         found.extend(rest.into_iter().take(room));

@@ -12,15 +12,55 @@ pub(super) struct Trie {
 }
 
 #[derive(Debug, Default)]
-struct Node {
-    /// Bytes between its parent and itself.
+pub(super) struct Node {
+    /// Bytes between its parent and itself, but for the first: its parent found it by that.
     label: Box<[u8]>,
-    /// First byte of a child's label → the child; sorted.
-    children: Vec<(u8, Id)>,
+    children: Children,
     /// Rules for exactly this path.
     exact: Option<Box<Bucket>>,
     /// Rules for every path that begins so.
     prefix: Option<Box<Bucket>>,
+}
+
+/// Children by the first byte between them and their parent; found without a search.
+#[derive(Debug, Default)]
+struct Children {
+    /// The byte of the first of `ids`.
+    lowest: u8,
+    /// From the lowest byte that has a child to the highest. [`NOBODY`] where there is none.
+    ids: Vec<Id>,
+}
+
+/// The root is nobody's child.
+const NOBODY: Id = 0;
+
+impl Children {
+    fn get(&self, byte: u8) -> Option<Id> {
+        let at = usize::from(byte.checked_sub(self.lowest)?);
+        self.ids.get(at).copied().filter(|id| *id != NOBODY)
+    }
+
+    fn insert(&mut self, byte: u8, id: Id) {
+        if self.ids.is_empty() {
+            self.lowest = byte;
+        }
+        if let Some(below) = self.lowest.checked_sub(byte) {
+            self.ids.splice(..0, std::iter::repeat_n(NOBODY, below.into()));
+            self.lowest = byte;
+        }
+        let at = usize::from(byte.saturating_sub(self.lowest));
+        if self.ids.len() <= at {
+            self.ids.resize(at.saturating_add(1), NOBODY);
+        }
+        if let Some(place) = self.ids.get_mut(at) {
+            *place = id;
+        }
+    }
+
+    /// By their bytes, from the highest.
+    fn highest_first(&self) -> impl Iterator<Item = Id> {
+        self.ids.iter().rev().copied().filter(|id| *id != NOBODY)
+    }
 }
 
 impl Default for Trie {
@@ -40,69 +80,57 @@ impl Trie {
         self.node(prefix).prefix.get_or_insert_default()
     }
 
-    /// Gives every bucket that `path` falls into.
-    pub(super) fn walk<'t>(&'t self, path: &[u8], consider: &mut impl FnMut(&'t Bucket)) {
+    /// Gives every bucket that `path` falls into, and says where it leaves the tree: the last node that shares a byte of
+    /// its label with it.
+    pub(super) fn walk<'t>(&'t self, path: &[u8], consider: &mut impl FnMut(&'t Bucket)) -> Option<&'t Node> {
         let mut rest = path;
-        let mut next = self.nodes.first();
-        while let Some(node) = next {
-            let Some(left) = rest.strip_prefix(&*node.label) else { return };
-            rest = left;
+        let mut node = self.nodes.first()?;
+        loop {
+            let Some(left) = node.after_label(rest) else { return Some(node) };
             if let Some(bucket) = &node.prefix {
                 consider(bucket);
             }
-            let Some(first) = rest.first() else {
+            let Some((first, after)) = left.split_first() else {
                 if let Some(bucket) = &node.exact {
                     consider(bucket);
                 }
-                return;
+                return Some(node);
             };
-            next = self.child(node, *first);
+            rest = after;
+            let Some(child) = self.child(node, *first) else { return Some(node) };
+            node = child;
         }
     }
 
-    /// Fills `found` up to `most` with rules whose paths share the longest beginning with `path`.
-    pub(super) fn around(&self, path: &[u8], most: usize, found: &mut Vec<usize>) {
-        let mut rest = path;
-        let mut deepest = self.nodes.first();
-        while let Some(node) = deepest {
-            let Some(left) = rest.strip_prefix(&*node.label) else { break };
-            rest = left;
-            match rest.first().and_then(|first| self.child(node, *first)) {
-                Some(child) => deepest = Some(child),
-                None => break,
-            }
-        }
+    /// Fills `found` up to `most` with rules of `deepest` and below, whose paths share the longest beginning with the one
+    /// that led there.
+    pub(super) fn around(&self, deepest: Option<&Node>, most: usize, found: &mut Vec<usize>) {
         let mut open: Vec<&Node> = deepest.into_iter().collect();
         // Every node has a bucket or two children: the number of nodes seen is bounded as the rules are.
         while let Some(node) = open.pop().filter(|_| found.len() < most) {
             for bucket in node.exact.iter().chain(&node.prefix) {
                 bucket.first(most, found);
             }
-            open.extend(node.children.iter().rev().take(most).filter_map(|(_, child)| self.nodes.get(*child)));
+            open.extend(node.children.highest_first().take(most).filter_map(|child| self.nodes.get(child)));
         }
     }
 
     fn child(&self, node: &Node, first: u8) -> Option<&Node> {
-        let at = node.children.binary_search_by_key(&first, |(byte, _)| *byte).ok()?;
-        node.children.get(at).and_then(|(_, child)| self.nodes.get(*child))
+        node.children.get(first).and_then(|child| self.nodes.get(child))
     }
 
     /// The node of `path`, made if need be.
     fn node(&mut self, path: &[u8]) -> &mut Node {
         let mut rest = path;
         let mut at = 0;
-        while let Some(first) = rest.first() {
-            let known = self.nodes.get(at).and_then(|node| {
-                let place = node.children.binary_search_by_key(first, |(byte, _)| *byte).ok()?;
-                node.children.get(place).map(|(_, child)| *child)
-            });
-            let Some(child) = known else {
-                at = self.add(at, rest);
+        while let Some((first, after)) = rest.split_first() {
+            let Some(child) = self.nodes.get(at).and_then(|node| node.children.get(*first)) else {
+                at = self.add(at, *first, after);
                 break;
             };
-            let shared = self.nodes.get(child).map_or(0, |node| common(&node.label, rest));
+            let shared = self.nodes.get(child).map_or(0, |node| common(&node.label, after));
             self.split(child, shared);
-            rest = rest.get(shared..).unwrap_or_default();
+            rest = after.get(shared..).unwrap_or_default();
             at = child;
         }
         // `at` is an index that this function was given or made.
@@ -111,13 +139,11 @@ impl Trie {
         &mut self.nodes[at.min(last)]
     }
 
-    fn add(&mut self, parent: Id, label: &[u8]) -> Id {
+    fn add(&mut self, parent: Id, first: u8, label: &[u8]) -> Id {
         let id = self.nodes.len();
         self.nodes.push(Node { label: label.into(), ..Node::default() });
-        if let (Some(node), Some(first)) = (self.nodes.get_mut(parent), label.first())
-            && let Err(place) = node.children.binary_search_by_key(first, |(byte, _)| *byte)
-        {
-            node.children.insert(place, (*first, id));
+        if let Some(node) = self.nodes.get_mut(parent) {
+            node.children.insert(first, id);
         }
         id
     }
@@ -125,18 +151,27 @@ impl Trie {
     /// Cuts a node in two after `length` bytes of its label, if that is not all of it.
     fn split(&mut self, id: Id, length: usize) {
         let lower = self.nodes.len();
-        let Some(node) = self.nodes.get_mut(id).filter(|node| length < node.label.len()) else { return };
-        let (upper, rest) = node.label.split_at(length);
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let Some((upper, [first, rest @ ..])) = node.label.split_at_checked(length) else { return };
+        let mut children = Children::default();
+        children.insert(*first, lower);
         let upper: Box<[u8]> = upper.into();
-        let Some(first) = rest.first().copied() else { return };
         let moved = Node {
             label: rest.into(),
-            children: std::mem::replace(&mut node.children, vec![(first, lower)]),
+            children: std::mem::replace(&mut node.children, children),
             exact: node.exact.take(),
             prefix: node.prefix.take(),
         };
         node.label = upper;
         self.nodes.push(moved);
+    }
+}
+
+impl Node {
+    /// What of `path` comes after the label, if it begins with that.
+    fn after_label<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        // Where paths part at each byte, most labels are empty.
+        if self.label.is_empty() { Some(path) } else { path.strip_prefix(&*self.label) }
     }
 }
 

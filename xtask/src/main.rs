@@ -13,13 +13,14 @@ use std::{
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod demo;
 mod repo;
 mod setup;
 mod test;
 
-use crate::{repo::Repo, test::Layer};
+use crate::{bench::Bench, repo::Repo, test::Layer};
 
 /// Builds, tests and shows l7proxy.
 #[derive(Debug, Parser)]
@@ -32,7 +33,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Installs what building and testing need (root on Debian or Ubuntu), or says how
-    Setup,
+    Setup {
+        /// Also what `cargo xtask bench` needs: valgrind, and Envoy where it can be had
+        #[arg(long)]
+        bench: bool,
+    },
+    /// Measures speed and memory, judges counted instructions; results are in target/bench
+    Bench {
+        /// What to measure; everything when nothing is named
+        #[arg(value_enum)]
+        names: Vec<Bench>,
+    },
     /// Builds the eBPF object and target/release/l7proxy
     Build,
     /// Sends allowed and denied requests between two pods on this machine, and shows their records
@@ -74,13 +85,19 @@ fn main() -> ExitCode {
 /// Whether what was asked for is as it should be; an error means that it could not be found out.
 fn run(command: Command) -> Result<bool> {
     match command {
-        Command::Setup => setup::run(&Repo::find()?).map(|()| true),
+        Command::Setup { bench } => setup(&Repo::find()?, bench).map(|()| true),
+        Command::Bench { names } => bench::run(&Repo::find()?, &names),
         Command::Build => build::run(&Repo::find()?).map(|_binary| true),
         Command::Demo => demo::run(&Repo::find()?),
         Command::Test { layers } => test::run(&Repo::find()?, &layers),
         Command::DemoStage { proxy, manifest } => demo::stage(&proxy, &manifest),
         Command::DemoServer { ports } => demo::serve(&ports).map(|()| true),
     }
+}
+
+fn setup(repo: &Repo, bench: bool) -> Result<()> {
+    setup::run(repo)?;
+    if bench { setup::bench::run(repo) } else { Ok(()) }
 }
 
 /// One line to standard output, at once.

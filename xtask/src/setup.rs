@@ -12,6 +12,7 @@ use crate::{
     say,
 };
 
+pub(crate) mod bench;
 pub(crate) mod debian;
 pub(crate) mod toolchain;
 

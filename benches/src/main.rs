@@ -1,0 +1,99 @@
+//! What `cargo xtask bench` runs. Each command does work of a known amount and says what it took as one line of JSON;
+//! instructions are counted from outside, by running a command with two amounts and taking the difference.
+//!
+//! Owns the rule sets that are measured. Must never judge a figure: limits are xtask's. Start at [`Command`].
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+mod change;
+mod compile;
+mod decide;
+mod envoy;
+mod hostile;
+mod memory;
+mod rule_set;
+
+use self::{decide::Amounts, rule_set::Kind};
+
+/// Work that `cargo xtask bench` measures.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Decides requests against a rule set
+    Decide {
+        /// What the rules look like
+        kind: Kind,
+        /// How many there are
+        rules: u32,
+        #[command(flatten)]
+        amounts: Amounts,
+    },
+    /// Parses and resolves a rule set
+    Compile {
+        /// What the rules look like
+        kind: Kind,
+        /// How many there are
+        rules: u32,
+    },
+    /// Changes one policy among many
+    Change {
+        /// Pods of this node
+        endpoints: u32,
+        /// Policies in force
+        policies: u32,
+        /// Each policy selects every pod, not one in so many as there are policies
+        #[arg(long)]
+        all: bool,
+    },
+    /// Asks patterns that are meant to cost
+    Hostile {
+        /// Bytes of the value
+        length: usize,
+        /// How often each is asked
+        times: u32,
+    },
+    /// Sends the requests to Envoy, with the same rules
+    Envoy {
+        /// Envoy's binary
+        program: PathBuf,
+        /// What the rules look like
+        kind: Kind,
+        /// How many there are
+        rules: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = run(Cli::parse().command).and_then(|found| Ok(writeln!(io::stdout(), "{found}")?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr closed there is nobody left to tell; the exit code says it.
+            drop(writeln!(io::stderr(), "error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Value> {
+    match command {
+        Command::Decide { kind, rules, amounts } => decide::run(kind, rules, amounts),
+        Command::Compile { kind, rules } => compile::run(kind, rules),
+        Command::Change { endpoints, policies, all } => change::run(endpoints, policies, all),
+        Command::Hostile { length, times } => hostile::run(length, times),
+        Command::Envoy { program, kind, rules } => envoy::run(&program, kind, rules),
+    }
+}

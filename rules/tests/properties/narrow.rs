@@ -96,9 +96,6 @@ fn ports(entry: &mut Entry, way: Way) {
         }
     }
     if matches!(way, Way::OnePort) {
-        for rule in rules.iter_mut().filter(|rule| rule.ports.is_empty()) {
-            rule.ports.push(("81", "UDP"));
-        }
         for port in rules.iter_mut().flat_map(|rule| &mut rule.ports) {
             *port = match *port {
                 ("0", "TCP") => ("80", "TCP"),

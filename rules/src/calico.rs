@@ -2,7 +2,7 @@
 //!
 //! Owns what `projectcalico.org/v3` means: tiers, ordered rules, selectors, network sets. Order decides here, so rules are
 //! never joined into one set. Must never take a policy in part: what is not enforced is refused by its name. Start at
-//! [`manifest::parse`] (text → values) and [`evaluate::Layer`] (values and an endpoint → what becomes of a packet).
+//! [`manifest::object`] (document → value) and [`evaluate::Layer`] (values and an endpoint → what becomes of a packet).
 
 pub(crate) mod evaluate;
 pub(crate) mod http;

@@ -1,6 +1,10 @@
 //! Label set ↔ number.
 
-use std::{collections::HashMap, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -116,10 +120,12 @@ impl Identities {
         identity
     }
 
-    /// The number of the pods with `labels` whose addresses are in the same of all networks that policies name as
-    /// `address` is: labels must say which.
-    pub fn allocate_at(&mut self, labels: &Labels, address: IpAddr) -> Identity {
-        let identity = self.allocate(labels);
+    /// The number of the pods with `labels` whose addresses are in the same of all `nets` as `address` is; its labels say
+    /// in which. `nets`: all that policies name for pods too.
+    pub fn allocate_at(&mut self, labels: &Labels, address: IpAddr, nets: &BTreeSet<IpNet>) -> Identity {
+        let inside = nets.iter().filter(|net| net.contains(&address.to_canonical()));
+        let of_nets = inside.map(|net| Label::new("cidr", &net.to_string(), ""));
+        let identity = self.allocate(&Labels::new(labels.iter().cloned().chain(of_nets)));
         self.addresses.insert(identity, address);
         identity
     }

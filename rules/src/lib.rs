@@ -12,7 +12,6 @@
     missing_docs
 )]
 
-#[cfg_attr(not(test), expect(dead_code, reason = "only its tests ask it until it is wired in"))]
 mod calico;
 mod header_effects;
 mod header_match;

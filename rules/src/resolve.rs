@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::{
     http_rule::HttpRule,
     identity::{Identities, Identity},
-    labels::{CLUSTER, Labels},
+    labels::{CLUSTER, Label, Labels},
     manifest::Scope,
     matcher::CompiledRule,
     policy::{Cidr, Entity, Entry, InForce, Peers, PolicyKey, Port, PortNumber, PortRule, Rule, Section, ServiceRef},
@@ -62,8 +62,22 @@ pub struct Service {
     pub name: String,
     /// Its own labels.
     pub labels: Labels,
-    /// Labels of its pods; `None`: it selects none.
-    pub selector: Option<BTreeMap<String, String>>,
+    /// Labels of its pods; empty: it selects none.
+    pub selector: BTreeMap<String, String>,
+}
+
+impl Service {
+    /// `name` is `namespace/name`; `labels` are its own, `selector` its pods'.
+    #[must_use]
+    pub fn new(name: &str, labels: &BTreeMap<String, String>, selector: &BTreeMap<String, String>) -> Self {
+        let (namespace, name) = name.split_once('/').unwrap_or_default();
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            labels: Labels::new(labels.iter().map(|(key, value)| Label::new("k8s", key, value))),
+            selector: selector.clone(),
+        }
+    }
 }
 
 /// What `policies` together allow the endpoint with `labels`. A selector that selects no known identity allows nobody.
@@ -292,9 +306,11 @@ impl ServiceRef {
 
 fn pods_of(service: &Service) -> Option<Selector> {
     // An empty selector is none: its endpoints are somebody else's to name.
-    let labels = service.selector.as_ref().filter(|labels| !labels.is_empty())?;
+    if service.selector.is_empty() {
+        return None;
+    }
     let is = |(key, value): (&String, &String)| Requirement::Is(Key::of_pods(key), value.clone());
-    let mut selector = Selector { requirements: labels.iter().map(is).collect() };
+    let mut selector = Selector { requirements: service.selector.iter().map(is).collect() };
     selector.set_namespace(&service.namespace);
     Some(selector)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Label, Labels, MapEntry, NamedPorts, PathOptions,
+    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, NamedPorts, PathOptions,
     PodLabels, PortNames, Service,
 };
 
@@ -197,10 +197,7 @@ impl Assembler {
         };
         let mut addresses: Vec<Located> = Vec::new();
         for address in described.addresses {
-            let inside = nets.iter().filter(|net| net.contains(&address.to_canonical()));
-            let of_nets = inside.map(|net| Label::new("cidr", &net.to_string(), ""));
-            let of_address = Labels::new(labels.iter().cloned().chain(of_nets));
-            let identity = self.identities.allocate_at(&of_address, *address);
+            let identity = self.identities.allocate_at(&labels, *address, nets);
             addresses.push((*address, Arc::new(peer(identity))));
         }
         let peer = match addresses.first() {
@@ -232,16 +229,7 @@ fn named_ports<'p>(pods: impl Iterator<Item = &'p Pod<'p>>) -> BTreeMap<Identity
 }
 
 fn services(config: &Config) -> Vec<Service> {
-    let service = |service: &config::Service| {
-        let (namespace, name) = service.name.split_once('/').unwrap_or_default();
-        Service {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            labels: Labels::new(service.labels.iter().map(|(key, value)| Label::new("k8s", key, value))),
-            selector: Some(service.selector.clone()),
-        }
-    };
-    config.services.iter().map(service).collect()
+    config.services.iter().map(|service| Service::new(&service.name, &service.labels, &service.selector)).collect()
 }
 
 struct Described<'a> {

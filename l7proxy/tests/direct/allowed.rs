@@ -1,6 +1,9 @@
 //! Allowed traffic arrives unchanged.
 
-use crate::{stage::Stage, wire::End};
+use crate::{
+    stage::{OK, Stage},
+    wire::End,
+};
 
 /// Sends `request` and gives what reached the server, whole, together with the answer that reached the client.
 fn exchange(request: &str, answer: &str) -> (String, String) {
@@ -15,8 +18,6 @@ fn exchange(request: &str, answer: &str) -> (String, String) {
     let (more, _) = server.rest();
     (seen + &more, got)
 }
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 #[test]
 fn requests_arrive_byte_for_byte() {

@@ -3,11 +3,10 @@
 use std::thread;
 
 use crate::{
-    stage::{Stage, told},
+    stage::{OK, Stage, told},
     wire::{End, Wire},
 };
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const EXPECTING: &str = "POST /any HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use rules::{Secret, SecretName, Secrets};
 
-use crate::stage::Stage;
-
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+use crate::stage::{OK, Stage};
 
 fn policy(matches: &str) -> String {
     format!(

@@ -5,11 +5,10 @@ use std::time::Duration;
 use l7proxy::http::Limits;
 
 use crate::{
-    stage::{POLICY, Stage, told},
+    stage::{OK, POLICY, Stage, told},
     wire::End,
 };
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 const DENIED: &str =
     "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 15\r\n\r\nAccess denied\r\n";
 

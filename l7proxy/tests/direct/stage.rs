@@ -45,6 +45,9 @@ spec:
               - {method: OPTIONS}
 "#;
 
+/// The shortest answer, as it is passed on.
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
 pub(crate) struct Stage {
     upstream: TcpListener,
     front: SocketAddr,

@@ -1,12 +1,20 @@
 //! Upstreams that fail: the client gets what comes nearest to being without us, the record says who it was.
 
 use crate::{
-    stage::{Stage, told},
-    wire::End,
+    stage::{OK, Stage, told},
+    wire::{End, Wire},
 };
 
 const GET: &str = "GET /read HTTP/1.1\r\nHost: h\r\n\r\n";
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+/// A client and a server with one request between them.
+fn asked(stage: &Stage) -> (Wire, Wire) {
+    let mut client = stage.client();
+    client.send(GET);
+    let mut server = stage.accept();
+    server.head();
+    (client, server)
+}
 
 #[test]
 fn nobody_listens() {
@@ -22,10 +30,7 @@ fn nobody_listens() {
 #[test]
 fn it_closes_instead_of_answering() {
     let stage = Stage::new();
-    let mut client = stage.client();
-    client.send(GET);
-    let mut server = stage.accept();
-    server.head();
+    let (mut client, server) = asked(&stage);
     drop(server);
     assert_eq!(client.rest(), (String::new(), End::Reset));
     assert!(!stage.was_dialled(), "nothing is tried twice");
@@ -44,10 +49,7 @@ fn it_answers_with_something_else() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     ] {
         let stage = Stage::new();
-        let mut client = stage.client();
-        client.send(GET);
-        let mut server = stage.accept();
-        server.head();
+        let (mut client, mut server) = asked(&stage);
         server.send(answer);
         assert_eq!(client.rest(), (String::new(), End::Reset), "{answer:?}");
         assert_eq!(
@@ -61,10 +63,7 @@ fn it_answers_with_something_else() {
 #[test]
 fn an_idle_connection_that_it_closes_is_closed() {
     let stage = Stage::new();
-    let mut client = stage.client();
-    client.send(GET);
-    let mut server = stage.accept();
-    server.head();
+    let (mut client, mut server) = asked(&stage);
     server.send(OK);
     client.exactly(OK.len());
     drop(server);
@@ -74,10 +73,7 @@ fn an_idle_connection_that_it_closes_is_closed() {
 #[test]
 fn it_is_closed_when_the_client_leaves() {
     let stage = Stage::new();
-    let mut client = stage.client();
-    client.send(GET);
-    let mut server = stage.accept();
-    server.head();
+    let (mut client, mut server) = asked(&stage);
     server.send(OK);
     client.exactly(OK.len());
     drop(client);
@@ -103,10 +99,7 @@ fn it_is_told_when_the_client_waits_no_longer() {
 #[test]
 fn what_it_says_after_its_answer_belongs_to_nobody() {
     let stage = Stage::new();
-    let mut client = stage.client();
-    client.send(GET);
-    let mut server = stage.accept();
-    server.head();
+    let (mut client, mut server) = asked(&stage);
     server.send(format!("{OK}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"));
     client.exactly(OK.len());
     // The next request must not get an answer that was there before it.

@@ -51,6 +51,10 @@ pub(crate) enum Decision<'l> {
     /// It passes.
     Allow(Allowed<'l>),
     /// The connection passes, and each of its requests is judged again, from the first rule.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "made by tests: others ask for the rules of all requests at once")
+    )]
     Http(At<'l>),
     /// It does not pass.
     Deny(Denied<'l>),
@@ -79,8 +83,10 @@ pub(crate) enum Denied<'l> {
     /// Whether this rule decides depends on what is not known of the packet.
     Unclear(At<'l>),
     /// Policies of the tier apply, none decided.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests name the tier; records name the policies that apply"))]
     TierDefault(&'l LayerTier),
     /// The policy's tier does not exist.
+    #[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
     NoTier(&'l Arc<Policy>),
     /// Nothing decided, and there is no namespace whose profile would allow.
     NoProfile,
@@ -88,7 +94,8 @@ pub(crate) enum Denied<'l> {
 
 impl Decision<'_> {
     /// Whether the proxy must judge each request.
-    pub(crate) fn needs_http(&self) -> bool {
+    #[cfg(test)]
+    fn needs_http(&self) -> bool {
         matches!(self, Self::Http(_))
     }
 }
@@ -118,14 +125,16 @@ impl Layer {
     }
 
     /// The tiers in which a policy applies, in order.
-    pub(crate) fn tiers(&self) -> &[LayerTier] {
+    #[cfg(test)]
+    fn tiers(&self) -> &[LayerTier] {
         &self.tiers
     }
 
     /// What becomes of `packet`, which this endpoint sends (egress) or receives (ingress). A connection that was judged
     /// [`Decision::Http`] is judged again with each of its requests: rules with `http` that do not match a request are
     /// skipped, all others decide as before.
-    pub(crate) fn judge(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Decision<'_> {
+    #[cfg(test)]
+    fn judge(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Decision<'_> {
         self.walk(packet, sets, &mut |at| Some(Decision::Http(at)))
     }
 
@@ -298,7 +307,8 @@ impl Policy {
     }
 
     /// Whether a rule asks for source ports, which are not known before a connection is made.
-    pub(crate) fn asks_source_ports(&self, direction: Direction) -> bool {
+    #[cfg(test)]
+    fn asks_source_ports(&self, direction: Direction) -> bool {
         let mut sources = self.rules_of(direction).iter().map(|rule| &rule.source);
         sources.any(|peer| peer.ports.is_some() || peer.not_ports.is_some())
     }

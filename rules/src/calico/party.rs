@@ -176,7 +176,8 @@ pub(crate) struct NetworkSets {
 
 impl NetworkSets {
     /// Every CIDR in them: each needs an identity.
-    pub(crate) fn cidrs(&self) -> impl Iterator<Item = IpNet> {
+    #[cfg(test)]
+    fn cidrs(&self) -> impl Iterator<Item = IpNet> {
         self.sets.iter().flat_map(|set| set.nets.iter().copied())
     }
 

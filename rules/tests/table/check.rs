@@ -16,8 +16,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use rules::{
     Action, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, HeaderEdit, HeaderNote, HeaderNotes, Identities,
-    Identity, InForce, L4Verdict, Label, Labels, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, PortNames,
-    Protocol, RequestView, RuleRef, Service, Verdict, full_match,
+    Identity, InForce, L4Verdict, Labels, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, PortNames, Protocol,
+    RequestView, RuleRef, Service, Verdict, full_match,
     manifest::{self, Document},
     resolve_at,
 };
@@ -76,16 +76,6 @@ struct World {
     pods: BTreeMap<String, Known>,
     cidrs: Vec<(IpNet, Identity)>,
     services: Vec<Service>,
-}
-
-fn service(service: &form::Service) -> Service {
-    let (namespace, name) = service.name.split_once('/').unwrap_or_default();
-    Service {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        labels: Labels::new(service.labels.iter().map(|(key, value)| Label::new("k8s", key, value))),
-        selector: Some(service.selector.clone()),
-    }
 }
 
 /// A pod as policies see it.
@@ -148,11 +138,7 @@ impl World {
                 namespace_labels: of_namespace.map_or(&none, |other| &other.namespace_labels),
             });
             let identity = match pod.address {
-                Some(address) => {
-                    let inside = pod_nets.iter().filter(|net| net.contains(&address));
-                    let of_nets = inside.map(|net| Label::new("cidr", &net.to_string(), ""));
-                    identities.allocate_at(&Labels::new(labels.iter().cloned().chain(of_nets)), address)
-                }
+                Some(address) => identities.allocate_at(&labels, address, &pod_nets),
                 None => identities.allocate(&labels),
             };
             let ports = pod.ports.iter().map(|(name, port)| (name.clone(), ContainerPort::tcp(*port))).collect();
@@ -161,7 +147,7 @@ impl World {
         }
         let nets = policies.iter().flat_map(InForce::cidrs);
         let cidrs = nets.map(|net| (net, identities.allocate_cidr(net))).collect();
-        let services = table.services.iter().map(service).collect();
+        let services = table.services.iter().map(|one| Service::new(&one.name, &one.labels, &one.selector)).collect();
         Self { policies, identities, pods, cidrs, services }
     }
 

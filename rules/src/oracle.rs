@@ -39,9 +39,9 @@ pub struct Connection {
     pub direction: Direction,
     /// The other side.
     pub peer: Identity,
-    /// [`Protocol::Any`] is one that has no ports.
+    /// [`Protocol::Any`] is one that has neither ports nor types.
     pub protocol: Protocol,
-    /// Destination port.
+    /// Destination port, or the type of an ICMP message.
     pub port: u16,
 }
 
@@ -224,8 +224,10 @@ impl<'a> Oracle<'a> {
 
     fn is_one_port(&self, port: &Port, connection: Connection) -> bool {
         let is_protocol = match port.protocol {
-            Protocol::Any => connection.protocol != Protocol::Any,
-            Protocol::Tcp | Protocol::Udp | Protocol::Sctp => connection.protocol == port.protocol,
+            Protocol::Any => [6, 17, 132].contains(&connection.protocol.number()),
+            Protocol::Tcp | Protocol::Udp | Protocol::Sctp | Protocol::Icmp | Protocol::Icmp6 => {
+                connection.protocol == port.protocol
+            }
         };
         let named = |port: Option<&ContainerPort>| {
             port.filter(|port| port.protocol == connection.protocol).map(|port| port.number)
@@ -235,6 +237,7 @@ impl<'a> Oracle<'a> {
             (PortNumber::Range(first, last), _) => {
                 return is_protocol && *first <= connection.port && connection.port <= *last;
             }
+            (PortNumber::Type(number), _) => return is_protocol && connection.port == u16::from(*number),
             (PortNumber::Name(name), Direction::Ingress) => named(self.named_ports.own.get(name)),
             (PortNumber::Name(name), Direction::Egress) => {
                 named(self.named_ports.peers.get(&connection.peer).and_then(|ports| ports.get(name)))

@@ -204,19 +204,19 @@ pub(crate) enum ServiceRef {
     Selected { namespace: Option<String>, selector: Selector },
 }
 
-/// One entry of `toPorts`.
+/// One entry of `toPorts` or `icmps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortRule {
     pub(crate) line: Line,
     /// `egress[0].toPorts[0]`.
     pub(crate) path: String,
-    /// Empty: every port.
+    /// Empty: no port at all.
     pub(crate) ports: Vec<Port>,
     /// `None`: no L7 rules, every request passes.
     pub(crate) http: Option<Vec<Arc<HttpRule>>>,
 }
 
-/// One entry of `ports`.
+/// One entry of `ports`, or of the `fields` of `icmps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) number: PortNumber,
@@ -231,6 +231,8 @@ pub(crate) enum PortNumber {
     Range(u16, u16),
     /// A container port's name.
     Name(String),
+    /// No port: the type of an ICMP message. 0 is a type as any other.
+    Type(u8),
 }
 
 /// What is in force for one policy.

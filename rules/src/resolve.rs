@@ -29,7 +29,7 @@ use self::calico::{Around, Calico};
 pub struct ContainerPort {
     /// Its number.
     pub number: u16,
-    /// Its protocol; never [`Protocol::Any`].
+    /// Its protocol; one that has ports.
     pub protocol: Protocol,
 }
 
@@ -193,7 +193,8 @@ impl Resolver<'_> {
                 rules.iter().map(compile).collect()
             });
             for (peers, protocol, ports) in self.ports(port_rule, &peers, direction) {
-                let rule = origin.refer(&port_rule.path, format!("{peers_text}, port {ports}/{protocol}"));
+                let what = if protocol.has_types() { "type" } else { "port" };
+                let rule = origin.refer(&port_rule.path, format!("{peers_text}, {what} {ports}/{protocol}"));
                 let peers_text = Arc::clone(&peers_text);
                 grants.push(Grant { rule, effect, audit, peers, peers_text, protocol, ports, http: http.clone() });
             }
@@ -257,6 +258,9 @@ impl Resolver<'_> {
             match (&port.number, direction) {
                 (PortNumber::Number(number), _) => add(peers, wanted, one(*number)),
                 (PortNumber::Range(first, last), _) => add(peers, wanted, Ports { first: *first, last: *last }),
+                (PortNumber::Type(number), _) => {
+                    add(peers, wanted, Ports { first: u16::from(*number), last: u16::from(*number) });
+                }
                 (PortNumber::Name(name), Direction::Ingress) => {
                     if let Some(own) = self.named_ports.own.get(name) {
                         add(peers, &[own.protocol], one(own.number));
@@ -339,13 +343,15 @@ impl Entity {
     }
 }
 
-/// `ANY` in a port is every protocol that has ports.
+/// `ANY` in a port is every protocol that has ports; those with types are asked for by `icmps`.
 fn protocols(port: &Port) -> &'static [Protocol] {
     match port.protocol {
         Protocol::Any => &[Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
         Protocol::Tcp => &[Protocol::Tcp],
         Protocol::Udp => &[Protocol::Udp],
         Protocol::Sctp => &[Protocol::Sctp],
+        Protocol::Icmp => &[Protocol::Icmp],
+        Protocol::Icmp6 => &[Protocol::Icmp6],
     }
 }
 

@@ -89,7 +89,7 @@ impl PeerSet {
     }
 }
 
-/// Ports from the first to the last.
+/// Ports, or types, from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ports {
     pub(crate) first: u16,
@@ -209,7 +209,7 @@ impl DirectionPolicy {
         &self.entries
     }
 
-    /// The verdict below HTTP. [`Protocol::Any`] is one that has no ports.
+    /// The verdict below HTTP. Of ICMP, `port` is the type of the message; [`Protocol::Any`] is a protocol that has neither.
     #[must_use]
     pub fn l4(&self, peer: Identity, protocol: Protocol, port: u16) -> L4Verdict {
         if !self.enforced {
@@ -289,14 +289,18 @@ impl DirectionPolicy {
     fn nearest(&self, peer: Identity, protocol: u8, port: u16) -> Option<Nearest> {
         let allows = || self.grants.iter().filter(|grant| grant.effect == Effect::Allow);
         let fits_protocol = |grant: &&Grant| grant.protocol == Protocol::Any || grant.protocol.number() == protocol;
-        let other_port = allows().find(|grant| grant.peers.contains(peer));
+        let of_peer = || allows().filter(|grant| grant.peers.contains(peer));
+        let other_port = of_peer().find(fits_protocol).or_else(|| of_peer().next());
         let other_peer = allows().filter(fits_protocol).find(|grant| grant.ports.contains(port));
         let missed = |grant: &Grant, field: &str, expected: String| Nearest {
             rule: Arc::clone(&grant.rule),
             field: field.to_owned(),
             expected,
         };
-        let port_missed = other_port.map(|grant| missed(grant, "port", format!("{}/{}", grant.ports, grant.protocol)));
+        let port_missed = other_port.map(|grant| {
+            let field = if grant.protocol.has_types() { "type" } else { "port" };
+            missed(grant, field, format!("{}/{}", grant.ports, grant.protocol))
+        });
         let peer_missed = || {
             let grant = other_peer.or(allows().next())?;
             Some(missed(grant, "peer", grant.peers_text.to_string()))

@@ -28,7 +28,7 @@ impl fmt::Display for Direction {
 /// Layer 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// Every protocol, also those that have no ports.
+    /// Every protocol, also those that have neither ports nor types.
     Any,
     /// TCP.
     Tcp,
@@ -36,6 +36,10 @@ pub enum Protocol {
     Udp,
     /// SCTP.
     Sctp,
+    /// ICMP of IPv4. What is a port to others is its messages' type.
+    Icmp,
+    /// ICMP of IPv6, likewise.
+    Icmp6,
 }
 
 impl Protocol {
@@ -47,16 +51,29 @@ impl Protocol {
             Self::Tcp => 6,
             Self::Udp => 17,
             Self::Sctp => 132,
+            Self::Icmp => 1,
+            Self::Icmp6 => 58,
         }
     }
 
-    /// Of an IP protocol number; [`Self::Any`] for those without ports.
+    /// Whether its messages have a type in place of a port.
+    #[must_use]
+    pub fn has_types(self) -> bool {
+        match self {
+            Self::Icmp | Self::Icmp6 => true,
+            Self::Any | Self::Tcp | Self::Udp | Self::Sctp => false,
+        }
+    }
+
+    /// Of an IP protocol number; [`Self::Any`] for those without ports and types.
     #[must_use]
     pub fn from_number(number: u8) -> Self {
         match number {
             6 => Self::Tcp,
             17 => Self::Udp,
             132 => Self::Sctp,
+            1 => Self::Icmp,
+            58 => Self::Icmp6,
             _ => Self::Any,
         }
     }
@@ -69,6 +86,8 @@ impl fmt::Display for Protocol {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
             Self::Sctp => "SCTP",
+            Self::Icmp => "ICMP",
+            Self::Icmp6 => "ICMPv6",
         })
     }
 }
@@ -147,7 +166,7 @@ pub struct Denial {
 pub struct Nearest {
     /// The rule.
     pub rule: Arc<RuleRef>,
-    /// `method`, `path`, `host`, `header NAME`, `port` or `peer`.
+    /// `method`, `path`, `host`, `header NAME`, `port`, `type` (of an ICMP message) or `peer`.
     pub field: String,
     /// What the rule wants there.
     pub expected: String,

@@ -284,7 +284,6 @@ const FORMS: &[Form] = &[
         "  egress: [{toEndpoints: [{matchLabels: {k8s:io.kubernetes.pod.namespace: kube-system, k8s-app: kube-dns}}], toPorts: [{ports: [{port: '53', protocol: ANY}], rules: {dns: [{matchPattern: '*'}]}}]}]",
         "egress[0].toPorts[0].rules.dns",
     ),
-    ("ICMP", "  egress: [{icmps: [{fields: [{type: 8, family: IPv4}]}]}]", "egress[0].icmps"),
     (
         "TLS server names",
         "  egress: [{toPorts: [{ports: [{port: '443', protocol: TCP}], serverNames: [one.one.one.one]}]}]",

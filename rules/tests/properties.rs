@@ -148,6 +148,8 @@ fn turn_around(policies: &mut [Policy], turn: usize) {
                     rule.http.iter_mut().for_each(|rules| other(rules, turn));
                 }
                 entry.ports.iter_mut().for_each(|rules| other(rules, turn));
+                entry.icmps.iter_mut().for_each(|messages| other(messages, turn));
+                other(&mut entry.icmps, turn);
             }
             other(entries, turn);
         }

@@ -35,8 +35,8 @@ pub(crate) struct LayerTier {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet<'a> {
     pub(crate) protocol: IpProtocol,
-    /// Type and code, if they are known.
-    pub(crate) icmp: Option<(u8, u8)>,
+    /// Of a message, as far as it is known: the kernel tells types and no codes.
+    pub(crate) icmp: Option<Icmp>,
     pub(crate) source: Party<'a>,
     pub(crate) destination: Party<'a>,
     /// `None`: the connection is judged, before any request.
@@ -259,7 +259,12 @@ impl Packet<'_> {
 
     fn has_icmp(&self, wanted: Icmp) -> Truth {
         match self.icmp {
-            Some((kind, code)) => (kind == wanted.kind && wanted.code.is_none_or(|wanted| wanted == code)).into(),
+            Some(is) if is.kind != wanted.kind => Truth::No,
+            Some(is) => match (wanted.code, is.code) {
+                (None, _) => Truth::Yes,
+                (Some(wanted), Some(code)) => (wanted == code).into(),
+                (Some(_), None) => Truth::Maybe,
+            },
             None if matches!(self.protocol, IpProtocol::ICMP | IpProtocol::ICMPV6) => Truth::Maybe,
             None => Truth::No,
         }
@@ -304,6 +309,13 @@ impl Policy {
             }
         }
         starts
+    }
+
+    /// Where its rules begin to say something else of types of ICMP messages.
+    pub(crate) fn type_starts(&self, direction: Direction) -> BTreeSet<u16> {
+        let asked = self.rules_of(direction).iter().flat_map(|rule| [rule.icmp, rule.not_icmp]).flatten();
+        let types = asked.map(|icmp| u16::from(icmp.kind));
+        [0].into_iter().chain(types.flat_map(|kind| [kind, kind.saturating_add(1)])).collect()
     }
 
     /// Whether a rule asks for source ports, which are not known before a connection is made.

@@ -73,16 +73,20 @@ fn does(section: &Section, entry: &Entry, port: &Port) -> Option<Fate> {
 }
 
 fn port_covers(wider: &Port, port: &Port) -> bool {
-    let protocol = wider.protocol == Protocol::Any || wider.protocol == port.protocol;
+    let any = wider.protocol == Protocol::Any && !port.protocol.has_types();
+    let protocol = any || wider.protocol == port.protocol;
     let number = match (&wider.number, &port.number) {
         (PortNumber::Number(0), _) => true,
         (PortNumber::Number(wider), PortNumber::Number(number)) => wider == number,
         (PortNumber::Range(first, last), PortNumber::Number(number)) => (first..=last).contains(&number),
         (PortNumber::Range(first, last), PortNumber::Range(from, to)) => first <= from && to <= last,
         (PortNumber::Name(wider), PortNumber::Name(name)) => wider == name,
+        (PortNumber::Type(wider), PortNumber::Type(number)) => wider == number,
         (PortNumber::Number(_), PortNumber::Range(..) | PortNumber::Name(_))
         | (PortNumber::Range(..), PortNumber::Name(_))
-        | (PortNumber::Name(_), PortNumber::Number(_) | PortNumber::Range(..)) => false,
+        | (PortNumber::Name(_), PortNumber::Number(_) | PortNumber::Range(..))
+        | (PortNumber::Type(_), _)
+        | (_, PortNumber::Type(_)) => false,
     };
     protocol && number
 }
@@ -92,6 +96,7 @@ fn shown(port: &Port) -> String {
         PortNumber::Number(number) => number.to_string(),
         PortNumber::Range(first, last) => format!("{first}-{last}"),
         PortNumber::Name(name) => name.clone(),
+        PortNumber::Type(number) => number.to_string(),
     };
     format!("{number}/{}", port.protocol)
 }

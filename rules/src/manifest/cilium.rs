@@ -278,9 +278,10 @@ fn entry(node: &Node, place: Place, context: &Context<'_>, reader: &mut Reader<'
         return None;
     }
     let ports = reader.list(node, &place.path, "toPorts").filter(|list| !list.is_empty());
-    let peers = peers::peers(node, &place, context, ports.is_some(), reader);
-    let ports = ports.map(|list| port::rules(list, &place, context, reader));
+    let icmps = icmp::rules(node, &place, reader);
+    let peers = peers::peers(node, &place, context, ports.is_some() || icmps.is_some(), reader);
+    // Only one of both may be given.
+    let ports = ports.map(|list| port::rules(list, &place, context, reader)).or(icmps);
     fqdn::destinations(node, &place, context, reader);
-    icmp::check(node, &place, reader);
     Some(Entry { line: Line(node.line), path: place.short, effect: context.effect, peers, ports })
 }

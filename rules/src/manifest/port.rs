@@ -131,7 +131,7 @@ fn protocol(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Protocol
         "SCTP" => Protocol::Sctp,
         other => {
             let reason = match other {
-                "ICMP" | "ICMPV6" => format!("{text} belongs in icmps, which is not enforced yet"),
+                "ICMP" | "ICMPV6" => format!("{text} belongs in icmps: [{{fields: [{{type: 8}}]}}]"),
                 _ => format!("{text:?} is no protocol; write TCP, UDP, SCTP or ANY"),
             };
             reader.error(node.line, &join(path, "protocol"), reason);
@@ -192,7 +192,7 @@ fn range(node: &Node, path: &str, number: PortNumber, reader: &mut Reader<'_>) -
             reader.error(end.line, &path, "port 0 is every port already; write the first port of the range");
         }
         (Some(last), PortNumber::Number(first)) if last > *first => return PortNumber::Range(*first, last),
-        (Some(_), PortNumber::Number(_) | PortNumber::Range(..)) => {}
+        (Some(_), PortNumber::Number(_) | PortNumber::Range(..) | PortNumber::Type(_)) => {}
         (None, _) if matches!(end.value, Value::Scalar { .. }) => {
             reader.error(end.line, &path, "is no port; write a number from 0 to 65535 without quotes");
         }

@@ -213,14 +213,19 @@ fn port_numbers() {
 #[test]
 fn icmp() {
     let fields = |fields: &str, wanted: &[(&str, &str)]| {
-        let mut all: Vec<(String, &str)> =
+        let wanted: Vec<(String, &str)> =
             wanted.iter().map(|(field, reason)| (format!(".icmps[0].fields{field}"), *reason)).collect();
-        all.push((".icmps".to_owned(), LATER));
-        let wanted: Vec<(&str, &str)> = all.iter().map(|(field, reason)| (field.as_str(), *reason)).collect();
+        let wanted: Vec<(&str, &str)> = wanted.iter().map(|(field, reason)| (field.as_str(), *reason)).collect();
         egress(&format!("{{icmps: [{{fields: [{fields}]}}]}}"), &wanted);
     };
     fields("{type: 8}, {type: 0, family: ''}, {type: Echo}, {type: '255', family: IPv6}", &[]);
     fields("{type: ExtendedEchoReply, family: IPv4}, {type: PacketTooBig, family: IPv6}", &[]);
+    fields("", &[]);
+    egress("{icmps: [{}]}", &[]);
+    egress("{icmps: [{}, null]}", &[(".icmps[1]", "is empty; write fields")]);
+    egress("{icmps: {fields: []}}", &[(".icmps", "is a map; write a list")]);
+    egress("{icmps: [{fields: {type: 8}}]}", &[(".icmps[0].fields", "is a map; write a list")]);
+    egress("{icmps: [{field: [{type: 8}]}]}", &[(".icmps[0].field", "did you mean fields?")]);
     fields("{family: ipv4, type: 8}", &[("[0].family", "write IPv4 or IPv6")]);
     fields("{family: [], type: 8}", &[("[0].family", "is a list; write a text")]);
     fields("{type: PacketTooBig}", &[("[0].type", "is no type of this family; write its number")]);
@@ -236,10 +241,13 @@ fn icmp() {
     fields(&vec!["{type: 8}"; 41].join(", "), &[("", "41 types, the most is 40")]);
     fields(&vec!["{type: 8}"; 40].join(", "), &[]);
     let both = "{icmps: [{fields: [{type: 8}]}], toPorts: [{ports: [{port: '80'}]}]}";
-    egress(both, &[("", "has both icmps and toPorts"), (".icmps", LATER)]);
+    egress(both, &[("", "has both icmps and toPorts")]);
+    egress("{icmps: [], toPorts: [{ports: [{port: '80'}]}]}", &[]);
+    egress("{icmps: [{fields: [{type: 8}]}], toPorts: []}", &[]);
     for list in ["ingress", "ingressDeny", "egressDeny"] {
-        let field = format!("{list}[0].icmps");
-        rejected(&format!("  {list}: [{{icmps: [{{fields: [{{type: 8}}]}}]}}]"), &[(&field, LATER)]);
+        let field = format!("{list}[0].icmps[0].fields[0].type");
+        rejected(&format!("  {list}: [{{icmps: [{{fields: [{{type: 256}}]}}]}}]"), &[(&field, "from 0 to 255")]);
+        rejected(&format!("  {list}: [{{icmps: [{{fields: [{{type: 255}}]}}]}}]"), &[]);
     }
 }
 

@@ -36,7 +36,7 @@ fn every_other_field_is_refused_by_name() {
         ),
         ("  egress:\n  - toServices: [{}]", "spec.egress[0].toServices[0]"),
         ("  ingress:\n  - toServices: [{}]", "spec.ingress[0].toServices"),
-        ("  egress:\n  - icmps: [{fields: [{type: 8}]}]", "spec.egress[0].icmps"),
+        ("  egress:\n  - icmps: [{fields: [{type: 256}]}]", "spec.egress[0].icmps[0].fields[0].type"),
         ("  ingress:\n  - fromCIDRSet: [{except: []}]", "spec.ingress[0].fromCIDRSet[0].cidr"),
         ("  ingress:\n  - fromCIDRSet: [{cidrGroupRef: a}]", "spec.ingress[0].fromCIDRSet[0].cidrGroupRef"),
         (

@@ -11,7 +11,7 @@ use crate::{
         evaluate::{Allowed, At, Decision, Denied, Layer as Tiers, Packet},
         manifest::Object,
         party::{Endpoint, NamedPort, NetworkSets, Party, Place},
-        policy::{IpProtocol, Policy, Rule, Tier},
+        policy::{Icmp, IpProtocol, Policy, Rule, Tier},
     },
     identity::{Identities, Identity},
     labels::Labels,
@@ -110,6 +110,16 @@ fn place_of(identities: &Identities, identity: Identity) -> Place {
     identities.address(identity).map(Place::at).unwrap_or_default()
 }
 
+/// What is known of a packet beside its protocol.
+#[derive(Clone, Copy)]
+enum Detail {
+    /// Its destination port.
+    Port(u16),
+    /// The type of its ICMP message.
+    Type(u8),
+    Nothing,
+}
+
 /// One endpoint and direction.
 struct Asked<'a> {
     tiers: &'a Tiers,
@@ -128,22 +138,33 @@ impl Asked<'_> {
         };
         let starts: BTreeSet<u16> =
             self.applying.iter().flat_map(|policy| policy.port_starts(self.direction, named)).collect();
-        Table::decided(&starts, |protocol, port| match protocol {
-            Protocol::Tcp => self.cell(IpProtocol::TCP, Some(port), peer, place),
-            Protocol::Udp => self.cell(IpProtocol::UDP, Some(port), peer, place),
-            Protocol::Sctp => self.cell(IpProtocol::SCTP, Some(port), peer, place),
+        let types: BTreeSet<u16> = self.applying.iter().flat_map(|policy| policy.type_starts(self.direction)).collect();
+        let ports = |protocol, port| self.cell(protocol, Detail::Port(port), peer, place);
+        // There is no type beyond those that have a byte.
+        let types_of = |protocol, number: u16| {
+            let message = u8::try_from(number).map_or(Detail::Nothing, Detail::Type);
+            self.cell(protocol, message, peer, place)
+        };
+        Table::decided(&starts, &types, |protocol, port| match protocol {
+            Protocol::Tcp => ports(IpProtocol::TCP, port),
+            Protocol::Udp => ports(IpProtocol::UDP, port),
+            Protocol::Sctp => ports(IpProtocol::SCTP, port),
+            Protocol::Icmp => types_of(IpProtocol::ICMP, port),
+            Protocol::Icmp6 => types_of(IpProtocol::ICMPV6, port),
             Protocol::Any => self.without_ports(peer, place),
         })
     }
 
-    /// The kernel tells no protocol without ports from another: all of them must be allowed.
+    /// The kernel tells no protocol without ports or types from another: all of them must be allowed.
     fn without_ports(&self, peer: Option<&Endpoint>, place: Place) -> Cell {
         let rules = self.applying.iter().flat_map(|policy| policy.rules_of(self.direction));
         let named = rules.flat_map(|rule| [rule.protocol, rule.not_protocol]).flatten();
-        let protocols: BTreeSet<IpProtocol> = named.filter(|protocol| !protocol.has_ports()).chain([UNNAMED]).collect();
+        let has_types = |protocol: &IpProtocol| matches!(*protocol, IpProtocol::ICMP | IpProtocol::ICMPV6);
+        let others = named.filter(|protocol| !protocol.has_ports() && !has_types(protocol));
+        let protocols: BTreeSet<IpProtocol> = others.chain([UNNAMED]).collect();
         let mut allowed = Cell::Allowed(None);
         for protocol in protocols {
-            let cell = self.cell(protocol, None, peer, place);
+            let cell = self.cell(protocol, Detail::Nothing, peer, place);
             if !matches!(cell, Cell::Allowed(_)) {
                 return cell;
             }
@@ -152,15 +173,21 @@ impl Asked<'_> {
         allowed
     }
 
-    fn cell(&self, protocol: IpProtocol, port: Option<u16>, peer: Option<&Endpoint>, place: Place) -> Cell {
+    fn cell(&self, protocol: IpProtocol, detail: Detail, peer: Option<&Endpoint>, place: Place) -> Cell {
         let own = Party { place: self.place, endpoint: Some(self.own), port: None };
         let other = Party { place, endpoint: peer, port: None };
         let (source, mut destination) = match self.direction {
             Direction::Ingress => (other, own),
             Direction::Egress => (own, other),
         };
-        destination.port = port;
-        let packet = Packet { protocol, icmp: None, source, destination, request: None };
+        let mut icmp = None;
+        match detail {
+            Detail::Port(port) => destination.port = Some(port),
+            // The code of a message is no part of the kernel's key: nobody knows it.
+            Detail::Type(kind) => icmp = Some(Icmp { kind, code: None }),
+            Detail::Nothing => {}
+        }
+        let packet = Packet { protocol, icmp, source, destination, request: None };
         let (http, last) = self.tiers.requests(&packet, self.sets);
         let last = self.judged(last);
         if http.is_empty() {

@@ -78,6 +78,17 @@ fn nil_and_empty_lists_mean_what_cilium_means() {
     let any = entries("{toEndpoints: [{}], toPorts: [{ports: [{port: '0'}]}]}");
     let protocols: Vec<Protocol> = any.iter().map(|entry| entry.protocol).collect();
     assert_eq!(protocols, [Protocol::Tcp, Protocol::Udp, Protocol::Sctp], "ANY is every protocol with ports");
+    let ping = "icmps: [{fields: [{type: 8}, {family: IPv6, type: EchoRequest}]}]";
+    let pings = [entry(None, Protocol::Icmp, 8), entry(None, Protocol::Icmp6, 128)];
+    assert_eq!(entries(&format!("{{{ping}}}")), pings, "no list: anybody with these messages");
+    assert_eq!(entries(&format!("{{{ping}, toPorts: []}}")), pings);
+    let reply = MapEntry { port_bits: 16, ..entry(None, Protocol::Icmp, 0) };
+    assert_eq!(entries("{icmps: [{fields: [{type: 0}]}]}"), [reply], "type 0 is a type as any other");
+    assert_eq!(entries(&format!("{{toEndpoints: [], {ping}}}")), []);
+    assert_eq!(entries("{toEndpoints: [{}], icmps: []}"), [entry(Some(a), Protocol::Any, 0)]);
+    for none in ["[{}]", "[{fields: []}]", "[{fields: null}]"] {
+        assert_eq!(entries(&format!("{{toEndpoints: [{{}}], icmps: {none}}}")), [], "{none}: about no message");
+    }
 }
 
 #[test]

@@ -29,9 +29,9 @@ pub struct MapEntry {
     pub identity: Option<Identity>,
     /// Layer 4.
     pub protocol: Protocol,
-    /// Destination ports: those that agree with this one in `port_bits`.
+    /// Destination ports, or types of messages: those that agree with this one in `port_bits`.
     pub port: u16,
-    /// How many leading bits of the port count: 16 is one port, 0 is every port.
+    /// How many leading bits of the port count: 16 is one port (or type), 0 is every one.
     pub port_bits: u8,
     /// What is done.
     pub action: Action,

@@ -10,8 +10,9 @@ use std::{
 use super::{Cell, Grant, HttpMatcher, Otherwise, PeerSet};
 use crate::{identity::Identity, policy::Effect, verdict::Protocol};
 
-/// Protocols with ports.
-pub(super) const WITH_PORTS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+/// Protocols with ports, and those whose types are taken for ports.
+pub(super) const WITH_PORTS: [Protocol; 5] =
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp, Protocol::Icmp, Protocol::Icmp6];
 
 /// Every peer's table.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 pub(crate) struct Table {
     /// The first begins at 0. In the order of [`WITH_PORTS`].
-    ports: [Intervals; 3],
+    ports: [Intervals; 5],
     /// Protocols without ports.
     other: Arc<Cell>,
 }
@@ -130,11 +131,16 @@ impl Tables {
 }
 
 impl Table {
-    /// `decide` is asked for each protocol with ports at each of the ports where something changes, and for all others
-    /// once.
-    pub(crate) fn decided(starts: &BTreeSet<u16>, mut decide: impl FnMut(Protocol, u16) -> Cell) -> Self {
+    /// `decide` is asked for each protocol with ports at each of the ports where something changes, for each with types
+    /// at each of the types where something does, and for all others once.
+    pub(crate) fn decided(
+        ports: &BTreeSet<u16>,
+        types: &BTreeSet<u16>,
+        mut decide: impl FnMut(Protocol, u16) -> Cell,
+    ) -> Self {
         let ports = WITH_PORTS.map(|protocol| {
             let interval = |first: &u16| Interval { first: *first, cell: Arc::new(decide(protocol, *first)) };
+            let starts = if protocol.has_types() { types } else { ports };
             starts.iter().map(interval).collect()
         });
         Self { ports, other: Arc::new(decide(Protocol::Any, 0)) }
@@ -165,11 +171,13 @@ impl Table {
     }
 
     fn shared(&self, protocol: Protocol, port: u16) -> &Arc<Cell> {
-        let [tcp, udp, sctp] = &self.ports;
+        let [tcp, udp, sctp, icmp, icmp6] = &self.ports;
         let intervals = match protocol {
             Protocol::Tcp => tcp,
             Protocol::Udp => udp,
             Protocol::Sctp => sctp,
+            Protocol::Icmp => icmp,
+            Protocol::Icmp6 => icmp6,
             Protocol::Any => return &self.other,
         };
         let after = intervals.partition_point(|interval| interval.first <= port);

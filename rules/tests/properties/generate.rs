@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use rules::{ContainerPort, Identities, Identity, Labels, NamedPorts, PodLabels, PortNames, Protocol};
 
-use super::model::{Entry, Fault, Http, Peers, Policy, PortRule, Requirement, Selector};
+use super::model::{Entry, Fault, Http, Messages, Peers, Policy, PortRule, Requirement, Selector};
 
 /// Nets that may be named; each has an identity.
 pub(crate) const NETS: [&str; 4] = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "fd00::/8"];
@@ -135,8 +135,11 @@ fn namespace() -> impl Strategy<Value = &'static str> {
 
 fn connection() -> impl Strategy<Value = Connection> {
     let protocol = prop_oneof![8 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp), 1 => Just(Protocol::Any)];
-    (0..1000_usize, 0..1000_usize, any::<bool>(), protocol, select(vec![80_u16, 80, 80, 80, 81, 443]))
-        .prop_map(|(subject, peer, ingress, protocol, port)| Connection { subject, peer, ingress, protocol, port })
+    let with_port = (protocol, select(vec![80_u16, 80, 80, 80, 81, 443]));
+    let with_type = (select(vec![Protocol::Icmp, Protocol::Icmp6]), select(vec![8_u16, 8, 128, 0, 255]));
+    let what = prop_oneof![10 => with_port, 2 => with_type];
+    (0..1000_usize, 0..1000_usize, any::<bool>(), what)
+        .prop_map(|(subject, peer, ingress, (protocol, port))| Connection { subject, peer, ingress, protocol, port })
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -157,7 +160,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                 ingress_deny.iter_mut().chain(&mut egress_deny).flat_map(|entry| entry.ports.iter_mut().flatten());
             ports.for_each(|rule| rule.http = None);
             if [&ingress, &egress, &ingress_deny, &egress_deny].iter().all(|entries| entries.is_empty()) {
-                ingress.push(Entry { peers: Peers::Absent, ports: None });
+                ingress.push(Entry { peers: Peers::Absent, ports: None, icmps: Vec::new() });
             }
             Policy { namespace, subject, ingress, egress, ingress_deny, egress_deny, default_deny, fault: None }
         },
@@ -205,7 +208,25 @@ fn entry() -> impl Strategy<Value = Entry> {
         1 => vec(select(BLOCKS.to_vec()), 0..3).prop_map(Peers::CidrSet),
         2 => vec(select(ENTITIES.to_vec()), 0..3).prop_map(Peers::Entities),
     ];
-    (peers, option::weighted(0.9, vec(port_rule(), 0..3))).prop_map(|(peers, ports)| Entry { peers, ports })
+    let ports = option::weighted(0.9, vec(port_rule(), 0..3));
+    let icmps = option::weighted(0.2, vec(messages(), 1..3));
+    (peers, ports, icmps).prop_map(|(peers, ports, icmps)| match icmps {
+        Some(icmps) => Entry { peers, ports: None, icmps },
+        None => Entry { peers, ports, icmps: Vec::new() },
+    })
+}
+
+fn messages() -> impl Strategy<Value = Messages> {
+    let message = vec![
+        ("IPv4", "8"),
+        ("IPv4", "EchoRequest"),
+        ("IPv4", "0"),
+        ("IPv4", "255"),
+        ("IPv6", "8"),
+        ("IPv6", "EchoRequest"),
+        ("IPv6", "0"),
+    ];
+    vec(select(message), 0..3)
 }
 
 fn port_rule() -> impl Strategy<Value = PortRule> {

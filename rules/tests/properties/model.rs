@@ -46,7 +46,12 @@ pub(crate) enum Requirement {
 pub(crate) struct Entry {
     pub(crate) peers: Peers,
     pub(crate) ports: Option<Vec<PortRule>>,
+    /// Nothing where there are ports.
+    pub(crate) icmps: Vec<Messages>,
 }
+
+/// One entry of `icmps`: family and type of each message.
+pub(crate) type Messages = Vec<(&'static str, &'static str)>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Peers {
@@ -95,7 +100,7 @@ fn document(index: usize, policy: &Policy) -> String {
         None | Some(Fault::Version | Fault::Subject) => {}
         Some(Fault::UnknownField) => spec.push_str("  unheardOf: 1\n"),
         Some(Fault::Field) => spec.push_str("  log: {value: \"\\u0001\"}\n"),
-        Some(Fault::Entry) => faulty.push("{icmps: [{fields: [{type: 8}]}]}".to_owned()),
+        Some(Fault::Entry) => faulty.push("{icmps: [{fields: [{type: 256}]}]}".to_owned()),
         Some(Fault::Pattern) => faulty.push(ports("rules: {http: [{path: \"(\"}]}")),
         Some(Fault::Port) => faulty.push("{toPorts: [{ports: [{port: \"70000\"}]}]}".to_owned()),
     }
@@ -129,9 +134,17 @@ fn entries(way: &str, entries: &[Entry]) -> Vec<String> {
         if let Some(ports) = &entry.ports {
             fields.push(format!("toPorts: [{}]", join(ports, port_rule)));
         }
+        if !entry.icmps.is_empty() {
+            fields.push(format!("icmps: [{}]", join(&entry.icmps, messages)));
+        }
         format!("{{{}}}", fields.join(", "))
     };
     entries.iter().map(entry).collect()
+}
+
+fn messages(messages: &Messages) -> String {
+    let field = |(family, kind): &(&str, &str)| format!("{{family: {family}, type: {kind}}}");
+    format!("{{fields: [{}]}}", join(messages, field))
 }
 
 fn join<T>(items: &[T], show: impl Fn(&T) -> String) -> String {

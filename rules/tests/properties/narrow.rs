@@ -16,6 +16,8 @@ pub(crate) enum Way {
     FewerPortRules,
     FewerPorts,
     OnePort,
+    SomeMessages,
+    FewerMessages,
     SomeHttp,
     FewerHttp,
     HeaderToo,
@@ -35,6 +37,8 @@ pub(crate) const WAYS: &[Way] = &[
     Way::FewerPortRules,
     Way::FewerPorts,
     Way::OnePort,
+    Way::SomeMessages,
+    Way::FewerMessages,
     Way::SomeHttp,
     Way::FewerHttp,
     Way::HeaderToo,
@@ -50,6 +54,7 @@ pub(crate) fn narrow(policies: &mut [Policy], pick: usize, way: Way) {
     let count = entries.len();
     if let Some(entry) = entries.get_mut(pick % count.max(1)) {
         peers(entry, way);
+        messages(entry, way);
         ports(entry, way);
         http(entry, way);
     }
@@ -57,7 +62,7 @@ pub(crate) fn narrow(policies: &mut [Policy], pick: usize, way: Way) {
 
 fn peers(entry: &mut Entry, way: Way) {
     match (way, &mut entry.peers) {
-        (Way::Nobody, _) => *entry = Entry { peers: Peers::Absent, ports: None },
+        (Way::Nobody, _) => *entry = Entry { peers: Peers::Absent, ports: None, icmps: Vec::new() },
         (Way::FewerPeers, Peers::Endpoints(selectors)) => drop(selectors.pop()),
         (Way::FewerPeers, Peers::Cidrs(cidrs)) => drop(cidrs.pop()),
         (Way::StricterPeers, Peers::Endpoints(selectors)) => {
@@ -65,7 +70,9 @@ fn peers(entry: &mut Entry, way: Way) {
                 selector.0.push(Requirement::In("app", vec!["a"]));
             }
         }
-        (Way::SomePeers, peers @ Peers::Absent) if entry.ports.as_ref().is_some_and(|ports| !ports.is_empty()) => {
+        (Way::SomePeers, peers @ Peers::Absent)
+            if entry.ports.as_ref().is_some_and(|ports| !ports.is_empty()) || !entry.icmps.is_empty() =>
+        {
             *peers = Peers::Endpoints(vec![Selector::default()]);
         }
         (Way::SmallerNets, Peers::Cidrs(cidrs)) => {
@@ -81,9 +88,22 @@ fn peers(entry: &mut Entry, way: Way) {
     }
 }
 
+fn messages(entry: &mut Entry, way: Way) {
+    let is_open = entry.ports.is_none() && entry.icmps.is_empty() && !matches!(entry.peers, Peers::Absent);
+    if matches!(way, Way::SomeMessages) && is_open {
+        entry.icmps = vec![vec![("IPv4", "8"), ("IPv6", "128")]];
+    }
+    if matches!(way, Way::FewerMessages) {
+        for messages in &mut entry.icmps {
+            messages.truncate(messages.len().saturating_sub(1));
+        }
+    }
+}
+
 fn ports(entry: &mut Entry, way: Way) {
     let tcp = || PortRule { ports: vec![("80", "TCP")], http: None };
-    if let (Way::SomePorts, None, false) = (way, &entry.ports, matches!(entry.peers, Peers::Absent)) {
+    let about_ports = !matches!(entry.peers, Peers::Absent) && entry.icmps.is_empty();
+    if let (Way::SomePorts, None, true) = (way, &entry.ports, about_ports) {
         entry.ports = Some(vec![tcp()]);
     }
     let Some(rules) = &mut entry.ports else { return };

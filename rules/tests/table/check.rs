@@ -226,6 +226,8 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,
         "SCTP" => Protocol::Sctp,
+        "ICMP" => Protocol::Icmp,
+        "ICMPv6" => Protocol::Icmp6,
         "other" => Protocol::Any,
         other => return Err(format!("{other} is no protocol")),
     };

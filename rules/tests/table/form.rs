@@ -66,7 +66,9 @@ pub(crate) struct Case {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) direction: Way,
+    /// Of ICMP, the type.
     pub(crate) port: u16,
+    /// `other` has neither ports nor types.
     #[serde(default = "tcp")]
     pub(crate) protocol: String,
     /// Absent: only the connection is asked about.

@@ -227,19 +227,30 @@ fn requests_are_judged_from_the_first_rule_and_http_rules_that_do_not_match_are_
 #[test]
 fn icmp_is_judged_by_type_and_code() {
     let text = |rule: &str| global("p", &format!("ingress: [{{action: Allow, protocol: ICMP, {rule}}}]"));
+    let is = |kind, code| Some(Icmp { kind, code });
     let ping = |icmp| Packet { icmp, ..packet(IpProtocol::ICMP, 0) };
     for (rule, icmp, decision) in [
-        ("icmp: {type: 8}", Some((8, 3)), "allow p[0]"),
-        ("icmp: {type: 8, code: 0}", Some((8, 0)), "allow p[0]"),
-        ("icmp: {type: 8, code: 0}", Some((8, 1)), "deny by tier default"),
-        ("icmp: {type: 8}", Some((0, 0)), "deny by tier default"),
-        ("notICMP: {type: 8}", Some((8, 0)), "deny by tier default"),
-        ("notICMP: {type: 8}", Some((0, 0)), "allow p[0]"),
+        ("icmp: {type: 8}", is(8, Some(3)), "allow p[0]"),
+        ("icmp: {type: 8, code: 0}", is(8, Some(0)), "allow p[0]"),
+        ("icmp: {type: 8, code: 0}", is(8, Some(1)), "deny by tier default"),
+        ("icmp: {type: 8}", is(0, Some(0)), "deny by tier default"),
+        ("notICMP: {type: 8}", is(8, Some(0)), "deny by tier default"),
+        ("notICMP: {type: 8}", is(0, Some(0)), "allow p[0]"),
+        ("icmp: {type: 8}", is(8, None), "allow p[0]"),
+        ("icmp: {type: 8, code: 0}", is(8, None), "deny by tier default"),
+        ("notICMP: {type: 8}", is(8, None), "deny by tier default"),
+        ("notICMP: {type: 8, code: 0}", is(0, None), "allow p[0]"),
+        ("notICMP: {type: 8, code: 0}", is(8, None), "deny by tier default"),
         ("icmp: {type: 8}", None, "deny by tier default"),
         ("notICMP: {type: 8}", None, "deny by tier default"),
     ] {
         assert_eq!(judge(&text(rule), &ping(icmp)), decision, "{rule} {icmp:?}");
     }
+    let refuses =
+        |rule: &str| global("p", &format!("ingress: [{{action: Deny, protocol: ICMP, {rule}}}, {{action: Allow}}]"));
+    let unclear = ping(is(8, None));
+    assert_eq!(judge(&refuses("icmp: {type: 8, code: 1}"), &unclear), "unclear p[0]", "it may have this code");
+    assert_eq!(judge(&refuses("icmp: {type: 0, code: 1}"), &unclear), "allow p[1]", "the type is known");
 }
 
 #[test]

@@ -20,7 +20,7 @@ mod shadow;
 /// What a finding is about: a stable word each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
-    /// HTTP rules of a port that another rule opens as a whole, or denies.
+    /// A port or message that another rule denies, or HTTP rules of a port that another one opens as a whole.
     Shadowed,
     /// A path that does not match once a query follows.
     NoQuery,
@@ -122,7 +122,7 @@ fn section(
         if let Some(identities) = known {
             peers::entry(entry, identities, findings);
         }
-        requests(policies, &Place { rule, entry, direction }, findings);
+        of_ports(policies, &Place { rule, entry, direction }, findings);
     }
 }
 
@@ -133,10 +133,12 @@ struct Place<'p> {
     direction: Direction,
 }
 
-fn requests(policies: &[&Policy], place: &Place<'_>, findings: &mut Findings) {
+fn of_ports(policies: &[&Policy], place: &Place<'_>, findings: &mut Findings) {
     for port_rule in place.entry.ports.iter().flatten() {
+        if place.entry.effect == Effect::Allow {
+            shadow::port_rule(policies, place, port_rule, findings);
+        }
         let Some(rules) = &port_rule.http else { continue };
-        shadow::port_rule(policies, place, port_rule, findings);
         for rule in rules {
             http::rule(rule, rules, findings);
         }

@@ -1,4 +1,4 @@
-//! HTTP rules that nobody asks: another rule opens their port for the same peers, or denies it.
+//! Rules that decide nothing: another one denies what they allow, or opens the port whose requests they ask for.
 //!
 //! Must never tell of a rule that decides anything: where it is not certain that one thing covers another, it does not.
 //! Start at [`port_rule`].
@@ -18,32 +18,37 @@ enum Fate {
     Denied,
 }
 
-/// Tells of each port of `asked` for which its HTTP rules decide nothing.
+/// Tells of each port or message of an allow for which `asked` decides nothing.
 pub(super) fn port_rule(policies: &[&Policy], place: &Place<'_>, asked: &PortRule, findings: &mut Findings) {
-    // A rule that edits requests does so on an open port too.
-    let acts = asked.http.iter().flatten().any(|rule| rule.acts());
-    let fates = if acts { &[Fate::Denied][..] } else { &[Fate::Denied, Fate::Opened] };
+    // A rule that edits requests does so on an open port too. One without requests may stand beside its like.
+    let restricts = asked.http.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.acts()));
+    let fates = if restricts { &[Fate::Denied, Fate::Opened][..] } else { &[Fate::Denied] };
+    let (what, path) = match &asked.http {
+        Some(_) => ("every request", format!("{}.rules", asked.path)),
+        None => ("it", asked.path.clone()),
+    };
     for port in &asked.ports {
         let text = fates.iter().copied().find_map(|fate| {
-            let (policy, entry) = others(policies, place).find(|(_, section, entry)| {
-                !std::ptr::eq(*entry, place.entry)
-                    && does(section, entry, port) == Some(fate)
-                    && peers_cover(&entry.peers, &place.entry.peers)
-            })
-            .map(|(policy, _, entry)| (policy, entry))?;
-            let (key, path, line) = (&policy.key, &entry.path, entry.line.0);
+            let (policy, entry) = others(policies, place)
+                .find(|(policy, section, entry)| {
+                    // What is audited denies nothing.
+                    let is_told = policy.audit && fate == Fate::Denied;
+                    let is_other = !is_told && !std::ptr::eq(*entry, place.entry);
+                    is_other
+                        && does(section, entry, port) == Some(fate)
+                        && peers_cover(&entry.peers, &place.entry.peers)
+                })
+                .map(|(policy, _, entry)| (policy, entry))?;
+            let (key, other, line) = (&policy.key, &entry.path, entry.line.0);
+            let does = match fate {
+                Fate::Denied => "denies",
+                Fate::Opened => "allows",
+            };
             let port = shown(port);
-            Some(match fate {
-                Fate::Denied => format!(
-                    "decides nothing on port {port}: {key} {path} (line {line}) denies every request; remove one of the two"
-                ),
-                Fate::Opened => format!(
-                    "decides nothing on port {port}: {key} {path} (line {line}) allows every request; remove one of the two"
-                ),
-            })
+            Some(format!("decides nothing on {port}: {key} {other} (line {line}) {does} {what}; remove one of the two"))
         });
         if let Some(text) = text {
-            findings.add(asked.line, &format!("{}.rules", asked.path), FindingKind::Shadowed, text);
+            findings.add(asked.line, &path, FindingKind::Shadowed, text);
         }
     }
 }
@@ -62,13 +67,13 @@ fn others<'p>(
     })
 }
 
-/// What an entry does to all requests of a port.
+/// What an entry does to all of a port.
 fn does(section: &Section, entry: &Entry, port: &Port) -> Option<Fate> {
     let fate = if entry.effect == Effect::Deny { Fate::Denied } else { Fate::Opened };
     let Some(port_rules) = &entry.ports else { return Some(fate) };
     // Without default deny, HTTP rules show requests and restrict none.
     let whole = |rule: &&PortRule| rule.http.is_none() || !section.default_deny;
-    let covers = |rule: &PortRule| rule.ports.is_empty() || rule.ports.iter().any(|wider| port_covers(wider, port));
+    let covers = |rule: &PortRule| rule.ports.iter().any(|wider| port_covers(wider, port));
     port_rules.iter().filter(whole).any(covers).then_some(fate)
 }
 
@@ -93,10 +98,10 @@ fn port_covers(wider: &Port, port: &Port) -> bool {
 
 fn shown(port: &Port) -> String {
     let number = match &port.number {
-        PortNumber::Number(number) => number.to_string(),
-        PortNumber::Range(first, last) => format!("{first}-{last}"),
-        PortNumber::Name(name) => name.clone(),
-        PortNumber::Type(number) => number.to_string(),
+        PortNumber::Number(number) => format!("port {number}"),
+        PortNumber::Range(first, last) => format!("port {first}-{last}"),
+        PortNumber::Name(name) => format!("port {name}"),
+        PortNumber::Type(number) => format!("type {number}"),
     };
     format!("{number}/{}", port.protocol)
 }

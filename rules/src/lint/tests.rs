@@ -90,12 +90,37 @@ fn http_rules_that_decide_something_are_not_told() {
         format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: '80', protocol: UDP}}]}}]}}]"),
         format!("{subject}  egress: [{{toPorts: [{{ports: [{{port: http}}]}}]}}]"),
         format!("{subject}  egress: [{{}}]"),
+        format!("{subject}  egress: [{{toEndpoints: [{{matchLabels: {{app: b}}}}], toPorts: [{{}}]}}]"),
+        format!("{subject}  egress: [{{icmps: [{{fields: [{{type: 80}}]}}]}}]"),
         format!(
             "{subject}  egress: [{{toPorts: [{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: [{{}}]}}}}]}}]"
         ),
     ] {
         assert_eq!(beside(&other), [""; 0], "{other}");
     }
+}
+
+#[test]
+fn ports_and_messages_that_another_rule_denies_are_told() {
+    let audit = "{name: other, annotations: {l7proxy.io/audit: 'true'}}";
+    let beside = |allowed: &str, denied: &str, metadata: &str| {
+        let spec = |list: &str, what: &str| format!("  endpointSelector: {{}}\n  {list}: [{{{what}}}]");
+        let other = cilium("other", &spec("ingressDeny", denied)).replace("{name: other}", metadata);
+        kinds(&(cilium("allows", &spec("ingress", allowed)) + &other)).contains(&"shadowed")
+    };
+    let (ping, pings) = ("icmps: [{fields: [{type: 8}]}]", "icmps: [{fields: [{type: 8}, {type: 0}]}]");
+    let port = "toPorts: [{ports: [{port: '80', protocol: TCP}]}]";
+    let any = "toPorts: [{ports: [{port: '0'}]}]";
+    for (allowed, denied) in [(ping, pings), (pings, ping), (ping, "fromEntities: [all]"), (port, any), (port, port)] {
+        assert!(beside(allowed, denied, "{name: other}"), "{allowed} {denied}");
+        assert!(!beside(allowed, denied, audit), "{allowed} {denied}: it is only told");
+    }
+    let v6 = "icmps: [{fields: [{family: IPv6, type: 8}]}]";
+    for (allowed, denied) in [(ping, v6), (ping, any), (port, ping), (ping, "fromEndpoints: [{}]"), (any, port)] {
+        assert!(!beside(allowed, denied, "{name: other}"), "{allowed} {denied}");
+    }
+    let same = cilium("one", &format!("  endpointSelector: {{}}\n  ingress: [{{{port}}}]"));
+    assert_eq!(kinds(&(same.clone() + &same.replace("one", "two"))), [""; 0], "what two rules allow");
 }
 
 #[test]

@@ -178,11 +178,10 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
     };
     let audit = audit(root, kind, &mut Reader::new(&mut errors, 0));
     let mut of_calico = None;
-    if let Some(class) = calico_class(kind) {
-        match calico::object(root, &class) {
+    if calico::has(kind) {
+        match calico::object(root, &key) {
             Ok(object) => of_calico = Some(object),
-            // What is wrong with the name was told already.
-            Err(more) => errors.extend(more.into_iter().filter(|error| !error.field.starts_with("metadata.name"))),
+            Err(more) => errors.extend(more),
         }
     }
     if errors.is_empty() {
@@ -208,7 +207,7 @@ fn audit(root: &Node, kind: Kind, reader: &mut Reader<'_>) -> bool {
             false
         }
     };
-    if audit && calico_class(kind).is_some() {
+    if audit && calico::has(kind) {
         let reason = "is not supported for Calico's kinds, whose order decides; remove it, or audit everything by the \
                       configuration";
         reader.error(node.line, &field, reason);
@@ -216,24 +215,9 @@ fn audit(root: &Node, kind: Kind, reader: &mut Reader<'_>) -> bool {
     audit
 }
 
-fn calico_class(kind: Kind) -> Option<calico::Class> {
-    match kind {
-        Kind::CalicoNetworkPolicy | Kind::GlobalNetworkPolicy => Some(calico::Class::Policy(kind)),
-        Kind::Tier => Some(calico::Class::Tier),
-        Kind::NetworkSet => Some(calico::Class::NetworkSet),
-        Kind::GlobalNetworkSet => Some(calico::Class::GlobalNetworkSet),
-        Kind::CiliumNetworkPolicy
-        | Kind::CiliumClusterwideNetworkPolicy
-        | Kind::NetworkPolicy
-        | Kind::ClusterNetworkPolicy
-        | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy => None,
-    }
-}
-
 fn other(root: &Node, version: &str, kind: &str) -> Document {
     let line = root.line;
-    if let Some(calico::Class::Skipped(what) | calico::Class::Refused(what)) = calico::classify(version, kind) {
+    if let Some(what) = calico::not_enforced(version, kind) {
         return Document::Skipped { line, what };
     }
     if !version.is_empty() && !kind.is_empty() {

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    manifest::{Object, parse},
+    manifest::Object,
     party::{Endpoint, NetworkSets},
     policy::{Policy, Tier},
 };
+use crate::manifest::{Document, parse};
 
 /// What the documents of a text hold; all of them must be valid.
 #[derive(Debug, Default)]
@@ -18,11 +19,12 @@ pub(super) struct Parsed {
 
 pub(super) fn parsed(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
-    for (_, outcome) in parse(text) {
-        match outcome.unwrap_or_else(|errors| panic!("{errors:?}\n{text}")) {
-            Object::Policy(policy) => parsed.policies.push(policy),
-            Object::Tier(tier) => parsed.tiers.push(tier),
-            Object::NetworkSet(set) => parsed.sets.sets.push(set),
+    for document in parse(text) {
+        let Document::Policy(valid) = document else { panic!("{document:?}\n{text}") };
+        match valid.calico.as_ref().unwrap_or_else(|| panic!("not of Calico's kinds: {text}")) {
+            Object::Policy(policy) => parsed.policies.push(Arc::clone(policy)),
+            Object::Tier(tier) => parsed.tiers.push(tier.clone()),
+            Object::NetworkSet(set) => parsed.sets.sets.push(set.clone()),
         }
     }
     parsed

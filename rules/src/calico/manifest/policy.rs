@@ -17,6 +17,7 @@ use crate::{
         selector::Selector,
     },
     policy::PolicyKey,
+    selector::is_dns_name,
     verdict::Direction,
 };
 
@@ -75,7 +76,9 @@ fn tier(root: &Node, spec: &Node, key: &PolicyKey, reader: &mut Reader<'_>) -> S
         let line = spec.get("tier").map_or(spec.line, |node| node.line);
         reader.error(line, "spec.tier", format!("{tier:?} is no tier's name; write the name of a Tier"));
     }
+    // What is no name at all was told already.
     if reader.told() == told
+        && is_dns_name(&key.name)
         && let Some(problem) = name_problem(&key.name, tier)
     {
         let name = root.get("metadata").and_then(|metadata| metadata.get("name"));

@@ -1,22 +1,36 @@
 use super::*;
-use crate::calico::policy::{Action, Icmp, IpProtocol, IpVersion, Order, Ports};
+use crate::{
+    calico::{
+        policy::{Action, Icmp, IpProtocol, IpVersion, Order, Ports},
+        testing::{Parsed, parsed},
+    },
+    manifest::{Document, parse},
+};
 
-fn only(text: &str) -> Result<Object, Vec<FieldError>> {
-    let mut objects = parse(text);
-    assert_eq!(objects.len(), 1, "{text}");
-    objects.remove(0).1
+/// Of exactly one policy.
+fn policy(text: &str) -> Policy {
+    let Parsed { mut policies, tiers, sets } = parsed(text);
+    assert!(policies.len() == 1 && tiers.is_empty() && sets.sets.is_empty(), "{text}");
+    Arc::try_unwrap(policies.remove(0)).unwrap()
 }
 
-fn policy(text: &str) -> Policy {
-    match only(text) {
-        Ok(Object::Policy(policy)) => Arc::try_unwrap(policy).unwrap(),
-        other => panic!("{text}: {other:?}"),
-    }
+fn one_tier(text: &str) -> Tier {
+    parsed(text).tiers.remove(0)
+}
+
+fn one_set(text: &str) -> NetworkSet {
+    parsed(text).sets.sets.remove(0)
 }
 
 /// `line: field: reason`.
 fn errors(text: &str) -> Vec<String> {
-    let Err(errors) = only(text) else { panic!("accepted: {text}") };
+    let mut documents = parse(text);
+    assert_eq!(documents.len(), 1, "{text}");
+    let errors = match documents.remove(0) {
+        Document::Refused(refused) => refused.errors.clone(),
+        Document::Unattributable { errors, .. } => errors,
+        taken @ (Document::Policy(_) | Document::Skipped { .. }) => panic!("{taken:?}: {text}"),
+    };
     errors.iter().map(|error| format!("{}: {}: {}", error.line, error.field, error.reason)).collect()
 }
 
@@ -130,14 +144,14 @@ fn tiers_orders_and_names() {
 #[test]
 fn tiers_are_read_and_the_built_in_ones_are_fixed() {
     let tier = |name: &str, spec: &str| document("Tier", &format!("{{name: {name}}}"), spec);
-    let Ok(Object::Tier(read)) = only(&tier("security", "{order: 100}")) else { panic!() };
+    let read = one_tier(&tier("security", "{order: 100}"));
     assert_eq!(
         read,
         Tier { name: "security".to_owned(), order: Order(Some(100.0)), default_action: TierDefault::Deny }
     );
-    let Ok(Object::Tier(read)) = only(&tier("late", "{defaultAction: Pass}")) else { panic!() };
+    let read = one_tier(&tier("late", "{defaultAction: Pass}"));
     assert_eq!((read.order, read.default_action), (Order(None), TierDefault::Pass));
-    assert!(only(&tier("default", "{order: 1000000, defaultAction: Deny}")).is_ok());
+    assert_eq!(one_tier(&tier("default", "{order: 1000000, defaultAction: Deny}")).name, "default");
     refused(&tier("default", "{order: 5}"), "spec", "order 1000000 and defaultAction Deny");
     refused(&tier("kube-admin", "{order: 1000}"), "spec", "defaultAction Pass");
     refused(&tier("t", "{defaultAction: Allow}"), "spec.defaultAction", "Deny or Pass");
@@ -148,16 +162,11 @@ fn tiers_are_read_and_the_built_in_ones_are_fixed() {
 #[test]
 fn network_sets_have_labels_and_nets() {
     let set = |kind: &str, metadata: &str, nets: &str| document(kind, metadata, &format!("{{nets: {nets}}}"));
-    let Ok(Object::NetworkSet(read)) =
-        only(&set("NetworkSet", "{name: s, namespace: n, labels: {a: b}}", "[10.1.2.3/8, 'fd00::1']"))
-    else {
-        panic!()
-    };
+    let read = one_set(&set("NetworkSet", "{name: s, namespace: n, labels: {a: b}}", "[10.1.2.3/8, 'fd00::1']"));
     assert_eq!((read.namespace.as_deref(), read.name.as_str()), (Some("n"), "s"));
     assert_eq!(read.labels.get("a").map(String::as_str), Some("b"));
     assert_eq!(read.nets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "fd00::1/128"]);
-    let Ok(Object::NetworkSet(read)) = only(&set("GlobalNetworkSet", "{name: s}", "[]")) else { panic!() };
-    assert_eq!(read.namespace, None);
+    assert_eq!(one_set(&set("GlobalNetworkSet", "{name: s}", "[]")).namespace, None);
     let own = "{name: s, labels: {projectcalico.org/namespace: n}}";
     refused(&set("GlobalNetworkSet", own, "[]"), "metadata.labels.projectcalico.org/namespace", "remove it");
     refused(&set("GlobalNetworkSet", "{name: s}", "[10.0.0.0/33]"), "spec.nets[0]", "not a CIDR");
@@ -366,21 +375,23 @@ fn kinds_that_are_not_enforced_say_so() {
         ("Profile", "write a NetworkPolicy"),
         ("HostEndpoint", "not hosts"),
     ] {
-        refused(&document(kind, "{name: x}", "{}"), "kind", part);
+        let documents = parse(&document(kind, "{name: x}", "{}"));
+        let [Document::Skipped { line: 1, what }] = &documents[..] else { panic!("{kind}: {documents:?}") };
+        assert!(what.contains(part), "{kind}: {what}");
     }
-    assert!(matches!(classify("projectcalico.org/v3", "StagedNetworkPolicy"), Some(Class::Skipped(_))));
-    assert!(matches!(classify("projectcalico.org/v3", "HostEndpoint"), Some(Class::Refused(_))));
-    assert!(matches!(classify("crd.projectcalico.org/v1", "NetworkPolicy"), Some(Class::Refused(_))));
-    assert!(matches!(classify("projectcalico.org/v1", "Tier"), Some(Class::Refused(_))));
-    assert_eq!(classify("projectcalico.org/v3", "IPPool"), None);
-    assert_eq!(classify("networking.k8s.io/v1", "NetworkPolicy"), None);
+    for (version, kind) in [("crd.projectcalico.org/v1", "NetworkPolicy"), ("projectcalico.org/v1", "Tier")] {
+        let text = document(kind, "{name: x}", "{}").replace("projectcalico.org/v3", version);
+        refused(&text, "apiVersion", "write projectcalico.org/v3");
+    }
+    assert_eq!(not_enforced("projectcalico.org/v3", "IPPool"), None);
+    assert_eq!(not_enforced("example.org/v3", "StagedNetworkPolicy"), None);
 }
 
 #[test]
 fn all_errors_are_told_in_the_order_of_lines() {
     let text = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: x.p}\nspec:\n  order: ten\n  \
                 selector: app\n  ingress:\n  - action: Alow\n    source: {nets: [1.2.3.4/40], nets: []}\n";
-    let lines: Vec<usize> = only(text).unwrap_err().iter().map(|error| error.line).collect();
-    assert_eq!(lines, [3, 5, 6, 8, 9, 9]);
-    assert!(parse("kind: [").first().is_some_and(|(_, read)| read.is_err()), "broken YAML is told");
+    let told = errors(text);
+    let lines: Vec<&str> = told.iter().filter_map(|error| error.split(':').next()).collect();
+    assert_eq!(lines, ["3", "5", "6", "8", "9", "9"], "{told:?}");
 }

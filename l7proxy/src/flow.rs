@@ -89,6 +89,8 @@ pub enum Verdict {
         denied_by: Arc<[Arc<PolicyKey>]>,
         /// The rule that denies it, if one does.
         rule: Option<Arc<RuleRef>>,
+        /// Calico's tier whose end denies it.
+        tier: Option<Arc<str>>,
         /// The rule that came nearest.
         nearest: Option<Nearest>,
     },
@@ -98,6 +100,8 @@ pub enum Verdict {
         denied_by: Arc<[Arc<PolicyKey>]>,
         /// The rule that denies it, if one does.
         rule: Option<Arc<RuleRef>>,
+        /// Calico's tier whose end denies it.
+        tier: Option<Arc<str>>,
         /// The rule that came nearest.
         nearest: Option<Nearest>,
     },
@@ -122,6 +126,8 @@ pub struct DropRecord {
     pub denied_by: Arc<[Arc<PolicyKey>]>,
     /// The rule that denies it, if one does.
     pub rule: Option<Arc<RuleRef>>,
+    /// Calico's tier whose end denies it.
+    pub tier: Option<Arc<str>>,
     /// The rule that came nearest.
     pub nearest: Option<Nearest>,
     /// It passed: what denies it is only audited.

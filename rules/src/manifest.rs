@@ -179,7 +179,7 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
     let audit = audit(root, kind, &mut Reader::new(&mut errors, 0));
     let mut of_calico = None;
     if calico::has(kind) {
-        match calico::object(root, &key) {
+        match calico::object(root, &key, audit) {
             Ok(object) => of_calico = Some(object),
             Err(more) => errors.extend(more),
         }
@@ -207,9 +207,9 @@ fn audit(root: &Node, kind: Kind, reader: &mut Reader<'_>) -> bool {
             false
         }
     };
-    if audit && calico::has(kind) {
-        let reason = "is not supported for Calico's kinds, whose order decides; remove it, or audit everything by the \
-                      configuration";
+    if audit && matches!(kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet) {
+        let reason =
+            format!("a {kind} denies nothing by itself; remove it, and write it in the policies that are meant");
         reader.error(node.line, &field, reason);
     }
     audit

@@ -18,7 +18,7 @@ mod cell;
 mod entries;
 pub(crate) mod table;
 
-pub(crate) use self::cell::{Cell, Judged, Ordered, OrderedRule};
+pub(crate) use self::cell::{Cell, Closed, Judged, Ordered, OrderedRule, Unallowed};
 pub use self::entries::{Action, MapEntry};
 use self::table::Tables;
 
@@ -155,6 +155,8 @@ pub struct DirectionPolicy {
     /// Only what is allowed may pass.
     default_deny: bool,
     denied_by: Arc<[Arc<PolicyKey>]>,
+    /// The same with those of ordered policies.
+    all_denied_by: Arc<[Arc<PolicyKey>]>,
     grants: Vec<Grant>,
     tables: Tables,
     entries: Vec<MapEntry>,
@@ -172,7 +174,8 @@ impl DirectionPolicy {
         let default_deny = otherwise != Otherwise::Pass;
         let enforced = default_deny || !grants.is_empty();
         let entries = if enforced { entries::all(&tables) } else { Vec::new() };
-        Self { enforced, default_deny, denied_by: denied_by.into(), grants, tables, entries }
+        let denied_by: Arc<[Arc<PolicyKey>]> = denied_by.into();
+        Self { enforced, default_deny, all_denied_by: Arc::clone(&denied_by), denied_by, grants, tables, entries }
     }
 
     /// The same, where another layer must allow as well.
@@ -180,9 +183,9 @@ impl DirectionPolicy {
         let Layer { tables: other, policies } = layer;
         let tables = self.tables.and(&other);
         let entries = entries::all(&tables);
-        let mut denied_by = self.denied_by.to_vec();
-        denied_by.extend(policies);
-        Self { enforced: true, denied_by: denied_by.into(), tables, entries, ..self }
+        let mut all = self.denied_by.to_vec();
+        all.extend(policies);
+        Self { enforced: true, all_denied_by: all.into(), tables, entries, ..self }
     }
 
     /// Whether anything is to be judged at all.
@@ -200,7 +203,7 @@ impl DirectionPolicy {
     /// The policies that put the endpoint under default deny in this direction.
     #[must_use]
     pub fn default_denied_by(&self) -> &Arc<[Arc<PolicyKey>]> {
-        &self.denied_by
+        &self.all_denied_by
     }
 
     /// What the kernel is given: sorted, one entry per key.
@@ -229,21 +232,18 @@ impl DirectionPolicy {
         let cell = self.tables.of(peer).cell(Protocol::Tcp, port);
         let judged = cell.judge(view);
         let headers = cell.effects(view);
-        let denial = match judged {
-            Judged::Allowed(rule) => return Verdict::Allow(Permit::new(rule, headers)),
-            Judged::Denied(rule @ Some(_), _) => self.denial(rule, None),
-            Judged::Denied(None, nearest) => {
-                let nearest = nearest.or_else(|| self.nearest(peer, Protocol::Tcp.number(), port));
-                self.denial(None, nearest)
+        match judged {
+            Judged::Allowed(rule) => Verdict::Allow(Permit::new(rule, headers)),
+            Judged::Denied(rule, unallowed) => {
+                let denial = self.denial(rule, unallowed, || self.nearest(peer, Protocol::Tcp.number(), port));
+                Verdict::Deny(Denial { notes: headers.notes, ..denial })
             }
-            Judged::Audited(rule, nearest) => {
-                let other = || self.nearest(peer, Protocol::Tcp.number(), port).filter(|_| rule.is_none());
-                let nearest = nearest.or_else(other);
+            Judged::Audited(rule, unallowed) => {
+                let denial = self.denial(rule, unallowed, || self.nearest(peer, Protocol::Tcp.number(), port));
                 let notes = headers.notes.clone();
-                return Verdict::Allow(Permit::audited_as(Denial { notes, ..self.denial(rule, nearest) }, headers));
+                Verdict::Allow(Permit::audited_as(Denial { notes, ..denial }, headers))
             }
-        };
-        Verdict::Deny(Denial { notes: headers.notes, ..denial })
+        }
     }
 
     /// Of a request that is denied: the rule that would allow it if its headers were others. For requests whose headers are
@@ -256,11 +256,12 @@ impl DirectionPolicy {
     /// Why a connection is denied that is. `protocol` is the IP protocol number.
     #[must_use]
     pub fn denial_of(&self, peer: Identity, protocol: u8, port: u16) -> Denial {
+        let nearest = || self.nearest(peer, protocol, port);
         match self.tables.of(peer).cell(Protocol::from_number(protocol), port).connection() {
-            Some(Judged::Denied(Some(rule), _) | Judged::Audited(Some(rule), _)) => self.denial(Some(rule), None),
-            Some(Judged::Denied(None, _) | Judged::Audited(None, _) | Judged::Allowed(_)) | None => {
-                self.denial(None, self.nearest(peer, protocol, port))
+            Some(Judged::Denied(rule, unallowed) | Judged::Audited(rule, unallowed)) => {
+                self.denial(rule, unallowed, nearest)
             }
+            Some(Judged::Allowed(_)) | None => self.denial(None, Unallowed::default(), nearest),
         }
     }
 
@@ -277,12 +278,20 @@ impl DirectionPolicy {
         Self { tables, entries, ..self }
     }
 
-    fn denial(&self, rule: Option<Arc<RuleRef>>, nearest: Option<Nearest>) -> Denial {
-        let denied_by = match &rule {
-            Some(rule) => Arc::from([Arc::clone(&rule.policy)]),
-            None => Arc::clone(&self.denied_by),
+    /// `nearest`: where default deny denies, and no rule for requests is known that came nearer.
+    fn denial(
+        &self,
+        rule: Option<Arc<RuleRef>>,
+        unallowed: Unallowed,
+        nearest: impl FnOnce() -> Option<Nearest>,
+    ) -> Denial {
+        let Unallowed { nearest: known, by } = unallowed;
+        let (denied_by, tier, nearest) = match (&rule, by) {
+            (Some(rule), _) => (Arc::from([Arc::clone(&rule.policy)]), None, known),
+            (None, Some(closed)) => (Arc::clone(&closed.policies), closed.tier.clone(), known),
+            (None, None) => (Arc::clone(&self.denied_by), None, known.or_else(nearest)),
         };
-        Denial { denied_by, rule, nearest, notes: None }
+        Denial { denied_by, rule, tier, nearest, notes: None }
     }
 
     /// The rule that came nearest to allowing a connection, and whether its peer or its port was missed.

@@ -149,12 +149,14 @@ impl Permit {
 }
 
 /// Why a request may not pass.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Denial {
     /// The policy whose rule denies it, or those that put the endpoint under default deny.
     pub denied_by: Arc<[Arc<PolicyKey>]>,
     /// The rule that denies it; `None`: no rule allows it.
     pub rule: Option<Arc<RuleRef>>,
+    /// Calico's tier, no rule of which decided, and whose end denies it.
+    pub tier: Option<Arc<str>>,
     /// The rule that came nearest to allowing it, when none does.
     pub nearest: Option<Nearest>,
     /// What its record says of its headers.
@@ -166,7 +168,8 @@ pub struct Denial {
 pub struct Nearest {
     /// The rule.
     pub rule: Arc<RuleRef>,
-    /// `method`, `path`, `host`, `header NAME`, `port`, `type` (of an ICMP message) or `peer`.
+    /// `method`, `path`, `host`, `header NAME`, `port`, `type` (of an ICMP message) or `peer`; below HTTP, a rule of
+    /// Calico's names its own field: `source.selector`.
     pub field: String,
     /// What the rule wants there.
     pub expected: String,

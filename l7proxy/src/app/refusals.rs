@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
-use rules::Direction;
+use rules::{Denial, Direction};
 
 use crate::{
     endpoint::EndpointId,
@@ -28,8 +28,7 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
     let denial = policy.map(|policy| policy.denial_of(other.identity(), refusal.protocol, port));
     let by_rule = denial.as_ref().is_some_and(|denial| denial.rule.is_some());
     let (reason, detail) = reason(refusal.reason, by_rule);
-    let (denied_by, rule, nearest) =
-        denial.map_or_else(Default::default, |denial| (denial.denied_by, denial.rule, denial.nearest));
+    let Denial { denied_by, rule, tier, nearest, .. } = denial.unwrap_or_default();
     flows.emit(Record::Drop(DropRecord {
         time: now,
         direction,
@@ -38,6 +37,7 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
         destination,
         denied_by,
         rule,
+        tier,
         nearest,
         audit: refusal.reason == redirect::REASON_AUDIT,
         process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),

@@ -84,6 +84,7 @@ pub(super) enum Answer {
     Denied {
         policies: Vec<String>,
         rule: Option<Arc<RuleRef>>,
+        tier: Option<Arc<str>>,
         nearest: Option<Nearest>,
     },
 }
@@ -130,7 +131,7 @@ pub(super) fn connection(
 
 fn denied(denial: Denial) -> Answer {
     let policies = denial.denied_by.iter().map(ToString::to_string).collect();
-    Answer::Denied { policies, rule: denial.rule, nearest: denial.nearest }
+    Answer::Denied { policies, rule: denial.rule, tier: denial.tier, nearest: denial.nearest }
 }
 
 impl Answer {
@@ -156,8 +157,12 @@ impl Answer {
             Self::Denied { rule: Some(rule), .. } => {
                 format!("denied by {} {} ({})", rule.policy, rule.rule, rule.summary)
             }
-            Self::Denied { policies, nearest, .. } => {
-                let why = format!("denied: no rule allows it; default deny by {}", policies.join(", "));
+            Self::Denied { policies, tier, nearest, .. } => {
+                let policies = policies.join(", ");
+                let why = match tier {
+                    Some(tier) => format!("denied by the end of tier \"{tier}\": no rule of {policies} decides it"),
+                    None => format!("denied: no rule allows it; default deny by {policies}"),
+                };
                 match nearest {
                     None => why,
                     Some(nearest) => format!(
@@ -176,10 +181,12 @@ impl Answer {
             Self::Audited(_) => ("AUDIT", true),
             Self::Denied { .. } => ("DENIED", true),
         };
-        let (allowed_by, denied_by, deny_rule, nearest) = match self.beneath() {
-            Self::NotEnforced | Self::Judged | Self::Audited(_) => (None, None, None, None),
-            Self::Allowed(by) => (by.as_deref(), None, None, None),
-            Self::Denied { policies, rule, nearest } => (None, Some(policies), rule.as_deref(), nearest.as_ref()),
+        let (allowed_by, denied_by, deny_rule, tier, nearest) = match self.beneath() {
+            Self::NotEnforced | Self::Judged | Self::Audited(_) => (None, None, None, None, None),
+            Self::Allowed(by) => (by.as_deref(), None, None, None, None),
+            Self::Denied { policies, rule, tier, nearest } => {
+                (None, Some(policies), rule.as_deref(), tier.as_deref(), nearest.as_ref())
+            }
         };
         json!({
             "verdict": verdict,
@@ -187,6 +194,7 @@ impl Answer {
             "allowedBy": allowed_by.map(rule_json),
             "deniedBy": denied_by,
             "denyRule": deny_rule.map(rule_json),
+            "tier": tier,
             "nearest": nearest.map(|nearest| json!({
                 "policy": nearest.rule.policy.to_string(),
                 "rule": nearest.rule.rule,

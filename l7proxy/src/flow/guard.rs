@@ -41,28 +41,24 @@ impl FlowGuard {
 
     /// It was let pass although policy denies it.
     pub fn audited(&mut self, denial: &Denial) {
-        let Denial { denied_by, rule, nearest, notes } = denial;
-        let (denied_by, rule, nearest) = (Arc::clone(denied_by), rule.clone(), nearest.clone());
+        let Denial { denied_by, rule, tier, nearest, notes } = denial.clone();
         let reason = Rejection::reason_of(denial);
-        self.judge(Verdict::Audited { denied_by, rule, nearest }, reason, notes.as_ref());
+        self.judge(Verdict::Audited { denied_by, rule, tier, nearest }, reason, notes.as_ref());
     }
 
     /// It was refused.
     pub fn dropped(&mut self, rejection: &Rejection) {
-        let (denied_by, rule, nearest, notes) = match rejection {
-            Rejection::Denied(denial) => {
-                let rule = denial.rule.clone();
-                (Arc::clone(&denial.denied_by), rule, denial.nearest.clone(), denial.notes.as_ref())
-            }
+        let Denial { denied_by, rule, tier, nearest, notes } = match rejection {
+            Rejection::Denied(denial) => Denial::clone(denial),
             Rejection::NoPolicy
             | Rejection::Malformed(_)
             | Rejection::TooLarge(_)
             | Rejection::TooSlow
             | Rejection::Upstream(_)
-            | Rejection::Client(_) => (Arc::default(), None, None, None),
+            | Rejection::Client(_) => Denial::default(),
         };
-        let verdict = Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, nearest };
-        self.judge(verdict, rejection.reason(), notes);
+        let verdict = Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, tier, nearest };
+        self.judge(verdict, rejection.reason(), notes.as_ref());
     }
 
     /// It was answered.

@@ -103,9 +103,11 @@ impl Formatter {
                 by_policies("allowed", *direction, policies, record.revision, out);
                 details.rule = rule.as_deref();
             }
-            Verdict::Dropped { denied_by, rule, nearest, .. } | Verdict::Audited { denied_by, rule, nearest } => {
+            Verdict::Dropped { denied_by, rule, tier, nearest, .. }
+            | Verdict::Audited { denied_by, rule, tier, nearest } => {
                 by_policies("denied", *direction, denied_by.iter(), record.revision, out);
                 details.rule = rule.as_deref();
+                details.tier = tier.as_deref();
                 details.nearest = nearest.as_ref();
             }
             Verdict::Error => {}
@@ -145,6 +147,7 @@ impl Formatter {
             notes: None,
             revision: record.revision,
             rule: record.rule.as_deref(),
+            tier: record.tier.as_deref(),
         };
         self.close(record.time, &details, out);
     }

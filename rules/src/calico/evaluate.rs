@@ -1,12 +1,12 @@
-//! What becomes of a packet or a request: tiers, policies and rules in their order.
+//! What becomes of a connection and of its requests: tiers, policies and rules in their order.
 //!
 //! Owns the order. What is not known never opens anything. Must never join rules or policies: the first that matches
-//! decides. Start at [`Layer::new`], then [`Layer::judge`].
+//! decides. Start at [`Layer::new`], then [`Layer::decide`].
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    http::Request,
+    field::Field,
     party::{Endpoint, NamedPort, NetworkSets, Party, Truth},
     policy::{Action, Icmp, IpProtocol, IpVersion, Policy, Ports, Rule, Tier, TierDefault},
 };
@@ -17,8 +17,8 @@ use crate::verdict::Direction;
 pub(crate) struct Layer {
     direction: Direction,
     tiers: Vec<LayerTier>,
-    /// A policy applies whose tier does not exist: nobody can say when it is asked.
-    homeless: Option<Arc<Policy>>,
+    /// Policies that apply and whose tier does not exist: nobody can say when they are asked.
+    homeless: Vec<Arc<Policy>>,
     /// Its namespace's profile allows what no policy decides.
     has_profile: bool,
 }
@@ -31,7 +31,7 @@ pub(crate) struct LayerTier {
     pub(crate) policies: Vec<Arc<Policy>>,
 }
 
-/// What is judged.
+/// What is judged: a connection, before any request.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet<'a> {
     pub(crate) protocol: IpProtocol,
@@ -39,23 +39,25 @@ pub(crate) struct Packet<'a> {
     pub(crate) icmp: Option<Icmp>,
     pub(crate) source: Party<'a>,
     pub(crate) destination: Party<'a>,
-    /// `None`: the connection is judged, before any request.
-    pub(crate) request: Option<Request<'a>>,
 }
 
-/// What becomes of it.
+/// What becomes of a connection, and of each of its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision<'l> {
+    /// Rules with `http`, in order: the first that a request matches allows it.
+    pub(crate) http: Vec<At<'l>>,
+    /// The first denial that is only told, because its policies are audited; and how many of `http` come before it.
+    pub(crate) told: Option<(usize, Denied<'l>)>,
+    /// What becomes of everything else.
+    pub(crate) last: Outcome<'l>,
+}
+
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Decision<'l> {
+pub(crate) enum Outcome<'l> {
     /// No policy applies: it is open.
     NotApplicable,
     /// It passes.
     Allow(Allowed<'l>),
-    /// The connection passes, and each of its requests is judged again, from the first rule.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "made by tests: others ask for the rules of all requests at once")
-    )]
-    Http(At<'l>),
     /// It does not pass.
     Deny(Denied<'l>),
 }
@@ -81,23 +83,21 @@ pub(crate) enum Allowed<'l> {
 pub(crate) enum Denied<'l> {
     Rule(At<'l>),
     /// Whether this rule decides depends on what is not known of the packet.
-    Unclear(At<'l>),
+    Unclear(Miss<'l>),
     /// Policies of the tier apply, none decided.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests name the tier; records name the policies that apply"))]
-    TierDefault(&'l LayerTier),
+    TierEnd(&'l LayerTier),
     /// The policy's tier does not exist.
-    #[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
     NoTier(&'l Arc<Policy>),
     /// Nothing decided, and there is no namespace whose profile would allow.
     NoProfile,
 }
 
-impl Decision<'_> {
-    /// Whether the proxy must judge each request.
-    #[cfg(test)]
-    fn needs_http(&self) -> bool {
-        matches!(self, Self::Http(_))
-    }
+/// A rule, and the first field of it that does not hold, or of which that is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Miss<'l> {
+    pub(crate) at: At<'l>,
+    pub(crate) field: Field,
+    pub(crate) truth: Truth,
 }
 
 impl Layer {
@@ -110,8 +110,8 @@ impl Layer {
             policies.iter().filter(|policy| policy.applies_to(endpoint, direction)).collect();
         // Name, then namespace and kind, so that there is one order in any case.
         applying.sort_by(|a, b| (a.order, a.short_name(), &a.key).cmp(&(b.order, b.short_name(), &b.key)));
-        let homeless = applying.iter().find(|policy| sorted.iter().all(|tier| tier.name != policy.tier));
-        let homeless = homeless.map(|policy| Arc::clone(policy));
+        let homeless = applying.iter().filter(|policy| sorted.iter().all(|tier| tier.name != policy.tier));
+        let homeless = homeless.map(|policy| Arc::clone(policy)).collect();
         let of = |tier: &Tier| {
             applying.iter().filter(|policy| policy.tier == tier.name).map(|policy| Arc::clone(policy)).collect()
         };
@@ -124,89 +124,138 @@ impl Layer {
         }
     }
 
-    /// The tiers in which a policy applies, in order.
-    #[cfg(test)]
-    fn tiers(&self) -> &[LayerTier] {
-        &self.tiers
+    /// What becomes of `packet`, which this endpoint sends (egress) or receives (ingress), and of its requests.
+    pub(crate) fn decide(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Decision<'_> {
+        let mut walk = Walk { direction: self.direction, packet, sets, http: Vec::new(), told: None };
+        let last = self.walk(&mut walk);
+        Decision { http: walk.http, told: walk.told, last }
     }
 
-    /// What becomes of `packet`, which this endpoint sends (egress) or receives (ingress). A connection that was judged
-    /// [`Decision::Http`] is judged again with each of its requests: rules with `http` that do not match a request are
-    /// skipped, all others decide as before.
-    #[cfg(test)]
-    fn judge(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Decision<'_> {
-        self.walk(packet, sets, &mut |at| Some(Decision::Http(at)))
-    }
-
-    /// For a connection: the rules with `http` of which one may allow a request, in order, and what becomes of a request
-    /// that none of them does.
-    pub(crate) fn requests(&self, packet: &Packet<'_>, sets: &NetworkSets) -> (Vec<At<'_>>, Decision<'_>) {
-        let mut found = Vec::new();
-        let last = self.walk(packet, sets, &mut |at| {
-            found.push(at);
-            None
-        });
-        (found, last)
-    }
-
-    /// `http`: what a rule that asks for requests decides of a connection, if anything.
-    fn walk<'l>(&'l self, packet: &Packet<'_>, sets: &NetworkSets, http: &mut OnHttp<'_, 'l>) -> Decision<'l> {
-        if let Some(policy) = &self.homeless {
-            return Decision::Deny(Denied::NoTier(policy));
+    fn walk<'l>(&'l self, walk: &mut Walk<'l, '_>) -> Outcome<'l> {
+        if let Some(policy) = self.homeless.iter().find(|policy| !policy.audit) {
+            return Outcome::Deny(Denied::NoTier(policy));
+        }
+        if let Some(policy) = self.homeless.first() {
+            walk.tell(Denied::NoTier(policy));
         }
         for tier in &self.tiers {
-            match tier.judge(self.direction, packet, sets, http) {
-                Step::Decided(decision) => return decision,
-                Step::Passed => {}
-                Step::Undecided => match tier.tier.default_action {
-                    TierDefault::Deny => return Decision::Deny(Denied::TierDefault(tier)),
-                    TierDefault::Pass => {}
-                },
+            match (tier.walk(walk), tier.tier.default_action) {
+                (Step::Decided(outcome), _) => return outcome,
+                (Step::Passed, _) | (Step::Undecided, TierDefault::Pass) => {}
+                (Step::Undecided, TierDefault::Deny) if tier.is_enforced() => {
+                    return Outcome::Deny(Denied::TierEnd(tier));
+                }
+                (Step::Undecided, TierDefault::Deny) => walk.tell(Denied::TierEnd(tier)),
             }
         }
         match (self.has_profile, self.tiers.is_empty()) {
-            (false, _) => Decision::Deny(Denied::NoProfile),
-            (true, true) => Decision::NotApplicable,
-            (true, false) => Decision::Allow(Allowed::Profile),
+            (false, _) => Outcome::Deny(Denied::NoProfile),
+            (true, true) => Outcome::NotApplicable,
+            (true, false) => Outcome::Allow(Allowed::Profile),
+        }
+    }
+
+    /// At the end of the tier `ended`: of the rules asked so far that would have let the packet on, the one that misses
+    /// least. Of equals, one that is about these peers, then one that allows, then the first.
+    pub(crate) fn nearest<'l>(
+        &'l self,
+        ended: &LayerTier,
+        packet: &Packet<'_>,
+        sets: &NetworkSets,
+    ) -> Option<Miss<'l>> {
+        let mut best: Option<(Rank, Miss<'l>)> = None;
+        for tier in &self.tiers {
+            let is_last = std::ptr::eq(tier, ended);
+            for policy in &tier.policies {
+                for (rule, content) in policy.rules_of(self.direction).iter().enumerate() {
+                    let passes = content.action == Action::Pass;
+                    if content.action != Action::Allow && !(passes && is_last) {
+                        continue;
+                    }
+                    let most = best.as_ref().map_or(usize::MAX, |((count, ..), _)| *count);
+                    let Some(misses) = content.misses(packet, sets, most) else { continue };
+                    let Misses { count, of_peer, first: (field, truth) } = misses;
+                    let rank = (count, of_peer, passes);
+                    if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+                        best = Some((rank, Miss { at: At { policy, rule }, field, truth }));
+                    }
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        best.map(|(_, miss)| miss)
+    }
+}
+
+/// How far a rule is from a packet; smaller is nearer. Fields that are missed, whether one of them says who the peers are,
+/// and whether the rule only passes on.
+type Rank = (usize, bool, bool);
+
+/// What of a rule does not hold.
+struct Misses {
+    count: usize,
+    /// One of them says who the peers are.
+    of_peer: bool,
+    first: (Field, Truth),
+}
+
+/// On the way through the tiers.
+struct Walk<'l, 'w> {
+    direction: Direction,
+    packet: &'w Packet<'w>,
+    sets: &'w NetworkSets,
+    http: Vec<At<'l>>,
+    told: Option<(usize, Denied<'l>)>,
+}
+
+impl<'l> Walk<'l, '_> {
+    /// Of what is only told, the first counts.
+    fn tell(&mut self, denied: Denied<'l>) {
+        if self.told.is_none() {
+            self.told = Some((self.http.len(), denied));
         }
     }
 }
 
-/// What a rule that asks for requests decides of a connection, if anything.
-type OnHttp<'f, 'l> = dyn FnMut(At<'l>) -> Option<Decision<'l>> + 'f;
-
 /// How far a tier came.
 enum Step<'l> {
-    Decided(Decision<'l>),
+    Decided(Outcome<'l>),
     /// A rule said so.
     Passed,
     Undecided,
 }
 
 impl LayerTier {
-    fn judge<'l>(
-        &'l self,
-        direction: Direction,
-        packet: &Packet<'_>,
-        sets: &NetworkSets,
-        http: &mut OnHttp<'_, 'l>,
-    ) -> Step<'l> {
+    /// Whether its end denies: a policy of it is not only audited.
+    pub(crate) fn is_enforced(&self) -> bool {
+        self.policies.iter().any(|policy| !policy.audit)
+    }
+
+    fn walk<'l>(&'l self, walk: &mut Walk<'l, '_>) -> Step<'l> {
         for policy in &self.policies {
-            for (rule, content) in policy.rules_of(direction).iter().enumerate() {
+            for (rule, content) in policy.rules_of(walk.direction).iter().enumerate() {
                 let at = At { policy, rule };
-                match (content.action, content.holds(packet, sets)) {
-                    (_, Truth::No) | (Action::Log, _) | (Action::Allow, Truth::Maybe) => {}
-                    (Action::Allow, Truth::Yes) => {
-                        if let Some(decision) = allow(at, content, packet, http) {
-                            return Step::Decided(decision);
-                        }
+                let denied = match (content.action, content.holds(walk.packet, walk.sets)) {
+                    (_, Truth::No) | (Action::Log, _) | (Action::Allow, Truth::Maybe) => continue,
+                    (Action::Allow, Truth::Yes) if content.http.is_some() => {
+                        walk.http.push(at);
+                        continue;
                     }
-                    (Action::Deny, Truth::Yes) => return Step::Decided(Decision::Deny(Denied::Rule(at))),
+                    (Action::Allow, Truth::Yes) => return Step::Decided(Outcome::Allow(Allowed::Rule(at))),
                     (Action::Pass, Truth::Yes) => return Step::Passed,
+                    (Action::Deny, Truth::Yes) => Denied::Rule(at),
                     // What would follow may be wider than what this rule says.
-                    (Action::Deny | Action::Pass, Truth::Maybe) => {
-                        return Step::Decided(Decision::Deny(Denied::Unclear(at)));
-                    }
+                    (Action::Deny | Action::Pass, Truth::Maybe) => Denied::Unclear(content.unclear(at, walk)),
+                };
+                if !policy.audit {
+                    return Step::Decided(Outcome::Deny(denied));
+                }
+                walk.tell(denied);
+                // Nobody can say whether it passes on: what stands behind is not asked, as if the policy were not there.
+                if content.action == Action::Pass {
+                    break;
                 }
             }
         }
@@ -214,50 +263,42 @@ impl LayerTier {
     }
 }
 
-/// What an Allow rule that is about this packet says of it; `None` when it says nothing.
-fn allow<'l>(at: At<'l>, rule: &Rule, packet: &Packet<'_>, on_http: &mut OnHttp<'_, 'l>) -> Option<Decision<'l>> {
-    let allowed = Decision::Allow(Allowed::Rule(at));
-    let Some(http) = &rule.http else { return Some(allowed) };
-    // Only TCP carries the requests that can be judged.
-    if packet.protocol != IpProtocol::TCP {
-        return None;
-    }
-    match &packet.request {
-        None => on_http(at),
-        Some(request) => http.holds(request).then_some(allowed),
-    }
-}
-
 impl Rule {
-    /// Whether it is about this packet, requests aside.
-    pub(crate) fn holds(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Truth {
-        let protocol = [
-            self.protocol.is_none_or(|protocol| protocol == packet.protocol).into(),
-            self.not_protocol.is_none_or(|protocol| protocol != packet.protocol).into(),
-            self.source.has_port(&packet.source, packet.protocol),
-            self.destination.has_port(&packet.destination, packet.protocol),
-            self.ip_version.map_or(Truth::Yes, |version| packet.is_of(version)),
-            self.icmp.map_or(Truth::Yes, |icmp| packet.has_icmp(icmp)),
-            self.not_icmp.map_or(Truth::Yes, |icmp| packet.has_icmp(icmp).not()),
-        ];
-        let protocol = protocol.into_iter().min().unwrap_or(Truth::Yes);
-        if protocol == Truth::No {
-            return Truth::No;
+    /// The first of its fields of which nobody knows whether it holds.
+    fn unclear<'l>(&self, at: At<'l>, walk: &Walk<'_, '_>) -> Miss<'l> {
+        let is_unclear = |field: &Field| self.truth(*field, walk.packet, walk.sets) == Truth::Maybe;
+        let field = Field::ALL.into_iter().find(is_unclear).unwrap_or(Field::Protocol);
+        Miss { at, field, truth: Truth::Maybe }
+    }
+
+    /// `None`: all fields hold, or more than `most` do not.
+    fn misses(&self, packet: &Packet<'_>, sets: &NetworkSets, most: usize) -> Option<Misses> {
+        let (mut count, mut first, mut of_peer) = (0_usize, None, false);
+        for field in Field::ALL {
+            let truth = self.truth(field, packet, sets);
+            if truth == Truth::Yes {
+                continue;
+            }
+            count = count.saturating_add(1);
+            if count > most {
+                return None;
+            }
+            first = first.or(Some((field, truth)));
+            of_peer |= field.is_of_peer();
         }
-        let source = self.source.selects(&packet.source, sets);
-        protocol.min(source).min(self.destination.selects(&packet.destination, sets))
+        first.map(|first| Misses { count, of_peer, first })
     }
 }
 
 impl Packet<'_> {
-    fn is_of(&self, version: IpVersion) -> Truth {
+    pub(crate) fn is_of(&self, version: IpVersion) -> Truth {
         match self.source.place.is_v4().or(self.destination.place.is_v4()) {
             Some(is_v4) => (is_v4 == (version == IpVersion::V4)).into(),
             None => Truth::Maybe,
         }
     }
 
-    fn has_icmp(&self, wanted: Icmp) -> Truth {
+    pub(crate) fn has_icmp(&self, wanted: Icmp) -> Truth {
         match self.icmp {
             Some(is) if is.kind != wanted.kind => Truth::No,
             Some(is) => match (wanted.code, is.code) {
@@ -316,13 +357,6 @@ impl Policy {
         let asked = self.rules_of(direction).iter().flat_map(|rule| [rule.icmp, rule.not_icmp]).flatten();
         let types = asked.map(|icmp| u16::from(icmp.kind));
         [0].into_iter().chain(types.flat_map(|kind| [kind, kind.saturating_add(1)])).collect()
-    }
-
-    /// Whether a rule asks for source ports, which are not known before a connection is made.
-    #[cfg(test)]
-    fn asks_source_ports(&self, direction: Direction) -> bool {
-        let mut sources = self.rules_of(direction).iter().map(|rule| &rule.source);
-        sources.any(|peer| peer.ports.is_some() || peer.not_ports.is_some())
     }
 }
 

@@ -79,13 +79,25 @@ impl Http {
 
     /// `GET|PUT /a /b/*`.
     pub(crate) fn summary(&self) -> String {
-        let methods = if self.methods.is_empty() { "*".to_owned() } else { self.methods.join("|") };
+        if self.paths.is_empty() {
+            self.methods_told()
+        } else {
+            format!("{} {}", self.methods_told(), self.paths_told())
+        }
+    }
+
+    /// `GET|PUT`.
+    pub(crate) fn methods_told(&self) -> String {
+        if self.methods.is_empty() { "*".to_owned() } else { self.methods.join("|") }
+    }
+
+    /// `/a /b/*`.
+    pub(crate) fn paths_told(&self) -> String {
         let path = |path: &PathMatch| match path {
             PathMatch::Exact(path) => String::from_utf8_lossy(&path.0).into_owned(),
-            PathMatch::Prefix(path) => format!("{}*", String::from_utf8_lossy(&path.0)),
+            PathMatch::Prefix(path) => format!("{}/*", String::from_utf8_lossy(&path.0).trim_end_matches('/')),
         };
-        let paths: Vec<String> = self.paths.iter().map(path).collect();
-        if paths.is_empty() { methods } else { format!("{methods} {}", paths.join(" ")) }
+        self.paths.iter().map(path).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -79,8 +79,8 @@ pub(crate) fn has(kind: Kind) -> bool {
 }
 
 /// The value of a document of a kind that [`has`] is about. Its name was read, and the faults of its tree were told. All
-/// errors are told at once.
-pub(crate) fn object(root: &Node, key: &Arc<PolicyKey>) -> Outcome {
+/// errors are told at once. `audit`: a policy's denials are only told.
+pub(crate) fn object(root: &Node, key: &Arc<PolicyKey>, audit: bool) -> Outcome {
     let mut errors = Vec::new();
     let mut reader = Reader::new(&mut errors, 0);
     if key.kind.is_cluster_wide()
@@ -99,7 +99,7 @@ pub(crate) fn object(root: &Node, key: &Arc<PolicyKey>) -> Outcome {
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy => {
-            policy::policy(root, Arc::clone(key), &mut reader).map(|policy| Object::Policy(Arc::new(policy)))
+            policy::policy(root, Arc::clone(key), audit, &mut reader).map(|policy| Object::Policy(Arc::new(policy)))
         }
     };
     match object {

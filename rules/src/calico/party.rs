@@ -1,15 +1,16 @@
 //! The ends of a packet, and whether they are those that a rule means.
 //!
 //! Owns what selectors see of an endpoint. Must never take what is not known for a yes or a no: [`Truth`] has a third
-//! value. Start at [`Peer::selects`].
+//! value. Start at [`Peer::truth`].
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{
+    field::{Part, WhoField},
     policy::{ACCOUNT_PREFIX, IpProtocol, NAME, NAMESPACE, NAMESPACE_PREFIX, NetworkSet, Peer, Ports, Subject, Who},
-    selector::LabelView,
+    selector::{LabelView, Selector},
 };
 use crate::labels::{self, Labels};
 
@@ -175,12 +176,6 @@ pub(crate) struct NetworkSets {
 }
 
 impl NetworkSets {
-    /// Every CIDR in them: each needs an identity.
-    #[cfg(test)]
-    fn cidrs(&self) -> impl Iterator<Item = IpNet> {
-        self.sets.iter().flat_map(|set| set.nets.iter().copied())
-    }
-
     /// Whether a set that `wanted` selects has the address.
     fn have(&self, place: Place, wanted: impl Fn(&View<'_>) -> bool) -> Truth {
         let selected = self.sets.iter().filter(|set| {
@@ -208,38 +203,51 @@ impl Subject {
 }
 
 impl Who {
-    fn selects(&self, labels: &impl LabelView) -> bool {
-        let selectors = [&self.selector, &self.namespace_selector, &self.account_selector];
-        self.namespace.as_ref().is_none_or(|namespace| labels.value(NAMESPACE) == Some(namespace))
-            && selectors.into_iter().flatten().all(|selector| selector.matches(labels))
-            && self.accounts.as_ref().is_none_or(|names| {
+    /// Whether all that is given holds of what has these labels.
+    pub(crate) fn selects(&self, labels: &impl LabelView) -> bool {
+        WhoField::ALL.into_iter().all(|field| self.holds(field, labels))
+    }
+
+    /// Whether one field holds; what is absent does.
+    pub(crate) fn holds(&self, field: WhoField, labels: &impl LabelView) -> bool {
+        let matches = |selector: &Option<Selector>| selector.as_ref().is_none_or(|selector| selector.matches(labels));
+        match field {
+            WhoField::Selector => matches(&self.selector),
+            WhoField::Namespace => {
+                let own = self.namespace.as_ref().is_none_or(|namespace| labels.value(NAMESPACE) == Some(namespace));
+                own && matches(&self.namespace_selector)
+            }
+            WhoField::AccountNames => self.accounts.as_ref().is_none_or(|names| {
                 labels.value(ACCOUNT).is_some_and(|account| names.iter().any(|name| name == account))
-            })
+            }),
+            WhoField::AccountSelector => matches(&self.account_selector),
+        }
     }
 }
 
 impl Peer {
-    /// Whether a rule with this peer is about `party`, ports aside.
-    pub(crate) fn selects(&self, party: &Party<'_>, sets: &NetworkSets) -> Truth {
-        let who = self.who.as_ref().map(|who| {
-            let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| who.selects(endpoint)));
-            if endpoint == Truth::Yes { endpoint } else { sets.have(party.place, |set| who.selects(set)) }
-        });
-        let not_selected = self.not_selector.as_ref().map(|selector| {
-            let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| selector.matches(endpoint)));
-            endpoint.max(sets.have(party.place, |set| selector.matches(set))).not()
-        });
-        let nets = self.nets.as_ref().map(|nets| is_in(nets, party.place));
-        let not_nets = self.not_nets.as_ref().map(|nets| is_in(nets, party.place).not());
-        [who, not_selected, nets, not_nets].into_iter().flatten().min().unwrap_or(Truth::Yes)
-    }
-
-    /// Whether the port of `party` is one that is asked for.
-    pub(crate) fn has_port(&self, party: &Party<'_>, protocol: IpProtocol) -> Truth {
-        let one_of = |ports: &[Ports]| ports.iter().map(|ports| is_port(ports, party, protocol)).max();
-        let ports = self.ports.as_deref().map(|ports| one_of(ports).unwrap_or(Truth::No));
-        let not_ports = self.not_ports.as_deref().map(|ports| one_of(ports).unwrap_or(Truth::No).not());
-        [ports, not_ports].into_iter().flatten().min().unwrap_or(Truth::Yes)
+    /// Whether one field holds of `party`; what is absent does.
+    pub(crate) fn truth(&self, part: Part, party: &Party<'_>, protocol: IpProtocol, sets: &NetworkSets) -> Truth {
+        let one_of = |ports: &Vec<Ports>| {
+            let truths = ports.iter().map(|ports| is_port(ports, party, protocol));
+            truths.max().unwrap_or(Truth::No)
+        };
+        let in_one_of = |nets: &Vec<IpNet>| is_in(nets, party.place);
+        let truth = match part {
+            Part::Ports => self.ports.as_ref().map(one_of),
+            Part::NotPorts => self.not_ports.as_ref().map(|ports| one_of(ports).not()),
+            Part::Nets => self.nets.as_ref().map(in_one_of),
+            Part::NotNets => self.not_nets.as_ref().map(|nets| in_one_of(nets).not()),
+            Part::Who => self.who.as_ref().map(|who| match party.endpoint {
+                Some(endpoint) if who.selects(endpoint) => Truth::Yes,
+                _ => sets.have(party.place, |set| who.selects(set)),
+            }),
+            Part::NotSelector => self.not_selector.as_ref().map(|selector| {
+                let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| selector.matches(endpoint)));
+                endpoint.max(sets.have(party.place, |set| selector.matches(set))).not()
+            }),
+        };
+        truth.unwrap_or(Truth::Yes)
     }
 }
 

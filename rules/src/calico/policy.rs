@@ -22,6 +22,8 @@ pub(crate) struct Policy {
     pub(crate) tier: String,
     /// Its place in the tier.
     pub(crate) order: Order,
+    /// Its denials are only told.
+    pub(crate) audit: bool,
     /// Whose traffic it judges.
     pub(crate) subject: Subject,
     /// `None`: it says nothing of this direction. Empty: it applies, and no rule of it decides.

@@ -103,6 +103,16 @@ impl Selector {
         }))
     }
 
+    /// As it was before [`Self::prefixed`].
+    pub(crate) fn without_prefix(self, prefix: &str) -> Self {
+        let bare = |key: String| key.strip_prefix(prefix).map(str::to_owned).unwrap_or(key);
+        Self(self.0.map(&|leaf| match leaf {
+            Expr::Has(key) => Expr::Has(bare(key)),
+            Expr::Label(key, test) => Expr::Label(bare(key), test),
+            other @ (Expr::All | Expr::Global | Expr::Not(_) | Expr::And(_) | Expr::Or(_)) => other,
+        }))
+    }
+
     /// `all()` becomes "has the label `key`", and `global()` "has not".
     pub(crate) fn all_that_has(self, key: &str) -> Self {
         Self(self.0.map(&|leaf| match leaf {

@@ -30,7 +30,7 @@ pub(super) fn parsed(text: &str) -> Parsed {
     parsed
 }
 
-pub(super) fn document(kind: &str, metadata: &str, spec: &str) -> String {
+pub(crate) fn document(kind: &str, metadata: &str, spec: &str) -> String {
     format!("---\napiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n")
 }
 

@@ -8,10 +8,10 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use super::{ContainerPort, NamedPorts};
 use crate::{
     calico::{
-        evaluate::{Allowed, At, Decision, Denied, Layer as Tiers, Packet},
+        evaluate::{Allowed, At, Layer as Tiers, Outcome, Packet},
         manifest::Object,
         party::{Endpoint, NamedPort, NetworkSets, Party, Place},
-        policy::{Icmp, IpProtocol, Policy, Rule, Tier},
+        policy::{Icmp, IpProtocol, Policy, Tier},
     },
     identity::{Identities, Identity},
     labels::Labels,
@@ -21,8 +21,12 @@ use crate::{
         Cell, Judged, Layer, Ordered, OrderedRule,
         table::{Table, Tables},
     },
-    verdict::{Direction, Protocol, RuleRef},
+    verdict::{Direction, Protocol},
 };
+
+mod reasons;
+
+use self::reasons::Reasons;
 
 /// A protocol without ports that no rule names.
 const UNNAMED: IpProtocol = IpProtocol(253);
@@ -79,7 +83,9 @@ impl Calico {
         }
         let tiers = Tiers::new(&self.tiers, &self.policies, &own, direction);
         let place = around.address.map(Place::at).unwrap_or_default();
-        let asked = Asked { tiers: &tiers, sets: &self.sets, own: &own, place, direction, applying: &applying };
+        let reasons = Reasons::new(&tiers, &self.sets, direction);
+        let asked =
+            Asked { tiers: &tiers, sets: &self.sets, own: &own, place, direction, applying: &applying, reasons };
         let others = asked.table(None, Place::Elsewhere);
         let known = around.identities.iter().filter(|(identity, _)| *identity != Identity::WORLD);
         let of_peers = known.map(|(identity, labels)| {
@@ -128,6 +134,7 @@ struct Asked<'a> {
     place: Place,
     direction: Direction,
     applying: &'a [&'a Arc<Policy>],
+    reasons: Reasons<'a>,
 }
 
 impl Asked<'_> {
@@ -155,22 +162,25 @@ impl Asked<'_> {
         })
     }
 
-    /// The kernel tells no protocol without ports or types from another: all of them must be allowed.
+    /// The kernel tells no protocol without ports or types from another: all of them must be allowed, or what denies them only
+    /// told.
     fn without_ports(&self, peer: Option<&Endpoint>, place: Place) -> Cell {
         let rules = self.applying.iter().flat_map(|policy| policy.rules_of(self.direction));
         let named = rules.flat_map(|rule| [rule.protocol, rule.not_protocol]).flatten();
         let has_types = |protocol: &IpProtocol| matches!(*protocol, IpProtocol::ICMP | IpProtocol::ICMPV6);
         let others = named.filter(|protocol| !protocol.has_ports() && !has_types(protocol));
         let protocols: BTreeSet<IpProtocol> = others.chain([UNNAMED]).collect();
-        let mut allowed = Cell::Allowed(None);
+        let mut strictest = Cell::Allowed(None);
         for protocol in protocols {
             let cell = self.cell(protocol, Detail::Nothing, peer, place);
-            if !matches!(cell, Cell::Allowed(_)) {
-                return cell;
+            match cell.connection() {
+                Some(Judged::Denied(..)) | None => return cell,
+                Some(Judged::Audited(..)) => strictest = cell,
+                Some(Judged::Allowed(_)) if matches!(strictest, Cell::Allowed(_)) => strictest = cell,
+                Some(Judged::Allowed(_)) => {}
             }
-            allowed = cell;
         }
-        allowed
+        strictest
     }
 
     fn cell(&self, protocol: IpProtocol, detail: Detail, peer: Option<&Endpoint>, place: Place) -> Cell {
@@ -187,45 +197,31 @@ impl Asked<'_> {
             Detail::Type(kind) => icmp = Some(Icmp { kind, code: None }),
             Detail::Nothing => {}
         }
-        let packet = Packet { protocol, icmp, source, destination, request: None };
-        let (http, last) = self.tiers.requests(&packet, self.sets);
-        let last = self.judged(last);
-        if http.is_empty() {
-            return match last {
-                Judged::Allowed(rule) => Cell::Allowed(rule),
-                Judged::Denied(rule, _) | Judged::Audited(rule, _) => Cell::Denied(rule),
-            };
+        let packet = Packet { protocol, icmp, source, destination };
+        let decision = self.tiers.decide(&packet, self.sets);
+        let told = decision.told.map(|(before, denied)| {
+            let (rule, unallowed) = self.reasons.why(denied, &packet);
+            (before, Judged::Audited(rule, unallowed))
+        });
+        let last = match (decision.last, &told) {
+            (Outcome::Deny(denied), _) => {
+                let (rule, unallowed) = self.reasons.why(denied, &packet);
+                Judged::Denied(rule, unallowed)
+            }
+            (Outcome::NotApplicable | Outcome::Allow(_), Some((_, told))) => told.clone(),
+            (Outcome::NotApplicable | Outcome::Allow(Allowed::Profile), None) => Judged::Allowed(None),
+            (Outcome::Allow(Allowed::Rule(at)), None) => Judged::Allowed(Some(self.reasons.refer(at))),
+        };
+        if decision.http.is_empty() {
+            return self.reasons.settled(last);
         }
         let ordered = |at: At<'_>| {
-            let http = self.rule(at)?.http.clone()?;
-            let summary = http.summary();
-            Some(OrderedRule { reference: self.refer(at, summary), http })
+            let http = self.reasons.rule(at)?.http.clone()?;
+            Some(OrderedRule { http, audit: at.policy.audit, reference: self.reasons.refer(at) })
         };
-        Cell::Ordered(Arc::new(Ordered { allow: http.into_iter().filter_map(ordered).collect(), last }))
-    }
-
-    fn judged(&self, decision: Decision<'_>) -> Judged {
-        match decision {
-            Decision::NotApplicable | Decision::Allow(Allowed::Profile) => Judged::Allowed(None),
-            Decision::Allow(Allowed::Rule(at)) => Judged::Allowed(Some(self.refer(at, "Allow".to_owned()))),
-            Decision::Deny(Denied::Rule(at)) => Judged::Denied(Some(self.refer(at, "Deny".to_owned())), None),
-            Decision::Deny(Denied::Unclear(at)) => {
-                let summary = "may mean this, which is not known for certain".to_owned();
-                Judged::Denied(Some(self.refer(at, summary)), None)
-            }
-            // A rule that asks for requests was asked for by name.
-            Decision::Http(_) | Decision::Deny(Denied::TierDefault(_) | Denied::NoTier(_) | Denied::NoProfile) => {
-                Judged::Denied(None, None)
-            }
-        }
-    }
-
-    fn rule<'l>(&self, at: At<'l>) -> Option<&'l Rule> {
-        at.policy.rules_of(self.direction).get(at.rule)
-    }
-
-    fn refer(&self, at: At<'_>, summary: String) -> Arc<RuleRef> {
-        let rule = self.rule(at).map(|rule| rule.path.clone()).unwrap_or_default();
-        Arc::new(RuleRef { policy: Arc::clone(&at.policy.key), rule, summary, log: None })
+        Cell::Ordered(Arc::new(Ordered { allow: decision.http.into_iter().filter_map(ordered).collect(), told, last }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use crate::{
     calico::http::{Http, Request},
     header_effects::HeaderEffects,
     matcher::HttpMatcher,
+    policy::PolicyKey,
     request::RequestView,
     verdict::{Nearest, RuleRef},
 };
@@ -34,10 +35,13 @@ pub(crate) enum Cell {
     Audited(Arc<Cell>, Arc<RuleRef>),
 }
 
-/// Rules of which the first that holds allows a request, and what becomes of the others.
+/// Rules of which the first that holds allows a request, and what becomes of the others. Without rules, what becomes of
+/// the connection.
 #[derive(Debug)]
 pub(crate) struct Ordered {
     pub(crate) allow: Vec<OrderedRule>,
+    /// A denial that is only told, and behind how many of the rules it stands: what those after it allow is audited.
+    pub(crate) told: Option<(usize, Judged)>,
     pub(crate) last: Judged,
 }
 
@@ -45,25 +49,45 @@ pub(crate) struct Ordered {
 #[derive(Debug)]
 pub(crate) struct OrderedRule {
     pub(crate) http: Http,
+    /// Its policy's denials are only told.
+    pub(crate) audit: bool,
     pub(crate) reference: Arc<RuleRef>,
+}
+
+/// What there is to say of a denial that no rule makes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unallowed {
+    /// The rule that came nearest to allowing.
+    pub(crate) nearest: Option<Nearest>,
+    /// Who denies; `None`: whoever put the endpoint under default deny.
+    pub(crate) by: Option<Arc<Closed>>,
+}
+
+/// Calico's policies that let nothing pass but what a rule allows.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) policies: Arc<[Arc<PolicyKey>]>,
+    /// The tier whose end it is.
+    pub(crate) tier: Option<Arc<str>>,
 }
 
 /// What becomes of one request.
 #[derive(Clone, Debug)]
 pub(crate) enum Judged {
     Allowed(Option<Arc<RuleRef>>),
-    /// The rule that denies it, or the one that came nearest to allowing it.
-    Denied(Option<Arc<RuleRef>>, Option<Nearest>),
+    /// The rule that denies it, or what there is to say without one.
+    Denied(Option<Arc<RuleRef>>, Unallowed),
     /// It passes; the same says why it would not if that were enforced.
-    Audited(Option<Arc<RuleRef>>, Option<Nearest>),
+    Audited(Option<Arc<RuleRef>>, Unallowed),
 }
 
 impl Cell {
     /// What becomes of a connection; `None`: that is asked for each request.
-    pub(super) fn connection(&self) -> Option<Judged> {
+    pub(crate) fn connection(&self) -> Option<Judged> {
         match self {
-            Self::Denied(rule) => Some(Judged::Denied(rule.clone(), None)),
+            Self::Denied(rule) => Some(Judged::Denied(rule.clone(), Unallowed::default())),
             Self::Allowed(rule) => Some(Judged::Allowed(rule.clone())),
+            Self::Ordered(ordered) if ordered.allow.is_empty() => Some(ordered.last.clone()),
             Self::Requests(_) | Self::Seen(..) | Self::Ordered(_) => None,
             Self::Lenient(inner) => inner.connection().map(Judged::lenient),
             Self::Audited(inner, rule) => inner.connection().map(|judged| judged.audited(rule)),
@@ -77,7 +101,7 @@ impl Cell {
 
     pub(super) fn judge(&self, view: &RequestView<'_>) -> Judged {
         match self {
-            Self::Denied(rule) => Judged::Denied(rule.clone(), None),
+            Self::Denied(rule) => Judged::Denied(rule.clone(), Unallowed::default()),
             Self::Allowed(rule) | Self::Seen(rule, _) => Judged::Allowed(rule.clone()),
             Self::Requests(matcher) => {
                 if let Some(compiled) = matcher.find(view) {
@@ -87,7 +111,7 @@ impl Cell {
                     let rule = Arc::clone(&compiled.reference);
                     Nearest { rule, field: missed.field, expected: missed.expected }
                 });
-                Judged::Denied(None, nearest)
+                Judged::Denied(None, Unallowed { nearest, by: None })
             }
             Self::Ordered(ordered) => ordered.judge(view),
             Self::Both(one, other) => one.judge(view).and(other.judge(view)),
@@ -135,6 +159,16 @@ impl Cell {
 }
 
 impl Judged {
+    /// With the rule that came nearer, if there is one, where no rule denies.
+    fn or_nearest(mut self, nearest: impl FnOnce() -> Option<Nearest>) -> Self {
+        if let Self::Denied(None, unallowed) | Self::Audited(None, unallowed) = &mut self
+            && let Some(nearest) = nearest()
+        {
+            unallowed.nearest = Some(nearest);
+        }
+        self
+    }
+
     /// When both must allow.
     fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -153,32 +187,60 @@ impl Judged {
 
     fn audited(self, rule: &Arc<RuleRef>) -> Self {
         match self {
-            Self::Allowed(_) => Self::Audited(Some(Arc::clone(rule)), None),
+            Self::Allowed(_) => Self::Audited(Some(Arc::clone(rule)), Unallowed::default()),
             Self::Denied(..) | Self::Audited(..) => self,
         }
     }
 }
 
 impl Ordered {
-    /// A request whose path Calico's form does not know is not allowed by any of the rules.
     fn judge(&self, view: &RequestView<'_>) -> Judged {
-        let request = Request::new(view.method(), view.path());
-        let Ok(request) = request else { return Judged::Denied(None, None) };
-        if let Some(rule) = self.allow.iter().find(|rule| rule.http.holds(&request)) {
-            return Judged::Allowed(Some(Arc::clone(&rule.reference)));
-        }
-        match &self.last {
-            Judged::Denied(None, None) => Judged::Denied(None, self.nearest(&request)),
-            last @ (Judged::Allowed(_) | Judged::Denied(..) | Judged::Audited(..)) => last.clone(),
+        let Ok(request) = Request::new(view.method(), view.path()) else { return self.without_form() };
+        match self.allow.iter().enumerate().find(|(_, rule)| rule.http.holds(&request)) {
+            Some((index, rule)) => match &self.told {
+                Some((before, told)) if *before <= index => told.clone().or_nearest(|| self.nearest(*before, &request)),
+                Some(_) | None => Judged::Allowed(Some(Arc::clone(&rule.reference))),
+            },
+            None => self.last.clone().or_nearest(|| self.nearest(self.before_last(), &request)),
         }
     }
 
-    /// The first rule whose method or path holds, or the first of all.
-    fn nearest(&self, request: &Request<'_>) -> Option<Nearest> {
-        let half = self.allow.iter().find(|rule| rule.http.holds_method(request) || rule.http.holds_path(request));
-        let rule = half.or(self.allow.first())?;
-        let field = if rule.http.holds_method(request) { "path" } else { "method" };
-        let expected = rule.reference.summary.clone();
+    /// Of a request whose path Calico's form does not know, no rule can say whether it is about it.
+    fn without_form(&self) -> Judged {
+        let unclear = |rule: &OrderedRule| {
+            let (rule, field) = (Arc::clone(&rule.reference), "path".to_owned());
+            let policies = Arc::from([Arc::clone(&rule.policy)]);
+            let expected = "a path that begins with / and has one meaning".to_owned();
+            let by = Some(Arc::new(Closed { policies, tier: None }));
+            Unallowed { nearest: Some(Nearest { rule, field, expected }), by }
+        };
+        if let Some(rule) = self.allow.iter().find(|rule| !rule.audit) {
+            return Judged::Denied(None, unclear(rule));
+        }
+        match (&self.last, self.allow.first()) {
+            (Judged::Allowed(_), Some(rule)) => Judged::Audited(None, unclear(rule)),
+            (last @ (Judged::Allowed(_) | Judged::Denied(..) | Judged::Audited(..)), _) => last.clone(),
+        }
+    }
+
+    /// How many of the rules were asked before what [`Self::last`] tells.
+    fn before_last(&self) -> usize {
+        match (&self.last, &self.told) {
+            (Judged::Audited(..), Some((before, _))) => *before,
+            (Judged::Allowed(_) | Judged::Denied(..) | Judged::Audited(..), _) => self.allow.len(),
+        }
+    }
+
+    /// Of so many rules, the first whose method or path holds, or the first of all.
+    fn nearest(&self, asked: usize, request: &Request<'_>) -> Option<Nearest> {
+        let rules = || self.allow.iter().take(asked);
+        let half = rules().find(|rule| rule.http.holds_method(request) || rule.http.holds_path(request));
+        let rule = half.or(rules().next())?;
+        let (field, expected) = if rule.http.holds_method(request) {
+            ("path", rule.http.paths_told())
+        } else {
+            ("method", rule.http.methods_told())
+        };
         Some(Nearest { rule: Arc::clone(&rule.reference), field: field.to_owned(), expected })
     }
 }

@@ -54,7 +54,8 @@ pub(super) fn all(tables: &Tables) -> Vec<MapEntry> {
     of_table(None, tables.of_others(), Some(Action::Deny), &mut entries);
     // Where nobody may pass, an identity needs no entry to say so.
     let otherwise = if entries.is_empty() { Some(Action::Deny) } else { None };
-    for (peer, table) in tables.peers() {
+    // Its number is "any" to the kernel: what is not known has no entry of its own.
+    for (peer, table) in tables.peers().filter(|(peer, _)| *peer != Identity::UNKNOWN) {
         of_table(Some(peer), table, otherwise, &mut entries);
     }
     entries.sort_unstable();

@@ -15,9 +15,9 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use rules::{
-    Action, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, HeaderEdit, HeaderNote, HeaderNotes, Identities,
-    Identity, InForce, L4Verdict, Labels, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey, PortNames, Protocol,
-    RequestView, RuleRef, Service, Verdict, full_match,
+    Action, ContainerPort, Denial, Direction, DirectionPolicy, EndpointPolicy, HeaderEdit, HeaderNote, HeaderNotes,
+    Identities, Identity, InForce, L4Verdict, Labels, MapEntry, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey,
+    PortNames, Protocol, RequestView, RuleRef, Service, Verdict, full_match,
     manifest::{self, Document},
     resolve_at,
 };
@@ -91,6 +91,7 @@ struct Answer {
     outcome: Outcome,
     rule: Option<Arc<RuleRef>>,
     nearest: Option<Nearest>,
+    tier: Option<Arc<str>>,
     denied_by: Vec<String>,
     edits: Vec<String>,
     missing: Vec<String>,
@@ -99,6 +100,13 @@ struct Answer {
 }
 
 impl Answer {
+    fn denied(&mut self, outcome: Outcome, denial: Denial) {
+        self.outcome = outcome;
+        self.note(denial.notes.as_ref());
+        self.denied_by = denial.denied_by.iter().map(|key| short(key)).collect();
+        (self.rule, self.tier, self.nearest) = (denial.rule, denial.tier, denial.nearest);
+    }
+
     fn note(&mut self, notes: Option<&Arc<HeaderNotes>>) {
         let text = |note: &HeaderNote| format!("{}: {}", note.name, note.value);
         if let Some(notes) = notes {
@@ -243,10 +251,19 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
     if !in_map {
         return Err(format!("{l4:?}, but the policy map says {by_map:?}"));
     }
+    let key = |entry: &MapEntry| {
+        let identity = entry.identity.map_or(0, |identity| identity.0);
+        (identity, entry.protocol, entry.port, entry.port_bits)
+    };
+    let keys: BTreeSet<_> = policy.entries().iter().map(key).collect();
+    if keys.len() < policy.entries().len() {
+        return Err("two entries have one key in the policy map".to_owned());
+    }
     let mut answer = Answer {
         outcome: Outcome::NotEnforced,
         rule: None,
         nearest: None,
+        tier: None,
         denied_by: policy.default_denied_by().iter().map(|key| short(key)).collect(),
         edits: Vec::new(),
         missing: Vec::new(),
@@ -255,14 +272,15 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
     };
     match &l4 {
         L4Verdict::NotEnforced => {}
+        L4Verdict::Allowed(_) if policy.is_audited(peer, protocol, case.port) => {
+            answer.denied(Outcome::Audited, policy.denial_of(peer, protocol.number(), case.port));
+        }
         L4Verdict::Allowed(rule) => (answer.outcome, answer.rule) = (Outcome::Allowed, rule.clone()),
         L4Verdict::Redirect => answer.outcome = Outcome::Redirected,
         L4Verdict::Denied(rule) => {
-            answer.outcome = Outcome::RefusedL4;
             let denial = policy.denial_of(peer, protocol.number(), case.port);
             assert_eq!(*rule, denial.rule);
-            answer.denied_by = denial.denied_by.iter().map(|key| short(key)).collect();
-            (answer.rule, answer.nearest) = (denial.rule, denial.nearest);
+            answer.denied(Outcome::RefusedL4, denial);
         }
     }
     if let Some(request) = &case.request {
@@ -302,6 +320,13 @@ fn ask_request(
     };
     let verdict = policy.evaluate(peer, port, &view);
     match (answer.outcome, verdict) {
+        (Outcome::Redirected | Outcome::Audited, Verdict::Allow(permit)) if permit.audited().is_some() => {
+            let denial = permit.audited().cloned().unwrap_or_default();
+            if answer.outcome == Outcome::Audited && answer.rule != denial.rule {
+                return Err(format!("audited below HTTP by {:?}, of the request by {:?}", answer.rule, denial.rule));
+            }
+            answer.denied(Outcome::Audited, denial);
+        }
         (Outcome::NotEnforced | Outcome::Allowed | Outcome::Redirected, Verdict::Allow(permit)) => {
             answer.rule = permit.rule().map(Arc::clone);
             answer.edits = permit.edits().iter().map(edit).collect();
@@ -311,10 +336,7 @@ fn ask_request(
             }
         }
         (Outcome::Redirected, Verdict::Deny(denial)) => {
-            answer.outcome = Outcome::Denied;
-            answer.note(denial.notes.as_ref());
-            answer.denied_by = denial.denied_by.iter().map(|key| short(key)).collect();
-            (answer.rule, answer.nearest) = (denial.rule, denial.nearest);
+            answer.denied(Outcome::Denied, denial);
         }
         (Outcome::RefusedL4, Verdict::Deny(denial)) => {
             if answer.nearest != denial.nearest {
@@ -343,6 +365,7 @@ fn differences(answer: &Answer, expect: &Expect) -> Result<(), String> {
         ("policy", rule.map(|rule| short(&rule.policy)), &expect.policy),
         ("rule", rule.map(|rule| rule.rule.clone()), &expect.rule),
         ("nearest", answer.nearest.as_ref().map(|nearest| nearest.field.clone()), &expect.nearest),
+        ("tier", answer.tier.as_deref().map(str::to_owned), &expect.tier),
         ("wants", answer.nearest.as_ref().map(|nearest| nearest.expected.clone()), &expect.wants),
         ("malformed", answer.malformed.map(str::to_owned), &expect.malformed),
     ];

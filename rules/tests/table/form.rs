@@ -114,6 +114,8 @@ pub(crate) struct Expect {
     pub(crate) rule: Option<String>,
     /// The field that the nearest rule missed.
     pub(crate) nearest: Option<String>,
+    /// Calico's tier whose end denies.
+    pub(crate) tier: Option<String>,
     /// What the nearest rule wants there.
     pub(crate) wants: Option<String>,
     pub(crate) denied_by: Option<Vec<String>>,
@@ -133,6 +135,8 @@ pub(crate) enum Outcome {
     Allowed,
     /// No policy selects the endpoint in this direction.
     NotEnforced,
+    /// It passes, and is told as what it would be if that were enforced.
+    Audited,
     /// The connection goes to the proxy; no request was asked about.
     Redirected,
     /// The connection passes or goes to the proxy; the request does not pass.

@@ -9,6 +9,7 @@ use crate::flow::Process;
 #[derive(Default)]
 pub(super) struct Details<'a> {
     pub(super) rule: Option<&'a RuleRef>,
+    pub(super) tier: Option<&'a str>,
     pub(super) nearest: Option<&'a Nearest>,
     pub(super) process: Option<&'a Process>,
     pub(super) reason: &'a str,
@@ -26,6 +27,10 @@ pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
     if let Some(rule) = details.rule {
         out.push(b',');
         rule_fields(rule, out);
+    }
+    if let Some(tier) = details.tier {
+        out.extend_from_slice(b",\"tier\":");
+        text(tier, out);
     }
     if let Some(nearest) = details.nearest {
         out.extend_from_slice(b",\"nearest\":{");

@@ -48,15 +48,21 @@ fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
     }
 }
 
-fn dropped() -> Verdict {
+fn dropped(tier: Option<Arc<str>>) -> Verdict {
     let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "GET /x".to_owned(), log: None };
     let nearest = Nearest { rule: Arc::new(rule), field: "path".to_owned(), expected: "/x".to_owned() };
-    Verdict::Dropped { reason: DropReason::PolicyDenied, denied_by: [key()].into(), rule: None, nearest: Some(nearest) }
+    Verdict::Dropped {
+        reason: DropReason::PolicyDenied,
+        denied_by: [key()].into(),
+        rule: None,
+        tier,
+        nearest: Some(nearest),
+    }
 }
 
 #[test]
 fn a_denied_request_says_who_what_and_why() {
-    let event = line(&Record::Request(http(dropped(), 0, "http://b/y")));
+    let event = line(&Record::Request(http(dropped(None), 0, "http://b/y")));
     let flow = &event["flow"];
     assert_eq!(flow["verdict"], "DROPPED");
     assert_eq!((flow["drop_reason"].as_u64(), flow["drop_reason_desc"].as_str()), (Some(133), Some("POLICY_DENIED")));
@@ -67,6 +73,9 @@ fn a_denied_request_says_who_what_and_why() {
     assert_eq!(flow["egress_denied_by"][0]["revision"], "7");
     assert_eq!(flow["extensions"]["value"]["nearest"]["field"], "path");
     assert_eq!(flow["extensions"]["value"]["reason"], "no-rule");
+    assert!(flow["extensions"]["value"]["tier"].is_null());
+    let by_tier = line(&Record::Request(http(dropped(Some("platform".into())), 0, "http://b/y")));
+    assert_eq!(by_tier["flow"]["extensions"]["value"]["tier"], "platform");
     assert_eq!(flow["Summary"], "HTTP/1.1 GET http://b/y");
     assert_eq!(flow["traffic_direction"], "EGRESS");
     assert_eq!(flow["event_type"]["type"], 129);
@@ -88,7 +97,7 @@ fn a_response_goes_the_other_way() {
 fn what_an_attacker_writes_stays_text() {
     let url = "http://b/\u{1b}[31m\"}\n\u{9b}x\\";
     let mut out = Vec::new();
-    Formatter::new("c", "n").unwrap().record(&Record::Request(http(dropped(), 0, url)), &mut out);
+    Formatter::new("c", "n").unwrap().record(&Record::Request(http(dropped(None), 0, url)), &mut out);
     let shown = String::from_utf8(out).unwrap();
     assert_eq!(shown.lines().count(), 1);
     assert!(!shown.contains(['\u{1b}', '\u{9b}']));
@@ -98,7 +107,7 @@ fn what_an_attacker_writes_stays_text() {
 
 #[test]
 fn ids_have_the_form_of_version_4() {
-    let flow = &line(&Record::Request(http(dropped(), 0, "")))["flow"];
+    let flow = &line(&Record::Request(http(dropped(None), 0, "")))["flow"];
     let id = flow["uuid"].as_str().unwrap().to_owned();
     let lengths: Vec<usize> = id.split('-').map(str::len).collect();
     assert_eq!(lengths, [8, 4, 4, 4, 12]);
@@ -111,6 +120,7 @@ fn a_refused_connection_names_the_process() {
     let ends = ends();
     let record = DropRecord {
         rule: None,
+        tier: Some("platform \"x\"".into()),
         audit: false,
         time: SystemTime::UNIX_EPOCH,
         direction: Direction::Egress,
@@ -128,6 +138,7 @@ fn a_refused_connection_names_the_process() {
     assert_eq!(flow["Type"], "L3_L4");
     assert_eq!(flow["event_type"]["sub_type"], 133);
     assert_eq!(flow["extensions"]["value"]["process"]["command"], "curl");
+    assert_eq!(flow["extensions"]["value"]["tier"], "platform \"x\"");
 }
 
 #[test]

@@ -45,8 +45,8 @@ const MUST_BE_OFF: [(&str, &str); 3] = [
     ),
 ];
 
-/// The policy of a document, if nothing is missing from it.
-pub(super) fn policy(root: &Node, key: Arc<PolicyKey>, reader: &mut Reader<'_>) -> Option<Policy> {
+/// The policy of a document, if nothing is missing from it. `audit`: its denials are only told.
+pub(super) fn policy(root: &Node, key: Arc<PolicyKey>, audit: bool, reader: &mut Reader<'_>) -> Option<Policy> {
     let spec = spec(root, reader)?;
     let global = key.kind.is_cluster_wide();
     let known: Vec<&str> = if global { [KNOWN, KNOWN_GLOBAL].concat() } else { KNOWN.to_vec() };
@@ -66,7 +66,7 @@ pub(super) fn policy(root: &Node, key: Arc<PolicyKey>, reader: &mut Reader<'_>) 
     let ingress = rule::rules(spec, Direction::Ingress, namespace, reader);
     let egress = rule::rules(spec, Direction::Egress, namespace, reader);
     let (ingress, egress) = directions(spec, ingress, egress, reader);
-    Some(Policy { key, tier, order, subject, ingress, egress })
+    Some(Policy { key, tier, order, audit, subject, ingress, egress })
 }
 
 fn tier(root: &Node, spec: &Node, key: &PolicyKey, reader: &mut Reader<'_>) -> String {

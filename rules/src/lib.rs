@@ -13,6 +13,7 @@
 )]
 
 mod calico;
+mod cidr_group;
 mod header_effects;
 mod header_match;
 mod http_rule;

@@ -6,8 +6,9 @@
 use std::fmt;
 
 use crate::{
+    cidr_group::KnownGroups,
     identity::Identities,
-    manifest::Policy,
+    manifest::{FieldError, Policy},
     policy::{Effect, Entry, Line, Peers, Rule},
     verdict::Direction,
 };
@@ -32,6 +33,10 @@ pub enum FindingKind {
     NeverMatches,
     /// An entry with ports that is about nobody.
     NoPeers,
+    /// A CIDR group that is not among the policies.
+    NoGroup,
+    /// CIDR groups by what they must not be: addresses of no group too.
+    EveryAddress,
     /// Rules for a direction that `policyTypes` leaves out.
     NoEffect,
     /// A selector that selects nothing of the configuration.
@@ -49,6 +54,8 @@ impl FindingKind {
             Self::AnyCharacter => "any-character",
             Self::NeverMatches => "never-matches",
             Self::NoPeers => "no-peers",
+            Self::NoGroup => "no-group",
+            Self::EveryAddress => "every-address",
             Self::NoEffect => "no-effect",
             Self::SelectsNothing => "selects-nothing",
         }
@@ -80,8 +87,13 @@ pub struct Finding {
 #[must_use]
 pub fn lint(policies: &[&Policy], known: Option<&Identities>) -> Vec<Finding> {
     let mut findings = Findings { policy: 0, found: Vec::new() };
+    let groups = KnownGroups::of_policies(policies.iter().copied());
     for (index, policy) in policies.iter().enumerate() {
         findings.policy = index;
+        for FieldError { line, field, reason } in groups.unmet(policy) {
+            let kind = FindingKind::NoGroup;
+            findings.found.push(Finding { policy: index, line, field, kind, text: reason });
+        }
         for rule in &policy.rules {
             if let Some(identities) = known {
                 peers::subject(rule, identities, &mut findings);
@@ -119,6 +131,7 @@ fn section(
             );
             findings.add(entry.line, &entry.path, FindingKind::NoPeers, text);
         }
+        peers::groups(entry, findings);
         if let Some(identities) = known {
             peers::entry(entry, identities, findings);
         }
@@ -160,7 +173,7 @@ impl Findings {
 }
 
 /// `egress[0]` → `spec.egress[0]`; what is of `specs` says so itself.
-fn in_document(path: &str) -> String {
+pub(crate) fn in_document(path: &str) -> String {
     if path.is_empty() {
         "spec".to_owned()
     } else if path.starts_with("specs[") {

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use crate::{
     calico::manifest::{self as calico, Object},
+    cidr_group::CidrGroup,
     pattern::MAX_AUTOMATA_BYTES,
     policy::{Kind, Line, PolicyKey, Rule},
     selector::is_dns_name,
 };
 
+mod cidr_group;
 mod cilium;
 mod fqdn;
 mod header_match;
@@ -50,6 +52,8 @@ pub struct Policy {
     pub(crate) rules: Vec<Rule>,
     /// Of Calico's kinds.
     pub(crate) calico: Option<Object>,
+    /// When it is none itself, but a group of addresses.
+    pub(crate) cidr_group: Option<CidrGroup>,
     /// What it denies passes, and is told: [`AUDIT`].
     pub(crate) audit: bool,
 }
@@ -162,10 +166,15 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
     let key = Arc::new(key);
     let mut reader = Reader::new(&mut errors, MAX_AUTOMATA_BYTES);
     reader.namespace.clone_from(&key.namespace);
+    let mut cidr_group = None;
     let rules = match kind {
         Kind::CiliumNetworkPolicy => cilium::rules(root, Home::Namespace(&key.namespace), &mut reader),
         Kind::CiliumClusterwideNetworkPolicy => cilium::rules(root, Home::Cluster, &mut reader),
         Kind::NetworkPolicy => kubernetes::rules(root, &key.namespace, &mut reader),
+        Kind::CiliumCidrGroup => {
+            cidr_group = cidr_group::group(root, &key.name, &mut reader);
+            Vec::new()
+        }
         // Calico's come below; the others' kind is refused already.
         Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
@@ -186,7 +195,7 @@ fn policy(root: &Node, kind: Kind, wrong: Option<(&'static str, String)>) -> Doc
     }
     if errors.is_empty() {
         let line = Line(root.line);
-        return Document::Policy(Arc::new(Policy { key, line, rules, calico: of_calico, audit }));
+        return Document::Policy(Arc::new(Policy { key, line, rules, calico: of_calico, cidr_group, audit }));
     }
     errors.sort_by_key(|error| error.line);
     errors.dedup();
@@ -207,7 +216,9 @@ fn audit(root: &Node, kind: Kind, reader: &mut Reader<'_>) -> bool {
             false
         }
     };
-    if audit && matches!(kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet) {
+    if audit && kind == Kind::CiliumCidrGroup {
+        reader.error(node.line, &field, "a group of addresses denies nothing; write it to the policies that name it");
+    } else if audit && matches!(kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet) {
         let reason =
             format!("a {kind} denies nothing by itself; remove it, and write it in the policies that are meant");
         reader.error(node.line, &field, reason);

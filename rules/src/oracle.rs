@@ -10,10 +10,11 @@ use crate::{
     Selector,
     http_rule::HttpRule,
     labels::CLUSTER,
-    policy::{Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule},
+    policy::{Effect, Entity, Entry, Peers, Port, PortNumber, PortRule},
     selector::{Key, Requirement},
 };
 
+mod cidr;
 mod header;
 mod pattern;
 
@@ -173,7 +174,7 @@ impl<'a> Oracle<'a> {
     }
 
     fn of_entry(&self, entry: &'a Entry, connection: Connection, about: &mut Vec<Http<'a>>) {
-        if !self.is_peer(&entry.peers, connection.peer) {
+        if !self.is_peer(entry, connection.peer) {
             return;
         }
         let Some(port_rules) = &entry.ports else {
@@ -187,8 +188,8 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    fn is_peer(&self, peers: &Peers, peer: Identity) -> bool {
-        match peers {
+    fn is_peer(&self, entry: &Entry, peer: Identity) -> bool {
+        match &entry.peers {
             Peers::Any => true,
             // No services are known here: they are not asked at random.
             Peers::Nobody | Peers::Services(_) => false,
@@ -197,18 +198,7 @@ impl<'a> Oracle<'a> {
                 // Nothing is known of it, so no selector is about it.
                 peer != Identity::UNKNOWN && selectors.iter().any(|selector| selects(selector, labels))
             }
-            Peers::Cidrs(cidrs) => {
-                let Some(net) = self.identities.cidr(peer) else {
-                    let Some(labels) = self.identities.labels(peer) else { return false };
-                    return cidrs.iter().any(|cidr| is_pod_of(cidr, labels));
-                };
-                let holds = |cidr: &ipnet::IpNet| {
-                    cidr.contains(&net.network())
-                        && cidr.contains(&net.broadcast())
-                        && cidr.prefix_len() <= net.prefix_len()
-                };
-                cidrs.iter().any(|cidr| holds(&cidr.net) && !cidr.except.iter().any(holds))
-            }
+            Peers::Cidrs(cidrs) => cidr::is_peer(self.policies, cidrs, entry.effect, self.identities, peer),
             Peers::Entities(entities) => {
                 let Some(labels) = self.identities.labels(peer) else { return entities.contains(&Entity::All) };
                 let own = values(&Key::of_pods(CLUSTER), self.labels);
@@ -251,12 +241,6 @@ impl<'a> Oracle<'a> {
 struct About<'a> {
     denied: bool,
     allowed: Vec<Http<'a>>,
-}
-
-/// A pod is in a block when its labels name the block, and none that is taken out.
-fn is_pod_of(cidr: &Cidr, labels: &Labels) -> bool {
-    let named = |net: &ipnet::IpNet| labels.strings().contains(&format!("cidr:{net}"));
-    cidr.pods && named(&cidr.net) && !cidr.except.iter().any(named)
 }
 
 /// `own`: the cluster of the endpoint.

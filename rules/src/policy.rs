@@ -31,6 +31,8 @@ pub enum Kind {
     AdminNetworkPolicy,
     /// `policy.networking.k8s.io` `BaselineAdminNetworkPolicy`.
     BaselineAdminNetworkPolicy,
+    /// `cilium.io/v2` `CiliumCIDRGroup`: addresses under a name and labels.
+    CiliumCidrGroup,
     /// `projectcalico.org/v3` `NetworkPolicy`.
     CalicoNetworkPolicy,
     /// `projectcalico.org/v3` `GlobalNetworkPolicy`.
@@ -53,6 +55,7 @@ impl Kind {
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
+            | Self::CiliumCidrGroup
             | Self::GlobalNetworkPolicy
             | Self::Tier
             | Self::GlobalNetworkSet => true,
@@ -69,6 +72,7 @@ impl fmt::Display for Kind {
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
             Self::AdminNetworkPolicy => "AdminNetworkPolicy",
             Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
+            Self::CiliumCidrGroup => "CiliumCIDRGroup",
             Self::CalicoNetworkPolicy => "projectcalico.org/NetworkPolicy",
             Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
             Self::Tier => "Tier",
@@ -170,14 +174,24 @@ pub(crate) enum Peers {
     Services(Vec<ServiceRef>),
 }
 
-/// Addresses.
+/// Addresses, but for some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cidr {
-    pub(crate) net: IpNet,
-    /// Parts of it that are not meant.
+    pub(crate) of: Addresses,
+    /// Parts of them that are not meant.
     pub(crate) except: Vec<IpNet>,
     /// Pods with such an address are meant too: `ipBlock` of Kubernetes, not Cilium's CIDRs.
     pub(crate) pods: bool,
+}
+
+/// Addresses, by themselves or by the CIDR groups that hold them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    Net(IpNet),
+    /// Of the group with this name.
+    Group(String),
+    /// Of groups with such labels. Without a requirement that asks for a label, also addresses of no group (Cilium).
+    Groups(Selector),
 }
 
 /// Cilium's names for what is no label set of a user.
@@ -280,22 +294,30 @@ impl InForce {
         }
     }
 
-    /// Whether it may change what others mean: Calico's tiers and network sets.
+    /// Whether it may change what others mean: CIDR groups, Calico's tiers and network sets.
     #[must_use]
     pub fn concerns_every_pod(&self) -> bool {
-        matches!(self.key().kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet)
+        matches!(self.key().kind, Kind::CiliumCidrGroup | Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet)
     }
 
     /// Every CIDR that it mentions, in `except` too: each needs an identity.
     #[must_use]
     pub fn cidrs(&self) -> Vec<IpNet> {
-        self.all_cidrs().flat_map(Cidr::nets).chain(self.calico_cidrs()).collect()
+        self.all_cidrs().flat_map(Cidr::nets).chain(self.group_cidrs()).chain(self.calico_cidrs()).collect()
     }
 
     /// Every CIDR that is also about pods: a pod's address in it is part of the pod's identity.
     #[must_use]
     pub fn pod_cidrs(&self) -> Vec<IpNet> {
         self.all_cidrs().filter(|cidr| cidr.pods).flat_map(Cidr::nets).chain(self.calico_cidrs()).collect()
+    }
+
+    fn group_cidrs(&self) -> impl Iterator<Item = IpNet> {
+        let group = match self {
+            Self::Policy(policy) => policy.cidr_group.as_ref(),
+            Self::Refused(_) => None,
+        };
+        group.into_iter().flat_map(|group| &group.nets).map(IpNet::trunc)
     }
 
     fn calico_cidrs(&self) -> Vec<IpNet> {
@@ -322,6 +344,10 @@ impl InForce {
 
 impl Cidr {
     fn nets(&self) -> impl Iterator<Item = IpNet> {
-        std::iter::once(&self.net).chain(&self.except).map(IpNet::trunc)
+        let own = match &self.of {
+            Addresses::Net(net) => Some(net),
+            Addresses::Group(_) | Addresses::Groups(_) => None,
+        };
+        own.into_iter().chain(&self.except).map(IpNet::trunc)
     }
 }

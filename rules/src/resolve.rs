@@ -1,6 +1,7 @@
 //! Policies and identities → what one endpoint may do.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
@@ -9,17 +10,19 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    cidr_group::CidrGroups,
     http_rule::HttpRule,
     identity::{Identities, Identity},
     labels::{CLUSTER, Label, Labels},
     manifest::Scope,
     matcher::CompiledRule,
-    policy::{Cidr, Entity, Entry, InForce, Peers, PolicyKey, Port, PortNumber, PortRule, Rule, Section, ServiceRef},
+    policy::{Entity, Entry, InForce, Peers, PolicyKey, Port, PortNumber, PortRule, Rule, Section, ServiceRef},
     selector::{Key, Requirement, Selector},
     set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, Otherwise, PeerSet, Ports},
     verdict::{Direction, Protocol, RuleRef},
 };
 
+mod addresses;
 mod calico;
 
 use self::calico::{Around, Calico};
@@ -102,11 +105,11 @@ pub fn resolve_at(
     identities: &Identities,
     services: &[Service],
 ) -> EndpointPolicy {
-    let resolver = Resolver { labels, named_ports, identities, services };
+    let resolver = Resolver { policies, labels, named_ports, identities, services, groups: OnceCell::new() };
     let calico = Calico::of(policies);
     let around = Around { labels, address, named_ports, identities };
     let direction = |direction| {
-        let joined = resolver.direction(policies, direction);
+        let joined = resolver.direction(direction);
         match calico.layer(&around, direction) {
             Some(layer) => joined.and(layer),
             None => joined,
@@ -116,10 +119,13 @@ pub fn resolve_at(
 }
 
 struct Resolver<'a> {
+    policies: &'a [InForce],
     labels: &'a Labels,
     named_ports: &'a NamedPorts,
     identities: &'a Identities,
     services: &'a [Service],
+    /// Made when the first rule asks for it.
+    groups: OnceCell<CidrGroups<'a>>,
 }
 
 /// An entry, and where it comes from.
@@ -139,11 +145,11 @@ impl Origin<'_> {
 }
 
 impl Resolver<'_> {
-    fn direction(&self, policies: &[InForce], direction: Direction) -> DirectionPolicy {
+    fn direction(&self, direction: Direction) -> DirectionPolicy {
         let mut denied_by: BTreeSet<Arc<PolicyKey>> = BTreeSet::new();
         let mut otherwise = Otherwise::Pass;
         let mut grants = Vec::new();
-        for in_force in policies {
+        for in_force in self.policies {
             match in_force {
                 InForce::Refused(refused) => {
                     let denies = |scope: &Scope| match direction {
@@ -175,7 +181,7 @@ impl Resolver<'_> {
 
     fn grants(&self, origin: &Origin<'_>, grants: &mut Vec<Grant>) {
         let Origin { entry, direction, audit, .. } = *origin;
-        let Some(peers) = self.peers(&entry.peers) else { return };
+        let Some(peers) = self.peers(entry) else { return };
         let peers_text: Arc<str> = peers_text(&entry.peers).into();
         let effect = entry.effect;
         let Some(port_rules) = &entry.ports else {
@@ -202,15 +208,15 @@ impl Resolver<'_> {
     }
 
     /// `None`: nobody, and nobody ever will be.
-    fn peers(&self, peers: &Peers) -> Option<PeerSet> {
-        Some(match peers {
+    fn peers(&self, entry: &Entry) -> Option<PeerSet> {
+        Some(match &entry.peers {
             Peers::Nobody => return None,
             Peers::Any => PeerSet::Any,
             Peers::Endpoints(selectors) => {
                 self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
             }
             Peers::Cidrs(cidrs) => {
-                self.only(|identity, labels| cidrs.iter().any(|cidr| self.is_in(cidr, identity, labels)))
+                self.only(|identity, labels| cidrs.iter().any(|cidr| self.is_in(cidr, entry.effect, identity, labels)))
             }
             Peers::Entities(entities) if entities.contains(&Entity::All) => PeerSet::Any,
             Peers::Entities(entities) => {
@@ -223,17 +229,6 @@ impl Resolver<'_> {
                 self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
             }
         })
-    }
-
-    /// Addresses outside the cluster by the CIDR that they are known under; pods, where they are meant, by the CIDRs that
-    /// their labels name.
-    fn is_in(&self, cidr: &Cidr, identity: Identity, labels: &Labels) -> bool {
-        let is_meant = |net: &IpNet| cidr.net.contains(net) && !cidr.except.iter().any(|except| except.contains(net));
-        if let Some(net) = self.identities.cidr(identity) {
-            return is_meant(&net);
-        }
-        let has = |net: &IpNet| labels.get("cidr", &net.trunc().to_string()).is_some();
-        cidr.pods && has(&cidr.net) && !cidr.except.iter().any(has)
     }
 
     /// Never the unknown identity: nothing is known of it that a selector could ask for, and 0 means "any" to the kernel.
@@ -364,8 +359,8 @@ fn peers_text(peers: &Peers) -> String {
         Peers::Nobody => "nobody".to_owned(),
         Peers::Endpoints(selectors) => joined(selectors, Selector::summary),
         Peers::Cidrs(cidrs) => joined(cidrs, |cidr| match cidr.except.as_slice() {
-            [] => cidr.net.to_string(),
-            except => format!("{} but {}", cidr.net, joined(except, IpNet::to_string)),
+            [] => cidr.of.text(),
+            except => format!("{} but {}", cidr.of.text(), joined(except, IpNet::to_string)),
         }),
         Peers::Entities(entities) => joined(entities, |entity| entity.name().to_owned()),
         Peers::Services(services) => joined(services, |service| match service {

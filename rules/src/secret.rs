@@ -102,11 +102,12 @@ impl InForce {
         match self {
             Self::Policy(policy) if !self.secrets().is_empty() => {
                 let rules = policy.rules.iter().map(|rule| of_rule(rule, secrets)).collect();
-                // Calico's kinds name no secrets.
+                // Calico's kinds and groups name no secrets.
                 Self::Policy(Arc::new(Policy {
                     key: Arc::clone(&policy.key),
                     rules,
                     calico: None,
+                    cidr_group: None,
                     audit: policy.audit,
                     line: policy.line,
                 }))

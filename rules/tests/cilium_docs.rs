@@ -277,7 +277,6 @@ type Form = (&'static str, &'static str, &'static str);
 const FORMS: &[Form] = &[
     ("Nodes", "  egress: [{toNodes: [{matchLabels: {role: a}}]}]", "egress[0].toNodes"),
     ("AWS groups", "  egress: [{toGroups: [{aws: {region: r}}]}]", "egress[0].toGroups"),
-    ("CIDR groups", "  ingress: [{fromCIDRSet: [{cidrGroupRef: vpn}]}]", "ingress[0].fromCIDRSet[0].cidrGroupRef"),
     ("DNS names", "  egress: [{toFQDNs: [{matchName: my-service.com}]}]", "egress[0].toFQDNs"),
     (
         "DNS proxy",

@@ -58,6 +58,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// CIDR groups that its policy names and that are not there.
+    fn unmet_groups(&self, all: &[InForce]) -> Vec<Fault> {
+        self.in_force.unmet_groups(all).iter().map(|error| Fault::of_field(&self.file, error)).collect()
+    }
+
     /// Of a kind that is not enforced here: its name is another kind's.
     fn is_of_refused_kind(&self) -> bool {
         self.errors.iter().any(|error| matches!(error.field.as_str(), "kind" | "apiVersion"))
@@ -119,12 +124,13 @@ impl Versions {
     /// One line per policy.
     #[must_use]
     pub fn status(&self) -> Vec<PolicyStatus> {
+        let all = self.all();
         let line = |((key, _), entry): (&Copy, &Entry)| PolicyStatus {
             policy: key.to_string(),
             file: entry.file.display().to_string(),
             state: entry.state,
             revision: entry.revision,
-            errors: self.errors_of(entry).iter().map(Fault::to_string).collect(),
+            errors: self.errors_of(entry).iter().chain(&entry.unmet_groups(&all)).map(Fault::to_string).collect(),
         };
         self.entries.iter().map(line).collect()
     }
@@ -135,17 +141,23 @@ impl Versions {
         self.problems.iter().map(Fault::to_string).collect()
     }
 
-    /// Every error, those of policies too.
+    /// Every error of the files, those of policies too.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         let of_policies = self.entries.values().flat_map(|entry| self.errors_of(entry));
         self.problems.iter().cloned().chain(of_policies).collect()
     }
 
-    /// Every error line, those of policies too.
+    /// Every error line, those of policies too, and which CIDR groups they miss.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
-        self.faults().iter().map(Fault::to_string).collect()
+        let all = self.all();
+        let unmet = self.entries.values().flat_map(|entry| entry.unmet_groups(&all));
+        self.faults().into_iter().chain(unmet).map(|fault| fault.to_string()).collect()
+    }
+
+    fn all(&self) -> Vec<InForce> {
+        self.entries.values().map(|entry| entry.in_force.clone()).collect()
     }
 
     /// What is wrong with a policy, and with the secrets that it names.

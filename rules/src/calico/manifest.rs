@@ -74,7 +74,8 @@ pub(crate) fn has(kind: Kind) -> bool {
         | Kind::NetworkPolicy
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy => false,
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::CiliumCidrGroup => false,
     }
 }
 
@@ -98,7 +99,8 @@ pub(crate) fn object(root: &Node, key: &Arc<PolicyKey>, audit: bool) -> Outcome 
         | Kind::NetworkPolicy
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy => {
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::CiliumCidrGroup => {
             policy::policy(root, Arc::clone(key), audit, &mut reader).map(|policy| Object::Policy(Arc::new(policy)))
         }
     };

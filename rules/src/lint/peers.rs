@@ -1,11 +1,11 @@
-//! Selectors that select nothing of what is known.
+//! Selectors that select nothing of what is known, or more than they seem to.
 //!
 //! Must never tell of addresses and entities: nobody lists them. Start at [`entry`].
 
 use super::{FindingKind, Findings};
 use crate::{
     identity::Identities,
-    policy::{Entry, Peers, Rule},
+    policy::{Addresses, Entry, Peers, Rule},
     selector::Selector,
 };
 
@@ -33,6 +33,18 @@ pub(super) fn entry(entry: &Entry, identities: &Identities, findings: &mut Findi
     for selector in selectors.iter().filter(|selector| !selects(selector, identities)) {
         let text = format!("a peer selects no pod of the configuration: {}; compare the labels", selector.summary());
         findings.add(entry.line, &entry.path, FindingKind::SelectsNothing, text);
+    }
+}
+
+/// CIDR groups that nothing is asked of which only a group can have.
+pub(super) fn groups(entry: &Entry, findings: &mut Findings) {
+    let Peers::Cidrs(cidrs) = &entry.peers else { return };
+    for cidr in cidrs.iter().filter(|cidr| matches!(cidr.of, Addresses::Groups(_)) && !cidr.of.ask_for_groups()) {
+        let text = format!(
+            "{}: selects addresses of no group too, so every one outside of the cluster, as in Cilium; ask for a label",
+            cidr.of.text()
+        );
+        findings.add(entry.line, &entry.path, FindingKind::EveryAddress, text);
     }
 }
 

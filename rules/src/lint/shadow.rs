@@ -6,7 +6,7 @@
 use super::{FindingKind, Findings, Place};
 use crate::{
     manifest::Policy,
-    policy::{Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule, Section},
+    policy::{Addresses, Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule, Section},
     selector::{Requirement, Selector},
     verdict::Protocol,
 };
@@ -124,7 +124,11 @@ fn peers_cover(wider: &Peers, peers: &Peers) -> bool {
 }
 
 fn holds_all_of(wider: &Cidr, cidr: &Cidr) -> bool {
-    wider == cidr || (wider.except.is_empty() && wider.net.contains(&cidr.net) && wider.pods == cidr.pods)
+    let holds = match (&wider.of, &cidr.of) {
+        (Addresses::Net(wider), Addresses::Net(net)) => wider.contains(net),
+        (wider, of) => wider == of,
+    };
+    wider == cidr || (wider.except.is_empty() && holds && wider.pods == cidr.pods)
 }
 
 /// Each requirement of the wider one is one of the narrower, or follows from it.

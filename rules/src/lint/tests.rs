@@ -278,3 +278,31 @@ fn selectors_that_select_nothing_that_is_known() {
 fn the_policies_of_a_user_may_be_right() {
     assert_eq!(kinds(&http("{method: GET|HEAD, path: '/api/v1/read.*', headers: ['X-A: b']}")), [""; 0]);
 }
+
+#[test]
+fn cidr_groups_that_are_not_there_or_are_not_asked_for() {
+    let group = "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: g, labels: {a: b}}\n\
+                 spec: {externalCIDRs: [192.0.2.0/24]}\n---\n";
+    let peers = |set: &str| cilium("p", &format!("  endpointSelector: {{}}\n  egress: [{{toCIDRSet: [{set}]}}]"));
+    for (set, alone, beside) in [
+        ("{cidr: 10.0.0.0/8}", "", ""),
+        ("{cidrGroupRef: g}", "no-group", ""),
+        ("{cidrGroupRef: h}", "no-group", "no-group"),
+        ("{cidrGroupSelector: {matchLabels: {a: b}}}", "no-group", ""),
+        ("{cidrGroupSelector: {matchLabels: {a: c}}}", "no-group", "no-group"),
+        ("{cidrGroupSelector: {matchExpressions: [{key: a, operator: Exists}]}}", "no-group", ""),
+        ("{cidrGroupSelector: {}}", "every-address", "every-address"),
+        (
+            "{cidrGroupSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}",
+            "every-address",
+            "every-address",
+        ),
+    ] {
+        assert_eq!(kinds(&peers(set)).concat(), alone, "{set}");
+        assert_eq!(kinds(&(group.to_owned() + &peers(set))).concat(), beside, "{set}");
+    }
+    let found = findings(&peers("{cidr: 10.0.0.0/8}, {cidrGroupRef: g}"), None);
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((finding.line, finding.field.as_str()), (6, "spec.egress[0].toCIDRSet[1].cidrGroupRef"));
+    assert_eq!(finding.text, "CIDR group g: there is none; nobody is allowed by it");
+}

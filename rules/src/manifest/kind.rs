@@ -20,10 +20,11 @@ pub(super) enum Class {
 /// A group, a kind's name, and which one it is.
 type Known = (&'static str, &'static str, Kind);
 
-/// Kinds that say who may talk to whom.
+/// Kinds that say who may talk to whom, or what those mean.
 const POLICIES: &[Known] = &[
     (CILIUM, "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy),
     (CILIUM, "CiliumClusterwideNetworkPolicy", Kind::CiliumClusterwideNetworkPolicy),
+    (CILIUM, "CiliumCIDRGroup", Kind::CiliumCidrGroup),
     ("networking.k8s.io", "NetworkPolicy", Kind::NetworkPolicy),
     ("extensions", "NetworkPolicy", Kind::NetworkPolicy),
     ("policy.networking.k8s.io", "ClusterNetworkPolicy", Kind::ClusterNetworkPolicy),
@@ -40,6 +41,7 @@ const POLICIES: &[Known] = &[
 
 const CILIUM: &str = "cilium.io";
 const CILIUM_VERSION: &str = "cilium.io/v2";
+const OLD_GROUP_VERSION: &str = "cilium.io/v2alpha1";
 const CALICO_VERSION: &str = "projectcalico.org/v3";
 const KUBERNETES_VERSION: &str = "networking.k8s.io/v1";
 
@@ -65,7 +67,10 @@ fn not_enforced(kind: Kind, version: &str) -> Option<(&'static str, String)> {
     let must_be =
         |known: &str| (version != known).then(|| ("apiVersion", format!("{version} is not known; write {known}")));
     match kind {
-        Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy => must_be(CILIUM_VERSION),
+        Kind::CiliumCidrGroup if version == OLD_GROUP_VERSION => None,
+        Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy | Kind::CiliumCidrGroup => {
+            must_be(CILIUM_VERSION)
+        }
         Kind::NetworkPolicy => must_be(KUBERNETES_VERSION),
         Kind::CalicoNetworkPolicy
         | Kind::GlobalNetworkPolicy
@@ -117,6 +122,8 @@ mod tests {
         let enforced = [
             ("cilium.io/v2", "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy),
             ("cilium.io/v2", "CiliumClusterwideNetworkPolicy", Kind::CiliumClusterwideNetworkPolicy),
+            ("cilium.io/v2", "CiliumCIDRGroup", Kind::CiliumCidrGroup),
+            ("cilium.io/v2alpha1", "CiliumCIDRGroup", Kind::CiliumCidrGroup),
             ("networking.k8s.io/v1", "NetworkPolicy", Kind::NetworkPolicy),
             ("projectcalico.org/v3", "NetworkPolicy", Kind::CalicoNetworkPolicy),
             ("projectcalico.org/v3", "GlobalNetworkPolicy", Kind::GlobalNetworkPolicy),
@@ -138,6 +145,8 @@ mod tests {
         for (version, kind, meant, field) in [
             ("cilium.io/v2", "CiliumNetworkpolicy", Kind::CiliumNetworkPolicy, "kind"),
             ("cilium.io/v2", "CiliumNetworkPolcy", Kind::CiliumNetworkPolicy, "kind"),
+            ("cilium.io/v2", "CiliumCidrGroup", Kind::CiliumCidrGroup, "kind"),
+            ("cilium.io/v2alpha1", "CiliumCIDRGroups", Kind::CiliumCidrGroup, "kind"),
             ("cilium.io/v1", "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy, "apiVersion"),
             ("cilum.io/v2", "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy, "apiVersion"),
             ("cilium/v2", "CiliumNetworkPolicy", Kind::CiliumNetworkPolicy, "apiVersion"),

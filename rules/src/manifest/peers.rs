@@ -13,9 +13,10 @@ use super::{
     selector,
     yaml::Node,
 };
-use crate::policy::{Cidr, Entity, Peers, ServiceRef};
-
-const CIDR_GROUPS: &str = "CiliumCIDRGroup is not supported yet; write cidr";
+use crate::{
+    policy::{Addresses, Cidr, Entity, Peers, ServiceRef},
+    selector::is_dns_name,
+};
 
 /// A list of peers and its name.
 type List<'n> = (&'static str, &'n [Node]);
@@ -70,33 +71,52 @@ pub(super) fn peers(
 }
 
 fn cidrs(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
-    let mut cidrs = Vec::new();
-    for (index, node) in list.iter().enumerate() {
-        let net = net(node, &format!("{path}[{index}]"), reader);
-        cidrs.extend(net.map(|net| Cidr { net, except: Vec::new(), pods: false }));
-    }
-    cidrs
+    let of = |net| Cidr { of: Addresses::Net(net), except: Vec::new(), pods: false };
+    nets(list, path, reader).into_iter().map(of).collect()
+}
+
+/// Every prefix of a list.
+pub(super) fn nets(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<IpNet> {
+    let one = |(index, node): (usize, &Node)| net(node, &format!("{path}[{index}]"), reader);
+    list.iter().enumerate().filter_map(one).collect()
 }
 
 fn cidr_set(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
-    let refused = [("cidrGroupRef", CIDR_GROUPS), ("cidrGroupSelector", CIDR_GROUPS)];
     let one_of = ["cidr", "cidrGroupRef", "cidrGroupSelector"];
     let mut cidrs = Vec::new();
     for (index, node) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
         let told = reader.told();
+        if !reader.keys(node, &path, &["cidr", "cidrGroupRef", "cidrGroupSelector", "except"], &[]) {
+            continue;
+        }
         if one_of.iter().filter(|key| node.present(key).is_some()).count() > 1 {
-            reader.error(
-                node.line,
-                &path,
-                format!("has more than one of {}; write several entries", one_of.join(", ")),
-            );
+            let reason = format!("has more than one of {}; write several entries", one_of.join(", "));
+            reader.error(node.line, &path, reason);
         }
-        if reader.keys(node, &path, &["cidr", "except"], &refused) {
-            cidrs.extend(block(node, &path, false, told, reader));
-        }
+        let groups = match (node.present("cidrGroupRef"), node.present("cidrGroupSelector")) {
+            (None, None) => {
+                cidrs.extend(block(node, &path, false, told, reader));
+                continue;
+            }
+            (Some(name), _) => group(name, &join(&path, "cidrGroupRef"), reader),
+            (None, Some(selector)) => {
+                let path = join(&path, "cidrGroupSelector");
+                Some(Addresses::Groups(selector::kubernetes(selector, &path, "", reader)))
+            }
+        };
+        let except = except(node, &path, None, reader);
+        cidrs.extend(groups.map(|of| Cidr { of, except, pods: false }));
     }
     cidrs
+}
+
+fn group(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Addresses> {
+    let name = reader.scalar(node, path)?;
+    if !is_dns_name(name) {
+        reader.error(node.line, path, format!("{name:?} is no name; write that of a CiliumCIDRGroup"));
+    }
+    Some(Addresses::Group(name.to_owned()))
 }
 
 /// `{cidr, except}`; `told`: how many problems were known before it.
@@ -108,16 +128,22 @@ pub(super) fn block(node: &Node, path: &str, pods: bool, told: usize, reader: &m
         return None;
     };
     let net = net(given, &join(path, "cidr"), reader);
+    let except = except(node, path, net, reader);
+    Some(Cidr { of: Addresses::Net(net?), except, pods })
+}
+
+/// `within`: what the parts must be of, if that is known.
+fn except(node: &Node, path: &str, within: Option<IpNet>, reader: &mut Reader<'_>) -> Vec<IpNet> {
     let mut except = Vec::new();
     for (index, node) in reader.list(node, path, "except").unwrap_or_default().iter().enumerate() {
         let path = format!("{path}.except[{index}]");
-        let Some(part) = self::net(node, &path, reader) else { continue };
-        if let Some(net) = net.filter(|net| !net.contains(&part)) {
+        let Some(part) = net(node, &path, reader) else { continue };
+        if let Some(net) = within.filter(|net| !net.contains(&part)) {
             reader.error(node.line, &path, format!("{part} is not inside {net}; write a part of it"));
         }
         except.push(part);
     }
-    Some(Cidr { net: net?, except, pods })
+    except
 }
 
 fn net(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<IpNet> {

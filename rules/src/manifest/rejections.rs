@@ -91,9 +91,18 @@ fn peers() {
         egress(&format!("{{toCIDRSet: [{entry}]}}"), &wanted);
     };
     set("{}", &[(".cidr", "is missing")]);
-    set("{cidr: 10.0.0.0/8, cidrGroupRef: g}", &[("", "more than one of cidr"), (".cidrGroupRef", "CiliumCIDRGroup")]);
-    let groups = [("", "more than one"), (".cidrGroupRef", "CiliumCIDR"), (".cidrGroupSelector", "CiliumCIDR")];
-    set("{cidrGroupRef: g, cidrGroupSelector: {}}", &groups);
+    set("{cidr: 10.0.0.0/8, cidrGroupRef: g}", &[("", "more than one of cidr")]);
+    set("{cidrGroupRef: g, cidrGroupSelector: {}}", &[("", "more than one")]);
+    set("{cidrGroupRef: g}", &[]);
+    set("{cidrGroupRef: G}", &[(".cidrGroupRef", "\"G\" is no name; write that of a CiliumCIDRGroup")]);
+    set("{cidrGroupRef: ''}", &[(".cidrGroupRef", "is no name")]);
+    set("{cidrGroupRef: [g]}", &[(".cidrGroupRef", "is a list; write a text")]);
+    set("{cidrGroupRef: g, except: [10.0.0.1]}", &[(".except[0]", "has no prefix length")]);
+    set("{cidrGroupRef: g, except: [10.0.0.0/8, 'fd00::/8']}", &[]);
+    set("{cidrGroupSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}}", &[]);
+    set("{cidrGroupSelector: {matchLabels: {'k8s:a': b}}}", &[(".cidrGroupSelector", "write the key alone")]);
+    set("{cidrGroupSelector: {matchLabels: [a]}}", &[(".cidrGroupSelector.matchLabels", "is a list; write a map")]);
+    set("{cidrGroupSelector: g}", &[(".cidrGroupSelector", "is a single value; write a map")]);
     set("{cidr: 10.0.0.1}", &[(".cidr", "has no prefix length")]);
     for except in ["11.0.0.0/16", "'fd00::/16'", "0.0.0.0/0"] {
         set(&format!("{{cidr: 10.0.0.0/8, except: [{except}]}}"), &[(".except[0]", "is not inside 10.0.0.0/8")]);
@@ -297,6 +306,49 @@ fn tls_sections() {
         );
         let deny = format!("  egressDeny: [{{toPorts: [{{{TCP}, {section}: {fine}}}]}}]");
         rejected(&deny, &[(&format!("egressDeny[0].toPorts[0].{section}"), "deny rules are about ports only")]);
+    }
+}
+
+#[test]
+fn cidr_groups() {
+    let group = |rest: &str| {
+        let text = format!("apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\n{rest}\n");
+        match parse(&text).as_slice() {
+            [Document::Policy(policy)] => {
+                assert!(policy.rules.is_empty() && policy.cidr_group.is_some());
+                String::new()
+            }
+            [Document::Refused(refused)] => {
+                assert!(refused.scopes.is_empty(), "it selects no endpoints");
+                let show = |error: &super::FieldError| format!("{}: {}: {}", error.line, error.field, error.reason);
+                refused.errors.iter().map(show).collect::<Vec<_>>().join("; ")
+            }
+            other => panic!("{rest}: {other:?}"),
+        }
+    };
+    let name = "metadata: {name: g}\n";
+    assert_eq!(group(&format!("{name}spec: {{externalCIDRs: []}}")), "");
+    assert_eq!(group("metadata: {name: g, labels: {a/b: c, d: ''}}\nspec: {externalCIDRs: ['::/0', 10.0.0.1/8]}"), "");
+    for (rest, wanted) in [
+        (name.to_owned(), "1: spec: is missing"),
+        (format!("{name}spec: {{}}"), "4: spec.externalCIDRs: is missing; write a list"),
+        (format!("{name}spec: {{externalCIDRs: null}}"), "spec.externalCIDRs: is missing"),
+        (format!("{name}spec: {{externalCIDRs: 10.0.0.0/8}}"), "spec.externalCIDRs: is a single value; write a list"),
+        (format!("{name}spec: {{externalCIDRs: [10.0.0.1]}}"), "spec.externalCIDRs[0]: has no prefix length"),
+        (format!("{name}spec: {{externalCIDRs: [10.0.0.0/8, null]}}"), "spec.externalCIDRs[1]: is empty"),
+        (format!("{name}spec: {{externalCIDRs: ['::ffff:10.0.0.0/104']}}"), "IPv4 in the form of IPv6"),
+        (format!("{name}spec: {{externalCIDR: [10.0.0.0/8]}}"), "did you mean externalCIDRs?"),
+        (format!("{name}spec: []"), "spec: is a list; write a map"),
+        ("metadata: {name: g, labels: {'k8s:a': b}}\nspec: {externalCIDRs: []}".to_owned(), "has a colon"),
+        ("metadata: {name: g, labels: {a: '-'}}\nspec: {externalCIDRs: []}".to_owned(), "label value"),
+        ("metadata: {name: g, labels: [a]}\nspec: {externalCIDRs: []}".to_owned(), "metadata.labels: is a list"),
+        (
+            "metadata: {name: g, annotations: {l7proxy.io/audit: 'true'}}\nspec: {externalCIDRs: []}".to_owned(),
+            "a group of addresses denies nothing",
+        ),
+    ] {
+        let found = group(&rest);
+        assert!(found.contains(wanted), "{rest}: {found:?} is not {wanted:?}");
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Scope {
 /// One for each spec; when none can be read, everything of the policy's namespace in both directions.
 pub(super) fn scopes(root: &Node, key: &PolicyKey) -> Vec<Scope> {
     // They only say what policies mean: without one, those that need it allow nothing by it.
-    if matches!(key.kind, Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet) {
+    if matches!(key.kind, Kind::CiliumCidrGroup | Kind::Tier | Kind::NetworkSet | Kind::GlobalNetworkSet) {
         return Vec::new();
     }
     let specs = root.present("specs");
@@ -47,6 +47,7 @@ fn scope(spec: &Node, key: &PolicyKey) -> Scope {
     let (ingress, egress) = match key.kind {
         Kind::CiliumNetworkPolicy
         | Kind::CiliumClusterwideNetworkPolicy
+        | Kind::CiliumCidrGroup
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy => named(spec),
@@ -120,6 +121,7 @@ fn subject(spec: &Node, key: &PolicyKey) -> Selector {
         Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy
+        | Kind::CiliumCidrGroup
         | Kind::CalicoNetworkPolicy
         | Kind::GlobalNetworkPolicy
         | Kind::Tier

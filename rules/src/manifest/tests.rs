@@ -38,7 +38,7 @@ fn every_other_field_is_refused_by_name() {
         ("  ingress:\n  - toServices: [{}]", "spec.ingress[0].toServices"),
         ("  egress:\n  - icmps: [{fields: [{type: 256}]}]", "spec.egress[0].icmps[0].fields[0].type"),
         ("  ingress:\n  - fromCIDRSet: [{except: []}]", "spec.ingress[0].fromCIDRSet[0].cidr"),
-        ("  ingress:\n  - fromCIDRSet: [{cidrGroupRef: a}]", "spec.ingress[0].fromCIDRSet[0].cidrGroupRef"),
+        ("  ingress:\n  - fromCIDRSet: [{cidrGroupRef: a_b}]", "spec.ingress[0].fromCIDRSet[0].cidrGroupRef"),
         (
             "  ingress:\n  - fromCIDRSet: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]",
             "spec.ingress[0].fromCIDRSet[0].except[0]",

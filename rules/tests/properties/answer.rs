@@ -36,11 +36,17 @@ pub(crate) fn valid(policies: &[Policy]) -> Vec<InForce> {
     in_force
 }
 
+/// The policies, and the world's CIDR groups.
+fn with_groups(world: &World, policies: &[InForce]) -> Vec<InForce> {
+    policies.iter().cloned().chain(in_force(&world.groups.concat())).collect()
+}
+
 /// The answer to a question below HTTP, and for each request whether it passes.
 pub(crate) type Answer = (Connects, Vec<bool>);
 
 /// The answers to every question of a world, in its order.
 pub(crate) fn answers(world: &World, known: &Known, policies: &[InForce]) -> Vec<Answer> {
+    let policies = &with_groups(world, policies);
     let resolved: Vec<EndpointPolicy> = known
         .pods
         .iter()
@@ -83,6 +89,7 @@ type Edits = Vec<String>;
 
 /// What is done to each request that passes: by the crate, and by the oracle.
 pub(crate) fn edits(world: &World, known: &Known, policies: &[InForce]) -> Vec<(Edits, Edits)> {
+    let policies = &with_groups(world, policies);
     let texts = |edits: &[HeaderEdit]| {
         let mut texts: Vec<String> = edits.iter().map(|edit| format!("{edit:?}")).collect();
         texts.sort();
@@ -140,6 +147,7 @@ fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects 
 
 /// The same answers, from the oracle.
 pub(crate) fn oracles(world: &World, known: &Known, policies: &[InForce]) -> Vec<Answer> {
+    let policies = &with_groups(world, policies);
     let mut answers = Vec::new();
     for (subject, connection) in connections(world, known) {
         let oracle = Oracle {

@@ -13,10 +13,18 @@ use super::model::{Entry, Fault, Http, Messages, Peers, Policy, PortRule, Requir
 /// Nets that may be named; each has an identity.
 pub(crate) const NETS: [&str; 4] = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "fd00::/8"];
 
-const BLOCKS: [&str; 3] = [
+const BLOCKS: [&str; 11] = [
     "{cidr: 10.0.0.0/8}",
     "{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}",
     "{cidr: 0.0.0.0/0, except: [10.0.0.0/8, 10.1.0.0/16]}",
+    "{cidrGroupRef: g0}",
+    "{cidrGroupRef: g1, except: [10.1.0.0/16]}",
+    "{cidrGroupRef: g9}",
+    "{cidrGroupSelector: {matchLabels: {a: b}}}",
+    "{cidrGroupSelector: {matchExpressions: [{key: a, operator: In, values: [c, d]}, {key: d, operator: Exists}]}}",
+    "{cidrGroupSelector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}, except: [10.1.0.0/16]}",
+    "{cidrGroupSelector: {matchLabels: {a: c}, matchExpressions: [{key: d, operator: DoesNotExist}]}}",
+    "{cidrGroupSelector: {}}",
 ];
 const ENTITIES: [&str; 6] = ["all", "world", "cluster", "cluster-mesh", "host", "none"];
 
@@ -24,6 +32,8 @@ const ENTITIES: [&str; 6] = ["all", "world", "cluster", "cluster-mesh", "host", 
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) policies: Vec<Policy>,
+    /// Manifests of CIDR groups; one in eight is not valid.
+    pub(crate) groups: Vec<String>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) requests: Vec<Request>,
@@ -114,8 +124,24 @@ fn named(pod: &Pod) -> PortNames {
 
 pub(crate) fn world() -> impl Strategy<Value = World> {
     let pods = vec(pod(), 1..4);
-    (vec(policy(), 1..4), pods, vec(connection(), 8), vec(request(), 3))
-        .prop_map(|(policies, pods, connections, requests)| World { policies, pods, connections, requests })
+    (vec(policy(), 1..4), vec(group(), 0..4), pods, vec(connection(), 12), vec(request(), 3)).prop_map(
+        |(policies, groups, pods, connections, requests)| World { policies, groups, pods, connections, requests },
+    )
+}
+
+fn group() -> impl Strategy<Value = String> {
+    let labels = select(vec!["", "a: b", "a: c", "a: c, d: e", "d: e"]);
+    (select(vec!["g0", "g1", "g2"]), labels, vec(select(NETS.to_vec()), 0..3), 0..8_u8).prop_map(
+        |(name, labels, nets, fault)| {
+            let spec = if fault == 0 { "externalCIDR" } else { "externalCIDRs" };
+            let nets: Vec<String> = nets.iter().map(|net| format!("\"{net}\"")).collect();
+            format!(
+                "---\napiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n\
+                 spec: {{{spec}: [{}]}}\n",
+                nets.join(", ")
+            )
+        },
+    )
 }
 
 fn pod() -> impl Strategy<Value = Pod> {
@@ -201,15 +227,15 @@ fn selector() -> impl Strategy<Value = Selector> {
 
 fn entry() -> impl Strategy<Value = Entry> {
     let peers = prop_oneof![
-        6 => Just(Peers::Absent),
+        7 => Just(Peers::Absent),
         1 => Just(Peers::Endpoints(Vec::new())),
         8 => vec(selector(), 1..3).prop_map(Peers::Endpoints),
         3 => vec(select(NETS.to_vec()), 0..3).prop_map(Peers::Cidrs),
-        1 => vec(select(BLOCKS.to_vec()), 0..3).prop_map(Peers::CidrSet),
+        2 => vec(select(BLOCKS.to_vec()), 0..3).prop_map(Peers::CidrSet),
         2 => vec(select(ENTITIES.to_vec()), 0..3).prop_map(Peers::Entities),
     ];
     let ports = option::weighted(0.9, vec(port_rule(), 0..3));
-    let icmps = option::weighted(0.2, vec(messages(), 1..3));
+    let icmps = option::weighted(0.12, vec(messages(), 1..3));
     (peers, ports, icmps).prop_map(|(peers, ports, icmps)| match icmps {
         Some(icmps) => Entry { peers, ports: None, icmps },
         None => Entry { peers, ports, icmps: Vec::new() },

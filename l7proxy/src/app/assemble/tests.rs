@@ -1,4 +1,7 @@
-use rules::manifest::{self, Document};
+use rules::{
+    Identity, L4Verdict, Protocol,
+    manifest::{self, Document},
+};
 
 use super::*;
 
@@ -61,6 +64,37 @@ fn what_concerns_all_makes_all_anew() {
     let with_tier: Vec<InForce> = all.iter().cloned().chain(tier).collect();
     let tiered = states(&assembler.assemble(&config(&more), &with_tier, 3));
     assert!(!Arc::ptr_eq(&after["a"], &tiered["a"]));
+}
+
+#[test]
+fn a_changed_cidr_group_changes_the_policies_that_name_it() {
+    let mut assembler = Assembler::default();
+    let config = config(PODS);
+    let policy = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\nspec:\n  \
+                  endpointSelector: {}\n  egress: [{toCIDRSet: [{cidrGroupRef: g}]}]\n---\n\
+                  apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: q}\nspec:\n  \
+                  endpointSelector: {matchLabels: {app: c}}\n  egress: [{toCIDR: [192.0.2.0/24, 198.51.100.0/24]}]\n---\n";
+    let group = |nets: &str| {
+        let group = "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: g}\nspec:";
+        policies(&format!("{group} {{externalCIDRs: [{nets}]}}\n---\n"))
+    };
+    let policy = policies(policy);
+    let mut allows = |group: &[InForce], revision| {
+        let all: Vec<InForce> = policy.iter().chain(group).cloned().collect();
+        let made = assembler.assemble(&config, &all, revision);
+        let peer = |address: &str| Identity(made.world.ipcache.lookup(address.parse().unwrap()).identity);
+        let egress = &states(&made)["a"].policy.egress;
+        let is_allowed =
+            |address: &&str| matches!(egress.l4(peer(address), Protocol::Tcp, 80), L4Verdict::Allowed(Some(_)));
+        ["192.0.2.1", "198.51.100.1"].into_iter().filter(is_allowed).collect::<Vec<_>>()
+    };
+    let (one, other) = ("192.0.2.0/24", "198.51.100.0/24");
+    assert_eq!(allows(&group(&format!("{one}, {other}")), 1), ["192.0.2.1", "198.51.100.1"]);
+    // Both networks stay known by the other policy: no identity comes or goes.
+    assert_eq!(allows(&group(other), 2), ["198.51.100.1"]);
+    assert_eq!(allows(&group(one), 3), ["192.0.2.1"]);
+    assert_eq!(allows(&[], 4), [""; 0]);
+    assert_eq!(allows(&group("192.0.2"), 5), [""; 0], "not valid");
 }
 
 #[test]

@@ -108,3 +108,36 @@ fn a_secret_that_is_not_available_is_its_policys_problem() {
     assert_eq!(read(&second, 3).in_force(), first.in_force());
     assert_eq!(second.next(&[file("p.yaml", &text)], 3).errors().len(), 0, "without secrets nothing is said of them");
 }
+
+#[test]
+fn a_cidr_group_that_is_not_there_is_told_of_the_policy_that_names_it() {
+    let peers = "toEndpoints: [{matchLabels: {app: b}}]";
+    let names = policy("x", "GET").replace(peers, "toCIDRSet: [{cidr: 10.0.0.0/8}, {cidrGroupRef: g}]");
+    let group = |nets: &str| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {{name: g}}\nspec: {{externalCIDRs: [{nets}]}}\n"
+        )
+    };
+    let told = |versions: &Versions| {
+        let of = |status: PolicyStatus| status.policy.ends_with("/x").then_some(status.errors);
+        versions.status().into_iter().find_map(of).unwrap().concat()
+    };
+    let without = Versions::default().next(&[file("p.yaml", &names)], 1);
+    let wanted =
+        "p.yaml:7: spec.egress[0].toCIDRSet[1].cidrGroupRef: CIDR group g: there is none; nobody is allowed by it";
+    assert_eq!(told(&without), wanted);
+    assert_eq!(without.errors(), [wanted]);
+    assert!(without.faults().is_empty(), "the file is as it should be");
+    let broken = without.next(&[file("p.yaml", &names), file("g.yaml", &group("10"))], 2);
+    assert!(told(&broken).ends_with("CIDR group g: not valid; nobody is allowed by it"), "{}", told(&broken));
+    assert_eq!(states(&broken)[1].1, PolicyState::Refused);
+    let whole = broken.next(&[file("p.yaml", &names), file("g.yaml", &group("192.0.2.0/24"))], 3);
+    assert_eq!((told(&whole).as_str(), whole.errors().len()), ("", 0));
+    let again = whole.next(&[file("p.yaml", &names), file("g.yaml", &group("10"))], 4);
+    assert_eq!(told(&again), "", "its last good version stays");
+    assert_eq!(states(&again)[1].1, PolicyState::LastGood);
+    let deny = names.replace("egress:", "egressDeny:").replace("\n      rules: {http: [{method: 'GET'}]}", "");
+    assert!(told(&Versions::default().next(&[file("p.yaml", &deny)], 1)).ends_with("nobody is denied by it"));
+    let denies = Versions::default().next(&[file("p.yaml", &deny), file("g.yaml", &group("10"))], 1);
+    assert!(told(&denies).ends_with("not valid; every address outside of the cluster is denied"), "{}", told(&denies));
+}

@@ -16,8 +16,20 @@ use crate::labels::{self, Labels};
 
 /// Key under which selectors find an endpoint's service account.
 const ACCOUNT: &str = "projectcalico.org/serviceaccount";
+/// Key under which selectors find who runs an endpoint: here Kubernetes always does.
+const ORCHESTRATOR: &str = "projectcalico.org/orchestrator";
 /// The label that Kubernetes sets on every namespace.
 const KUBERNETES_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Whether a selector asks for labels of service accounts, none of which are known but the name.
+pub(crate) fn asks_account_labels(selector: &Selector) -> bool {
+    selector.asks(|key| key.strip_prefix(ACCOUNT_PREFIX).is_some_and(|key| key != NAME))
+}
+
+/// Whether a selector asks for labels of namespaces that are not their names.
+fn asks_namespace_labels(selector: &Selector) -> bool {
+    selector.asks(|key| key.strip_prefix(NAMESPACE_PREFIX).is_some_and(|key| !matches!(key, NAME | KUBERNETES_NAME)))
+}
 
 /// An endpoint that is known: a pod, or something of a node when it has no namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +38,6 @@ pub(crate) struct Endpoint {
     pub(crate) namespace: Option<String>,
     pub(crate) namespace_labels: BTreeMap<String, String>,
     pub(crate) account: Option<String>,
-    pub(crate) account_labels: BTreeMap<String, String>,
     pub(crate) named_ports: Vec<NamedPort>,
 }
 
@@ -100,8 +111,7 @@ impl From<bool> for Truth {
 }
 
 impl Endpoint {
-    /// The pod that an identity's labels stand for; `None` when they are not a pod's. Labels of service accounts and
-    /// named ports are not among an identity's labels.
+    /// The pod that an identity's labels stand for; `None` when they are not a pod's. Its named ports are not among them.
     pub(crate) fn of(labels: &Labels) -> Option<Self> {
         let namespace = labels.get("k8s", labels::NAMESPACE)?;
         let mut endpoint = Self { namespace: Some(namespace.to_owned()), ..Self::default() };
@@ -110,7 +120,7 @@ impl Endpoint {
                 endpoint.namespace_labels.insert(key.to_owned(), label.value.clone());
             } else if label.key == "io.cilium.k8s.policy.serviceaccount" {
                 endpoint.account = Some(label.value.clone());
-            } else {
+            } else if !matches!(label.key.as_str(), labels::NAMESPACE | labels::CLUSTER) {
                 endpoint.labels.insert(label.key.clone(), label.value.clone());
             }
         }
@@ -125,7 +135,7 @@ impl LabelView for Endpoint {
             namespace: self.namespace.as_deref(),
             namespace_labels: Some(&self.namespace_labels),
             account: self.account.as_deref(),
-            account_labels: Some(&self.account_labels),
+            orchestrator: Some("k8s"),
         };
         view.get(key)
     }
@@ -137,7 +147,7 @@ struct View<'a> {
     namespace: Option<&'a str>,
     namespace_labels: Option<&'a BTreeMap<String, String>>,
     account: Option<&'a str>,
-    account_labels: Option<&'a BTreeMap<String, String>>,
+    orchestrator: Option<&'a str>,
 }
 
 impl<'a> View<'a> {
@@ -147,12 +157,13 @@ impl<'a> View<'a> {
             self.namespace
         } else if key == ACCOUNT {
             self.account
+        } else if key == ORCHESTRATOR {
+            self.orchestrator
         } else if let Some(key) = key.strip_prefix(NAMESPACE_PREFIX) {
             let name = self.namespace?;
             of(self.namespace_labels, key).or_else(|| matches!(key, NAME | KUBERNETES_NAME).then_some(name))
         } else if let Some(key) = key.strip_prefix(ACCOUNT_PREFIX) {
-            let name = self.account?;
-            of(self.account_labels, key).or_else(|| (key == NAME).then_some(name))
+            self.account.filter(|_| key == NAME)
         } else {
             of(Some(self.labels), key)
         }
@@ -169,26 +180,28 @@ impl LabelView for View<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NetworkSets {
     pub(crate) sets: Vec<NetworkSet>,
-    /// By the name of the namespace.
+    /// By the name of the namespace: those of which labels are known.
     pub(crate) namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// A set could not be read: whatever is asked for may be in it.
     pub(crate) incomplete: bool,
 }
 
 impl NetworkSets {
-    /// Whether a set that `wanted` selects has the address.
-    fn have(&self, place: Place, wanted: impl Fn(&View<'_>) -> bool) -> Truth {
-        let selected = self.sets.iter().filter(|set| {
+    /// Whether a set that `wanted` selects has the address. `asks_namespaces`: it asks for labels of the set's namespace.
+    fn have(&self, place: Place, wanted: impl Fn(&View<'_>) -> bool, asks_namespaces: impl Fn() -> bool) -> Truth {
+        let has = |set: &NetworkSet| {
             let namespace = set.namespace.as_deref();
-            wanted(&View {
-                labels: &set.labels,
-                namespace,
-                namespace_labels: namespace.and_then(|name| self.namespaces.get(name)),
-                account: None,
-                account_labels: None,
-            })
-        });
-        let known = selected.map(|set| is_in(&set.nets, place)).max().unwrap_or(Truth::No);
+            let namespace_labels = namespace.and_then(|name| self.namespaces.get(name));
+            let known = namespace.is_none() || namespace_labels.is_some();
+            let view = View { labels: &set.labels, namespace, namespace_labels, account: None, orchestrator: None };
+            match is_in(&set.nets, place) {
+                Truth::No => Truth::No,
+                inside if !known && asks_namespaces() => inside.min(Truth::Maybe),
+                inside if wanted(&view) => inside,
+                Truth::Maybe | Truth::Yes => Truth::No,
+            }
+        };
+        let known = self.sets.iter().map(has).max().unwrap_or(Truth::No);
         if self.incomplete { known.max(Truth::Maybe) } else { known }
     }
 }
@@ -206,6 +219,10 @@ impl Who {
     /// Whether all that is given holds of what has these labels.
     pub(crate) fn selects(&self, labels: &impl LabelView) -> bool {
         WhoField::ALL.into_iter().all(|field| self.holds(field, labels))
+    }
+
+    fn asks_namespace_labels(&self) -> bool {
+        [&self.selector, &self.namespace_selector].into_iter().flatten().any(asks_namespace_labels)
     }
 
     /// Whether one field holds; what is absent does.
@@ -240,11 +257,12 @@ impl Peer {
             Part::NotNets => self.not_nets.as_ref().map(|nets| in_one_of(nets).not()),
             Part::Who => self.who.as_ref().map(|who| match party.endpoint {
                 Some(endpoint) if who.selects(endpoint) => Truth::Yes,
-                _ => sets.have(party.place, |set| who.selects(set)),
+                _ => sets.have(party.place, |set| who.selects(set), || who.asks_namespace_labels()),
             }),
             Part::NotSelector => self.not_selector.as_ref().map(|selector| {
                 let endpoint = Truth::from(party.endpoint.is_some_and(|endpoint| selector.matches(endpoint)));
-                endpoint.max(sets.have(party.place, |set| selector.matches(set))).not()
+                let in_set = || sets.have(party.place, |set| selector.matches(set), || asks_namespace_labels(selector));
+                if endpoint == Truth::Yes { Truth::No } else { in_set().not() }
             }),
         };
         truth.unwrap_or(Truth::Yes)

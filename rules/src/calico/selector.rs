@@ -84,6 +84,11 @@ impl Selector {
         self.0.holds(labels)
     }
 
+    /// Whether it asks for a label whose key is one of those.
+    pub(crate) fn asks(&self, is_one: impl Fn(&str) -> bool) -> bool {
+        self.0.asks(&is_one)
+    }
+
     /// Whether it is `global()` and nothing else.
     pub(crate) fn is_global(&self) -> bool {
         self.0 == Expr::Global
@@ -181,6 +186,15 @@ impl Expr {
             Self::Not(inner) => !inner.holds(labels),
             Self::And(parts) => parts.iter().all(|part| part.holds(labels)),
             Self::Or(parts) => parts.iter().any(|part| part.holds(labels)),
+        }
+    }
+
+    fn asks(&self, is_one: &impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::All | Self::Global => false,
+            Self::Has(key) | Self::Label(key, _) => is_one(key),
+            Self::Not(inner) => inner.asks(is_one),
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.asks(is_one)),
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn document(kind: &str, metadata: &str, spec: &str) -> String {
     format!("---\napiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n")
 }
 
-/// A pod with these labels, of a namespace and a service account that carry the label `of` with their names.
+/// A pod with these labels, of a namespace that carries the label `of` with its name.
 pub(super) fn pod(namespace: &str, account: &str, labels: &[(&str, &str)]) -> Endpoint {
     let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -44,7 +44,6 @@ pub(super) fn pod(namespace: &str, account: &str, labels: &[(&str, &str)]) -> En
         namespace: Some(namespace.to_owned()),
         namespace_labels: map(&[("of", namespace)]),
         account: Some(account.to_owned()),
-        account_labels: map(&[("of", account)]),
         named_ports: Vec::new(),
     }
 }

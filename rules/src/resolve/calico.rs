@@ -3,7 +3,12 @@
 //! Owns what a peer is to Calico's rules, which may ask for any address. Must never let what is not known open anything.
 //! Start at [`Calico::layer`].
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use super::{ContainerPort, NamedPorts};
 use crate::{
@@ -82,10 +87,10 @@ impl Calico {
             return None;
         }
         let tiers = Tiers::new(&self.tiers, &self.policies, &own, direction);
+        let sets = self.sets_in(around.identities);
         let place = around.address.map(Place::at).unwrap_or_default();
-        let reasons = Reasons::new(&tiers, &self.sets, direction);
-        let asked =
-            Asked { tiers: &tiers, sets: &self.sets, own: &own, place, direction, applying: &applying, reasons };
+        let reasons = Reasons::new(&tiers, &sets, direction);
+        let asked = Asked { tiers: &tiers, sets: &sets, own: &own, place, direction, applying: &applying, reasons };
         let others = asked.table(None, Place::Elsewhere);
         let known = around.identities.iter().filter(|(identity, _)| *identity != Identity::WORLD);
         let of_peers = known.map(|(identity, labels)| {
@@ -95,6 +100,21 @@ impl Calico {
         });
         let tables = Tables::of_peers(others, of_peers.collect::<Vec<_>>());
         Some(Layer { tables, policies: applying.iter().map(|policy| Arc::clone(&policy.key)).collect() })
+    }
+
+    /// The network sets, with the labels of their namespaces: those that all pods tell that are known there. A namespace
+    /// whose labels changed has pods that tell others: they count as not known.
+    fn sets_in(&self, identities: &Identities) -> Cow<'_, NetworkSets> {
+        if self.sets.sets.iter().all(|set| set.namespace.is_none()) {
+            return Cow::Borrowed(&self.sets);
+        }
+        let mut told: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
+        for endpoint in identities.iter().filter_map(|(_, labels)| Endpoint::of(labels)) {
+            told.entry(endpoint.namespace.unwrap_or_default()).or_default().insert(endpoint.namespace_labels);
+        }
+        let agreed = told.into_iter().filter(|(_, told)| told.len() == 1);
+        let namespaces = agreed.filter_map(|(name, mut told)| Some((name, told.pop_first()?))).collect();
+        Cow::Owned(NetworkSets { namespaces, ..self.sets.clone() })
     }
 }
 

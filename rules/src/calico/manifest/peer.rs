@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     calico::{
-        policy::{ACCOUNT_PREFIX, NAMESPACE, NAMESPACE_PREFIX, Peer, Who},
+        policy::{NAMESPACE, NAMESPACE_PREFIX, Peer, Who},
         selector::Selector,
     },
     selector::is_dns_name,
@@ -101,7 +101,7 @@ fn accounts(node: &Node, path: &str, reader: &mut Reader<'_>) -> Accounts {
         names
     });
     let selector = value::rule_selector(accounts, &path, "selector", reader);
-    let selector = selector.map(|selector| selector.prefixed(ACCOUNT_PREFIX));
+    let selector = selector.and_then(|read| value::of_accounts(read, accounts, &path, "selector", reader));
     if names.is_none() && selector.is_none() && reader.told() == told {
         reader.error(accounts.line, &path, "asks for nothing; write names or selector, or remove it");
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     calico::{
-        policy::{ACCOUNT_PREFIX, DEFAULT_TIER, NAMESPACE, NAMESPACE_PREFIX, Policy, Rule, Subject},
+        policy::{DEFAULT_TIER, NAMESPACE, NAMESPACE_PREFIX, Policy, Rule, Subject},
         selector::Selector,
     },
     policy::PolicyKey,
@@ -92,11 +92,13 @@ fn subject(spec: &Node, namespace: Option<&str>, reader: &mut Reader<'_>) -> Sub
     let selector = read("selector");
     let of_account = read("serviceAccountSelector");
     let of_namespace = if namespace.is_none() { read("namespaceSelector") } else { None };
+    let of_account =
+        of_account.and_then(|read| value::of_accounts(read, spec, "spec", "serviceAccountSelector", reader));
     Subject {
         namespace: namespace.map(str::to_owned),
         selector: selector.unwrap_or_else(Selector::all),
         namespace_selector: of_namespace.map(|selector| selector.prefixed(NAMESPACE_PREFIX).all_that_has(NAMESPACE)),
-        account_selector: of_account.map(|selector| selector.prefixed(ACCOUNT_PREFIX)),
+        account_selector: of_account,
     }
 }
 

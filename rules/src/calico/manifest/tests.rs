@@ -178,7 +178,7 @@ fn network_sets_have_labels_and_nets() {
 fn rules_are_read_in_full() {
     let rule = "{action: Allow, ipVersion: 4, protocol: TCP, source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16], \
                 selector: has(a), notSelector: has(b), namespaceSelector: has(c), serviceAccounts: {names: [x], selector: \
-                has(d)}}, destination: {ports: [80, '90:95', '443', web], notPorts: [91]}, metadata: {annotations: {a: b}}, \
+                all()}}, destination: {ports: [80, '90:95', '443', web], notPorts: [91]}, metadata: {annotations: {a: b}}, \
                 http: {methods: [GET], paths: [{exact: /a}, {prefix: /b/}]}}";
     let policy = policy(&ingress(rule));
     let rule = &policy.ingress.as_ref().unwrap()[0];
@@ -186,7 +186,7 @@ fn rules_are_read_in_full() {
     let who = rule.source.who.as_ref().unwrap();
     assert_eq!(who.namespace, None, "there is a namespaceSelector");
     assert_eq!(who.namespace_selector.as_ref().unwrap().to_string(), "has(pcns.c)");
-    assert_eq!(who.account_selector.as_ref().unwrap().to_string(), "has(pcsa.d)");
+    assert_eq!(who.account_selector.as_ref().unwrap().to_string(), "all()");
     assert_eq!(who.accounts.as_deref(), Some(&["x".to_owned()][..]));
     assert_eq!(rule.source.not_selector.as_ref().unwrap().to_string(), "has(b)");
     let range = Ports::Range;
@@ -238,6 +238,13 @@ fn every_unknown_or_unsupported_field_is_refused_by_name() {
         (peer("selector: ' '"), "spec.ingress[0].source.selector", "blank"),
         (peer("nets: []"), "spec.ingress[0].source.nets", "is empty"),
         (peer("serviceAccounts: {}"), "spec.ingress[0].source.serviceAccounts", "asks for nothing"),
+        (
+            peer("serviceAccounts: {selector: role == 'x'}"),
+            "spec.ingress[0].source.serviceAccounts.selector",
+            "serviceAccounts.names",
+        ),
+        (peer("selector: pcsa.role == 'x'"), "spec.ingress[0].source.selector", "not known here"),
+        (global("{serviceAccountSelector: '!has(role)'}"), "spec.serviceAccountSelector", "not known here"),
         (peer("serviceAccounts: {names: [A]}"), "spec.ingress[0].source.serviceAccounts.names[0]", "lower case"),
         (ingress("{action: Allow, sources: {}}"), "spec.ingress[0].sources", "did you mean source?"),
         (ingress("{action: allow}"), "spec.ingress[0].action", "Allow, Deny, Log or Pass"),

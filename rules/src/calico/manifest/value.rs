@@ -9,7 +9,8 @@ use super::{
     yaml::{Node, Value},
 };
 use crate::calico::{
-    policy::{IpProtocol, Order},
+    party::asks_account_labels,
+    policy::{ACCOUNT_PREFIX, IpProtocol, Order},
     selector::Selector,
 };
 
@@ -46,6 +47,28 @@ pub(super) fn selector(
         let reason = "global() is only for the namespaceSelector of a source or destination, and only alone; write \
                       another expression";
         reader.error(line, &field, reason);
+        return None;
+    }
+    of_known_accounts(selector, line, &field, reader)
+}
+
+/// An expression that asks for labels of service accounts, whose keys it is to find behind [`ACCOUNT_PREFIX`].
+pub(super) fn of_accounts(
+    selector: Selector,
+    node: &Node,
+    path: &str,
+    key: &str,
+    reader: &mut Reader<'_>,
+) -> Option<Selector> {
+    of_known_accounts(selector.prefixed(ACCOUNT_PREFIX), node.line_of(key), &join(path, key), reader)
+}
+
+/// Nobody tells the labels of service accounts here: what asks for them cannot be answered.
+fn of_known_accounts(selector: Selector, line: usize, field: &str, reader: &mut Reader<'_>) -> Option<Selector> {
+    if asks_account_labels(&selector) {
+        let reason = "asks for labels of service accounts, which are not known here, only their names; write \
+                      serviceAccounts.names, or projectcalico.org/serviceaccount == \"NAME\" in a selector";
+        reader.error(line, field, reason);
         return None;
     }
     Some(selector)

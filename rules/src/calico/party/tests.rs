@@ -93,8 +93,8 @@ fn peers_select_what_calico_says() {
         ("selector: pcns.of == 'm', namespaceSelector: all()", "m", "m"),
         ("serviceAccounts: {names: [web, db]}", "n", "nm"),
         ("serviceAccounts: {names: [db]}, namespaceSelector: all()", "m", "m"),
-        ("serviceAccounts: {selector: of == 'db'}", "", "m"),
-        ("serviceAccounts: {names: [web], selector: of == 'db'}", "", ""),
+        ("serviceAccounts: {selector: projectcalico.org/name == 'db'}", "", "m"),
+        ("serviceAccounts: {names: [web], selector: projectcalico.org/name == 'db'}", "", ""),
         ("serviceAccounts: {names: [web, db]}, selector: has(x)", "", "m"),
         // Networks: every address, also of what is known.
         ("nets: [10.0.0.0/8]", "nmsgh", "nmsgh"),
@@ -127,6 +127,28 @@ fn what_is_not_known_is_neither_yes_nor_no() {
     ] {
         let (peer_read, sets) = source(false, peer);
         assert_eq!(selects(&peer_read, &somewhere, &sets), truth, "{peer}");
+    }
+}
+
+#[test]
+fn labels_of_a_set_s_namespace_are_not_always_known() {
+    let in_set = Party { place: Place::at("10.1.0.1".parse().unwrap()), endpoint: None, port: None };
+    let outside = Party { place: Place::at("192.0.2.1".parse().unwrap()), ..in_set };
+    for (peer, known, not_known) in [
+        ("namespaceSelector: of == 'n'", Truth::Yes, Truth::Maybe),
+        ("namespaceSelector: of != 'n'", Truth::No, Truth::Maybe),
+        ("selector: pcns.of == 'n'", Truth::Yes, Truth::Maybe),
+        ("notSelector: pcns.of == 'n', namespaceSelector: all()", Truth::No, Truth::Maybe),
+        // Names are always known.
+        ("namespaceSelector: projectcalico.org/name == 'n'", Truth::Yes, Truth::Yes),
+        ("namespaceSelector: kubernetes.io/metadata.name != 'n'", Truth::No, Truth::No),
+        ("selector: kind == 'set', namespaceSelector: all()", Truth::Yes, Truth::Yes),
+    ] {
+        let (peer_read, mut sets) = source(false, peer);
+        assert_eq!(selects(&peer_read, &in_set, &sets), known, "{peer}");
+        sets.namespaces.clear();
+        assert_eq!(selects(&peer_read, &in_set, &sets), not_known, "{peer}");
+        assert_ne!(selects(&peer_read, &outside, &sets), Truth::Maybe, "{peer}: it is in no set");
     }
 }
 
@@ -172,10 +194,13 @@ fn ports_are_numbers_ranges_and_what_the_endpoint_calls_so() {
 
 #[test]
 fn own_labels_never_stand_in_for_those_of_namespace_or_account() {
-    let mut endpoint = pod("n", "web", &[(NAMESPACE, "m"), ("pcns.of", "m"), ("pcsa.of", "db"), (ACCOUNT, "db")]);
-    let values = |endpoint: &Endpoint| {
-        [NAMESPACE, "pcns.of", ACCOUNT, "pcsa.of"].map(|key| endpoint.value(key).map(str::to_owned))
-    };
+    let name = "pcsa.projectcalico.org/name";
+    let own =
+        [(NAMESPACE, "m"), ("pcns.of", "m"), (name, "db"), ("pcsa.of", "db"), (ACCOUNT, "db"), (ORCHESTRATOR, "x")];
+    let mut endpoint = pod("n", "web", &own);
+    assert_eq!((endpoint.value("pcsa.of"), endpoint.value(ORCHESTRATOR)), (None, Some("k8s")));
+    let values =
+        |endpoint: &Endpoint| [NAMESPACE, "pcns.of", ACCOUNT, name].map(|key| endpoint.value(key).map(str::to_owned));
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(values(&endpoint), [some("n"), some("n"), some("web"), some("web")]);
     (endpoint.namespace, endpoint.account) = (None, None);
@@ -209,8 +234,12 @@ fn an_identity_is_the_pod_that_its_labels_are_of() {
         ("pcns.projectcalico.org/name", "n"),
         ("pcns.kubernetes.io/metadata.name", "n"),
         ("pcsa.projectcalico.org/name", "web"),
+        ("projectcalico.org/orchestrator", "k8s"),
     ] {
         assert_eq!(endpoint.value(key), Some(value), "{key}");
+    }
+    for key in [labels::NAMESPACE, labels::CLUSTER, "io.cilium.k8s.policy.serviceaccount", "pcsa.of"] {
+        assert_eq!(endpoint.value(key), None, "{key} is no label of Calico's");
     }
     assert_eq!(Endpoint::of(&Labels::new([crate::Label::new("reserved", "world", "")])), None);
 }

@@ -20,13 +20,17 @@ fn labels(app: &str) -> Labels {
     Labels::from(PodLabels { namespace, cluster, service_account: None, labels: &labels, namespace_labels: &none })
 }
 
-/// What a text says of the pod `web`; and who `client` is.
-fn resolved(text: &str) -> (EndpointPolicy, Identity) {
-    let in_force = |document| {
+fn in_force(text: &str) -> Vec<InForce> {
+    let valid = |document| {
         let Document::Policy(policy) = document else { panic!("{document:?}\n{text}") };
         InForce::Policy(policy)
     };
-    let policies: Vec<InForce> = parse(text).into_iter().map(in_force).collect();
+    parse(text).into_iter().map(valid).collect()
+}
+
+/// What a text says of the pod `web`; and who `client` is.
+fn resolved(text: &str) -> (EndpointPolicy, Identity) {
+    let policies = in_force(text);
     let nets = policies.iter().flat_map(InForce::pod_cidrs).collect();
     let mut identities = Identities::new();
     identities.allocate_at(&labels("web"), [10, 0, 0, 1].into(), &nets);
@@ -352,6 +356,41 @@ fn protocols_without_ports_have_the_strictest_verdict_of_all() {
         + &global("q", "order: 2, ingress: [{action: Deny, protocol: 50}, {action: Allow}]");
     assert!(denied(&both));
     assert!(matches!(of(&global("p", "ingress: [{action: Allow}]")), (L4Verdict::Allowed(Some(_)), false)));
+}
+
+#[test]
+fn the_labels_of_a_set_s_namespace_are_those_that_its_pods_tell() {
+    let text = "---\napiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: s, namespace: m}\nspec: {nets: \
+                [192.0.2.0/24]}\n";
+    let rules = "ingress: [{action: Deny, source: {namespaceSelector: team == 'a'}}, {action: Allow}]";
+    let text = global("p", rules) + text;
+    let denies = |teams: &[&str]| {
+        let labels = |team: &str| {
+            let (none, of_namespace) = (BTreeMap::new(), BTreeMap::from([("team".to_owned(), team.to_owned())]));
+            let (namespace, cluster, service_account) = ("m", "c", None);
+            Labels::from(PodLabels {
+                namespace,
+                cluster,
+                service_account,
+                labels: &none,
+                namespace_labels: &of_namespace,
+            })
+        };
+        let policies: Vec<InForce> = in_force(&text);
+        let mut identities = Identities::new();
+        for team in teams {
+            identities.allocate(&labels(team));
+        }
+        let set = identities.allocate_cidr("192.0.2.0/24".parse().unwrap());
+        let (address, ports) = (Some([10, 0, 0, 1].into()), NamedPorts::default());
+        let policy = resolve_at(&policies, &self::labels("web"), address, &ports, &identities, &[]);
+        matches!(policy.ingress.l4(set, Protocol::Tcp, 80), L4Verdict::Denied(_))
+    };
+    assert!(denies(&["a"]));
+    assert!(!denies(&["b"]));
+    // Nobody knows.
+    assert!(denies(&[]));
+    assert!(denies(&["b", "c"]), "the labels were changed, and the older pods are still known");
 }
 
 #[test]

@@ -10,6 +10,6 @@ pub(crate) mod http;
 pub(crate) mod manifest;
 pub(crate) mod party;
 pub(crate) mod policy;
-mod selector;
+pub(crate) mod selector;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -13,6 +13,7 @@ use crate::{
     verdict::Direction,
 };
 
+mod calico;
 mod http;
 mod pattern;
 mod peers;
@@ -41,6 +42,14 @@ pub enum FindingKind {
     NoEffect,
     /// A selector that selects nothing of the configuration.
     SelectsNothing,
+    /// A rule that asks for what is not known when it is asked.
+    NotKnown,
+    /// A path that is compared in another form than it is written in.
+    NormalForm,
+    /// A policy of a tier that was not given.
+    NoTier,
+    /// Policies of one tier and one order that say different things of the same.
+    SameOrder,
 }
 
 impl FindingKind {
@@ -58,6 +67,10 @@ impl FindingKind {
             Self::EveryAddress => "every-address",
             Self::NoEffect => "no-effect",
             Self::SelectsNothing => "selects-nothing",
+            Self::NotKnown => "not-known",
+            Self::NormalForm => "normal-form",
+            Self::NoTier => "no-tier",
+            Self::SameOrder => "same-order",
         }
     }
 }
@@ -88,12 +101,14 @@ pub struct Finding {
 pub fn lint(policies: &[&Policy], known: Option<&Identities>) -> Vec<Finding> {
     let mut findings = Findings { policy: 0, found: Vec::new() };
     let groups = KnownGroups::of_policies(policies.iter().copied());
+    let of_calico = calico::Given::of(policies, known);
     for (index, policy) in policies.iter().enumerate() {
         findings.policy = index;
         for FieldError { line, field, reason } in groups.unmet(policy) {
             let kind = FindingKind::NoGroup;
             findings.found.push(Finding { policy: index, line, field, kind, text: reason });
         }
+        calico::policy(policy, &of_calico, &mut findings);
         for rule in &policy.rules {
             if let Some(identities) = known {
                 peers::subject(rule, identities, &mut findings);

@@ -45,6 +45,27 @@ fn errors_of_all_files_and_warnings_at_once() {
 }
 
 #[test]
+fn warnings_of_calico_s_kinds() {
+    let policy = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: p, namespace: default}\nspec:\n  \
+                  tier: platform\n  selector: app == 'web'\n  ingress:\n  - {action: Allow}\n  - {action: Deny, protocol: TCP}\n";
+    let tier = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: platform}\nspec: {order: 1}\n";
+    let config =
+        "policies: [p.yaml]\nendpoints:\n- {pod: default/api, pid: 1, addresses: [10.0.0.1], labels: {app: api}}\n";
+    let desk = Desk::new(&[("p.yaml", policy), ("t.yaml", tier), ("config.yaml", config)]);
+    let ended = desk.run(&["check", "p.yaml"]);
+    assert!(ended.out.contains("p.yaml:5: spec.tier: warning: denies everything"), "{}", ended.out);
+    assert!(
+        ended.out.contains("p.yaml:9: spec.ingress[1]: warning: is never asked: ingress[0] (line 8)"),
+        "{}",
+        ended.out
+    );
+    assert_eq!((ended.code, ended.out.lines().count()), (Some(0), 3), "{}", ended.out);
+    let ended = desk.run(&["check", "--config", "config.yaml", "p.yaml", "t.yaml"]);
+    assert!(ended.out.contains("p.yaml:6: spec.selector: warning: selects no pod"), "{}", ended.out);
+    assert!(!ended.out.contains("spec.tier"), "{}", ended.out);
+}
+
+#[test]
 fn warnings_refuse_only_what_is_strict() {
     let desk = Desk::new(&[("p.yaml", &GOOD.replace("GET|HEAD", "GET"))]);
     let ended = desk.run(&["check", "p.yaml"]);

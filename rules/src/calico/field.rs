@@ -125,7 +125,7 @@ impl Rule {
     }
 
     /// Its protocol. Only TCP carries the requests that can be judged.
-    fn carrier(&self) -> Option<IpProtocol> {
+    pub(crate) fn carrier(&self) -> Option<IpProtocol> {
         self.protocol.or(self.http.as_ref().map(|_| IpProtocol::TCP))
     }
 
@@ -211,7 +211,7 @@ impl Peer {
 
 impl Who {
     /// What one of its fields wants; `None` when it is absent.
-    fn told(&self, field: WhoField) -> Option<String> {
+    pub(crate) fn told(&self, field: WhoField) -> Option<String> {
         match field {
             WhoField::Selector => self.selector.as_ref().map(cut),
             WhoField::Namespace => {

@@ -4,6 +4,8 @@
 //! that does not hold is only skipped, and only Allow has one, so what is stricter here never opens anything. Start at
 //! [`Http::holds`].
 
+use std::fmt;
+
 /// What a request must be: one of the methods and one of the paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Http {
@@ -11,6 +13,8 @@ pub(crate) struct Http {
     pub(crate) methods: Vec<String>,
     /// Empty: any.
     pub(crate) paths: Vec<PathMatch>,
+    /// Which of the paths are written in another form than they are compared in: dot segments, parameters and the like.
+    pub(crate) rewritten: Vec<usize>,
 }
 
 /// One entry of `paths`, in normal form.
@@ -20,6 +24,24 @@ pub(crate) enum PathMatch {
     Exact(NormalPath),
     /// This path and what is below it: whole segments.
     Prefix(NormalPath),
+}
+
+impl PathMatch {
+    pub(crate) fn path(&self) -> &NormalPath {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+        }
+    }
+
+    /// Whether every path of the other one is one of its own.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(_), Self::Prefix(_)) => false,
+            (Self::Exact(_), Self::Exact(path)) | (Self::Prefix(_), Self::Exact(path) | Self::Prefix(path)) => {
+                self.holds(path)
+            }
+        }
+    }
 }
 
 /// A path that is decoded, without parameters, dot segments, doubled and trailing slashes.
@@ -94,8 +116,8 @@ impl Http {
     /// `/a /b/*`.
     pub(crate) fn paths_told(&self) -> String {
         let path = |path: &PathMatch| match path {
-            PathMatch::Exact(path) => String::from_utf8_lossy(&path.0).into_owned(),
-            PathMatch::Prefix(path) => format!("{}/*", String::from_utf8_lossy(&path.0).trim_end_matches('/')),
+            PathMatch::Exact(path) => path.to_string(),
+            PathMatch::Prefix(path) => format!("{}/*", path.to_string().trim_end_matches('/')),
         };
         self.paths.iter().map(path).collect::<Vec<_>>().join(" ")
     }
@@ -111,6 +133,18 @@ impl PathMatch {
             }
         }
     }
+}
+
+impl fmt::Display for NormalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// Whether a path is written as it is compared, but for encoded letters and a slash at its end.
+pub(crate) fn is_normal(path: &str) -> bool {
+    let Ok((normal, decoded)) = normal_path(path).and_then(|normal| Ok((normal, decode(path)?))) else { return false };
+    decoded == normal.0 || decoded.strip_suffix(b"/") == Some(&normal.0)
 }
 
 /// The one form in which paths are compared: cut at `?` or `#`, decoded once, backslashes as slashes, without parameters,
@@ -239,6 +273,7 @@ mod tests {
         let http = |methods: &[&str], paths: Vec<PathMatch>| Http {
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
             paths,
+            rewritten: Vec::new(),
         };
         let prefix = |path: &str| PathMatch::Prefix(normal_path(path).unwrap());
         let exact = |path: &str| PathMatch::Exact(normal_path(path).unwrap());

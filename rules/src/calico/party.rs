@@ -3,7 +3,10 @@
 //! Owns what selectors see of an endpoint. Must never take what is not known for a yes or a no: [`Truth`] has a third
 //! value. Start at [`Peer::truth`].
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -187,13 +190,26 @@ pub(crate) struct NetworkSets {
 }
 
 impl NetworkSets {
+    /// Whether there may be a set that a selector selects.
+    pub(crate) fn may_select(&self, selector: &Selector) -> bool {
+        let unknown =
+            |set: &NetworkSet| set.namespace.as_ref().is_some_and(|namespace| !self.namespaces.contains_key(namespace));
+        let may =
+            |set: &NetworkSet| selector.matches(&self.view(set)) || (unknown(set) && asks_namespace_labels(selector));
+        self.incomplete || self.sets.iter().any(may)
+    }
+
+    fn view<'s>(&'s self, set: &'s NetworkSet) -> View<'s> {
+        let namespace = set.namespace.as_deref();
+        let namespace_labels = namespace.and_then(|name| self.namespaces.get(name));
+        View { labels: &set.labels, namespace, namespace_labels, account: None, orchestrator: None }
+    }
+
     /// Whether a set that `wanted` selects has the address. `asks_namespaces`: it asks for labels of the set's namespace.
     fn have(&self, place: Place, wanted: impl Fn(&View<'_>) -> bool, asks_namespaces: impl Fn() -> bool) -> Truth {
         let has = |set: &NetworkSet| {
-            let namespace = set.namespace.as_deref();
-            let namespace_labels = namespace.and_then(|name| self.namespaces.get(name));
-            let known = namespace.is_none() || namespace_labels.is_some();
-            let view = View { labels: &set.labels, namespace, namespace_labels, account: None, orchestrator: None };
+            let view = self.view(set);
+            let known = view.namespace.is_none() || view.namespace_labels.is_some();
             match is_in(&set.nets, place) {
                 Truth::No => Truth::No,
                 inside if !known && asks_namespaces() => inside.min(Truth::Maybe),
@@ -206,7 +222,25 @@ impl NetworkSets {
     }
 }
 
+/// The labels of namespaces: those that all pods tell that are known there. A namespace whose labels changed has pods that
+/// tell others: it is left out, as one without pods.
+pub(crate) fn namespaces_of(endpoints: &[Endpoint]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut told: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
+    for endpoint in endpoints {
+        told.entry(endpoint.namespace.as_deref().unwrap_or_default()).or_default().insert(&endpoint.namespace_labels);
+    }
+    let agreed = told.into_iter().filter(|(_, told)| told.len() == 1);
+    agreed.filter_map(|(name, mut told)| Some((name.to_owned(), told.pop_first()?.clone()))).collect()
+}
+
 impl Subject {
+    /// All that is asked of an endpoint, as one expression.
+    pub(crate) fn as_selector(&self) -> Selector {
+        let own = self.namespace.iter().map(|namespace| Selector::has_one_of(NAMESPACE, [namespace.clone()]));
+        let selectors = self.namespace_selector.iter().chain(&self.account_selector).cloned();
+        own.chain(selectors).fold(self.selector.clone(), Selector::and)
+    }
+
     /// Whether the policy judges what this endpoint exchanges.
     pub(crate) fn selects(&self, endpoint: &Endpoint) -> bool {
         let selectors = [Some(&self.selector), self.namespace_selector.as_ref(), self.account_selector.as_ref()];
@@ -216,6 +250,14 @@ impl Subject {
 }
 
 impl Who {
+    /// All that is asked of an endpoint or network set, as one expression.
+    pub(crate) fn as_selector(&self) -> Selector {
+        let own = self.namespace.iter().map(|namespace| Selector::has_one_of(NAMESPACE, [namespace.clone()]));
+        let accounts = self.accounts.iter().map(|names| Selector::has_one_of(ACCOUNT, names.iter().cloned()));
+        let selectors = [&self.selector, &self.namespace_selector, &self.account_selector].into_iter().flatten();
+        selectors.cloned().chain(own).chain(accounts).fold(Selector::all(), Selector::and)
+    }
+
     /// Whether all that is given holds of what has these labels.
     pub(crate) fn selects(&self, labels: &impl LabelView) -> bool {
         WhoField::ALL.into_iter().all(|field| self.holds(field, labels))

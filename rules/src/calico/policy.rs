@@ -8,7 +8,10 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 use ipnet::IpNet;
 
 use super::{http::Http, selector::Selector};
-use crate::policy::{Line, PolicyKey};
+use crate::{
+    policy::{Line, PolicyKey},
+    verdict::Direction,
+};
 
 /// Tier of a policy that names none.
 pub(crate) const DEFAULT_TIER: &str = "default";
@@ -30,6 +33,17 @@ pub(crate) struct Policy {
     pub(crate) ingress: Option<Vec<Rule>>,
     /// The same for what leaves.
     pub(crate) egress: Option<Vec<Rule>>,
+    pub(crate) lines: Lines,
+    /// Rules of ingress and of egress that `types` leaves out.
+    pub(crate) left_out: [Option<Line>; 2],
+}
+
+/// Where fields of a policy stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub(crate) tier: Line,
+    pub(crate) order: Line,
+    pub(crate) selector: Line,
 }
 
 /// Place in a sequence: smaller is earlier, absent is last. No NaN.
@@ -255,6 +269,15 @@ impl Policy {
     pub(crate) fn short_name(&self) -> &str {
         let prefix = self.key.name.strip_prefix(self.tier.as_str());
         prefix.and_then(|rest| rest.strip_prefix('.')).unwrap_or(&self.key.name)
+    }
+
+    /// Where rules stand that `types` leaves out.
+    pub(crate) fn without_effect(&self, direction: Direction) -> Option<Line> {
+        let [ingress, egress] = self.left_out;
+        match direction {
+            Direction::Ingress => ingress,
+            Direction::Egress => egress,
+        }
     }
 
     /// Every rule of both directions.

@@ -8,6 +8,7 @@ use std::{
     fmt,
 };
 
+mod cover;
 mod parse;
 
 /// Letters that an expression may have.

@@ -11,13 +11,13 @@ use crate::manifest::{Document, parse};
 
 /// What the documents of a text hold; all of them must be valid.
 #[derive(Debug, Default)]
-pub(super) struct Parsed {
-    pub(super) policies: Vec<Arc<Policy>>,
-    pub(super) tiers: Vec<Tier>,
-    pub(super) sets: NetworkSets,
+pub(crate) struct Parsed {
+    pub(crate) policies: Vec<Arc<Policy>>,
+    pub(crate) tiers: Vec<Tier>,
+    pub(crate) sets: NetworkSets,
 }
 
-pub(super) fn parsed(text: &str) -> Parsed {
+pub(crate) fn parsed(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     for document in parse(text) {
         let Document::Policy(valid) = document else { panic!("{document:?}\n{text}") };
@@ -35,7 +35,7 @@ pub(crate) fn document(kind: &str, metadata: &str, spec: &str) -> String {
 }
 
 /// A pod with these labels, of a namespace that carries the label `of` with its name.
-pub(super) fn pod(namespace: &str, account: &str, labels: &[(&str, &str)]) -> Endpoint {
+pub(crate) fn pod(namespace: &str, account: &str, labels: &[(&str, &str)]) -> Endpoint {
     let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };

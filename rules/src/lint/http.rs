@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// RFC 9110 §9, and PATCH.
-const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+pub(super) const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// `siblings`: all rules of the same list.
 pub(super) fn rule(rule: &HttpRule, siblings: &[Arc<HttpRule>], findings: &mut Findings) {

@@ -3,19 +3,14 @@
 //! Owns what a peer is to Calico's rules, which may ask for any address. Must never let what is not known open anything.
 //! Start at [`Calico::layer`].
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use super::{ContainerPort, NamedPorts};
 use crate::{
     calico::{
         evaluate::{Allowed, At, Layer as Tiers, Outcome, Packet},
         manifest::Object,
-        party::{Endpoint, NamedPort, NetworkSets, Party, Place},
+        party::{Endpoint, NamedPort, NetworkSets, Party, Place, namespaces_of},
         policy::{Icmp, IpProtocol, Policy, Tier},
     },
     identity::{Identities, Identity},
@@ -102,19 +97,13 @@ impl Calico {
         Some(Layer { tables, policies: applying.iter().map(|policy| Arc::clone(&policy.key)).collect() })
     }
 
-    /// The network sets, with the labels of their namespaces: those that all pods tell that are known there. A namespace
-    /// whose labels changed has pods that tell others: they count as not known.
+    /// The network sets, with the labels of their namespaces as far as they are known.
     fn sets_in(&self, identities: &Identities) -> Cow<'_, NetworkSets> {
         if self.sets.sets.iter().all(|set| set.namespace.is_none()) {
             return Cow::Borrowed(&self.sets);
         }
-        let mut told: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
-        for endpoint in identities.iter().filter_map(|(_, labels)| Endpoint::of(labels)) {
-            told.entry(endpoint.namespace.unwrap_or_default()).or_default().insert(endpoint.namespace_labels);
-        }
-        let agreed = told.into_iter().filter(|(_, told)| told.len() == 1);
-        let namespaces = agreed.filter_map(|(name, mut told)| Some((name, told.pop_first()?))).collect();
-        Cow::Owned(NetworkSets { namespaces, ..self.sets.clone() })
+        let endpoints: Vec<Endpoint> = identities.iter().filter_map(|(_, labels)| Endpoint::of(labels)).collect();
+        Cow::Owned(NetworkSets { namespaces: namespaces_of(&endpoints), ..self.sets.clone() })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     read::{Reader, join},
     yaml::Node,
 };
-use crate::calico::http::{Http, PathMatch, normal_path};
+use crate::calico::http::{Http, PathMatch, is_normal, normal_path};
 
 /// Entries of `methods` and of `paths`.
 const MAX_ENTRIES: usize = 20;
@@ -35,11 +35,13 @@ pub(super) fn http(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<H
         }
         methods.push(text.to_owned());
     }
-    let mut paths = Vec::new();
+    let (mut paths, mut rewritten) = (Vec::new(), Vec::new());
     for (index, entry) in bounded(node, path, "paths", reader).iter().enumerate() {
+        let written = entry.present("exact").or_else(|| entry.present("prefix")).and_then(Node::text);
+        rewritten.extend(written.filter(|text| !is_normal(text)).map(|_| index));
         paths.extend(path_match(entry, &format!("{path}.paths[{index}]"), reader));
     }
-    Some(Http { methods, paths })
+    Some(Http { methods, paths, rewritten })
 }
 
 /// `*` is any.

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     calico::{
-        policy::{DEFAULT_TIER, NAMESPACE, NAMESPACE_PREFIX, Policy, Rule, Subject},
+        policy::{DEFAULT_TIER, Lines, NAMESPACE, NAMESPACE_PREFIX, Policy, Rule, Subject},
         selector::Selector,
     },
-    policy::PolicyKey,
+    policy::{Line, PolicyKey},
     selector::is_dns_name,
     verdict::Direction,
 };
@@ -66,7 +66,11 @@ pub(super) fn policy(root: &Node, key: Arc<PolicyKey>, audit: bool, reader: &mut
     let ingress = rule::rules(spec, Direction::Ingress, namespace, reader);
     let egress = rule::rules(spec, Direction::Egress, namespace, reader);
     let (ingress, egress) = directions(spec, ingress, egress, reader);
-    Some(Policy { key, tier, order, audit, subject, ingress, egress })
+    let line = |key: &str| Line(spec.line_of(key));
+    let lines = Lines { tier: line("tier"), order: line("order"), selector: line("selector") };
+    let left_out = |key: &str, rules: &Rules| (rules.is_none() && has_rules(spec, key)).then(|| line(key));
+    let left_out = [left_out("ingress", &ingress), left_out("egress", &egress)];
+    Some(Policy { key, tier, order, audit, subject, ingress, egress, lines, left_out })
 }
 
 fn tier(root: &Node, spec: &Node, key: &PolicyKey, reader: &mut Reader<'_>) -> String {
@@ -105,13 +109,16 @@ fn subject(spec: &Node, namespace: Option<&str>, reader: &mut Reader<'_>) -> Sub
 /// `None`: the policy says nothing of that direction.
 type Rules = Option<Vec<Rule>>;
 
+/// What is written counts, also when it was wrong.
+fn has_rules(spec: &Node, key: &str) -> bool {
+    spec.present(key).is_some_and(|rules| !rules.items().is_empty())
+}
+
 /// Directions that the policy speaks of: `types`, else those that have rules, else ingress.
 fn directions(spec: &Node, ingress: Vec<Rule>, egress: Vec<Rule>, reader: &mut Reader<'_>) -> (Rules, Rules) {
-    // What is written counts, also when it was wrong.
-    let written = |key: &str| spec.present(key).is_some_and(|rules| !rules.items().is_empty());
     let Some(types) = spec.present("types") else {
-        let speaks_of_egress = written("egress");
-        let speaks_of_ingress = written("ingress") || !speaks_of_egress;
+        let speaks_of_egress = has_rules(spec, "egress");
+        let speaks_of_ingress = has_rules(spec, "ingress") || !speaks_of_egress;
         return (Some(ingress).filter(|_| speaks_of_ingress), Some(egress).filter(|_| speaks_of_egress));
     };
     let mut named: Vec<&str> = Vec::new();
@@ -128,12 +135,6 @@ fn directions(spec: &Node, ingress: Vec<Rule>, egress: Vec<Rule>, reader: &mut R
     }
     if list.is_empty() {
         reader.error(types.line, "spec.types", "is empty; write Ingress, Egress or both, or remove it");
-    }
-    for (kind, key) in [("Ingress", "ingress"), ("Egress", "egress")] {
-        if written(key) && !list.is_empty() && !named.contains(&kind) {
-            let reason = format!("is not among types and would never apply; add {kind} to types, or remove the rules");
-            reader.error(spec.get(key).map_or(spec.line, |rules| rules.line), &format!("spec.{key}"), reason);
-        }
     }
     (Some(ingress).filter(|_| named.contains(&"Ingress")), Some(egress).filter(|_| named.contains(&"Egress")))
 }

@@ -5,6 +5,7 @@ use crate::{
         testing::{Parsed, parsed},
     },
     manifest::{Document, parse},
+    verdict::Direction,
 };
 
 /// Of exactly one policy.
@@ -117,7 +118,11 @@ fn types_default_to_what_has_rules_and_else_to_ingress() {
     refused(&namespaced("{types: [Ingress, Ingress]}"), "spec.types[1]", "twice");
     refused(&namespaced("{types: [Both]}"), "spec.types[0]", "Ingress or Egress");
     refused(&namespaced("{types: []}"), "spec.types", "is empty");
-    refused(&namespaced("{types: [Egress], ingress: [{action: Allow}]}"), "spec.ingress", "add Ingress to types");
+    let left_out = policy(&namespaced("{types: [Egress], ingress: [{action: Allow}]}"));
+    assert_eq!((&left_out.ingress, left_out.egress.as_deref()), (&None, Some([].as_slice())), "as Calico takes it");
+    assert!(
+        left_out.without_effect(Direction::Ingress).is_some() && left_out.without_effect(Direction::Egress).is_none()
+    );
 }
 
 #[test]

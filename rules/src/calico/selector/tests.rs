@@ -163,7 +163,7 @@ fn value() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z]{0,3}", "[ -!#-~]{0,4}", "[a\"]{0,2}"]
 }
 
-fn expr() -> impl Strategy<Value = Expr> {
+pub(super) fn expr() -> impl Strategy<Value = Expr> {
     let key = || prop_oneof!["[abc]", "[a-zA-Z0-9_./-]{1,6}", Just("in".to_owned()), Just("not".to_owned())];
     let set = || proptest::collection::btree_set(value(), 0..4);
     let test = prop_oneof![

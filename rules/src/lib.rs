@@ -1,7 +1,7 @@
 //! What a network policy means: parse, validate, resolve, decide, explain.
 //!
-//! Pure: no IO, no async, no clock, no panic. Start at [`manifest::parse`] (text → policies), [`resolve`] (policies and
-//! identities → what one endpoint may do) and [`DirectionPolicy::evaluate`] (one request → [`Verdict`]).
+//! Pure: no IO, no async, no clock, no panic. Start at [`manifest::parse`] (text → policies), [`Resolver`] (policies and
+//! identities → what an endpoint may do) and [`DirectionPolicy::evaluate`] (one request → [`Verdict`]).
 #![forbid(unsafe_code)]
 #![deny(
     clippy::wildcard_enum_match_arm,
@@ -39,7 +39,7 @@ pub use labels::{Label, Labels, PodLabels};
 pub use pattern::{MAX_AUTOMATA_BYTES, MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
 pub use policy::{InForce, Kind, PolicyKey};
 pub use request::{Malformed, PathOptions, RequestView};
-pub use resolve::{ContainerPort, NamedPorts, PortNames, Service, resolve, resolve_at};
+pub use resolve::{ContainerPort, NamedPorts, PortNames, Resolver, Service, Subject, resolve, resolve_at};
 pub use secret::{Secret, SecretName, Secrets};
 pub use selector::Selector;
 pub use set::{Action, DirectionPolicy, EndpointPolicy, MapEntry};

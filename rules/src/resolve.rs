@@ -1,31 +1,27 @@
 //! Policies and identities → what one endpoint may do.
 
 use std::{
-    cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
 };
 
-use ipnet::IpNet;
-
 use crate::{
-    cidr_group::CidrGroups,
     http_rule::HttpRule,
     identity::{Identities, Identity},
     labels::{CLUSTER, Label, Labels},
     manifest::Scope,
     matcher::CompiledRule,
-    policy::{Entity, Entry, InForce, Peers, PolicyKey, Port, PortNumber, PortRule, Rule, Section, ServiceRef},
-    selector::{Key, Requirement, Selector},
+    policy::{Entry, InForce, PolicyKey, Port, PortNumber, PortRule, Rule, Section},
     set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, Otherwise, PeerSet, Ports},
     verdict::{Direction, Protocol, RuleRef},
 };
 
 mod addresses;
 mod calico;
+mod peers;
 
-use self::calico::{Around, Calico};
+use self::{calico::Calico, peers::PeerSets};
 
 /// A container port: a name of one stands for its protocol too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +79,17 @@ impl Service {
     }
 }
 
+/// One endpoint, as far as policies may ask for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its labels.
+    pub labels: &'a Labels,
+    /// Its address, if it is known: Calico's rules may ask for it.
+    pub address: Option<IpAddr>,
+    /// Its own container ports.
+    pub ports: &'a PortNames,
+}
+
 /// What `policies` together allow the endpoint with `labels`. A selector that selects no known identity allows nobody.
 #[must_use]
 pub fn resolve(
@@ -105,27 +112,45 @@ pub fn resolve_at(
     identities: &Identities,
     services: &[Service],
 ) -> EndpointPolicy {
-    let resolver = Resolver { policies, labels, named_ports, identities, services, groups: OnceCell::new() };
-    let calico = Calico::of(policies);
-    let around = Around { labels, address, named_ports, identities };
-    let direction = |direction| {
-        let joined = resolver.direction(direction);
-        match calico.layer(&around, direction) {
-            Some(layer) => joined.and(layer),
-            None => joined,
-        }
-    };
-    EndpointPolicy { ingress: direction(Direction::Ingress), egress: direction(Direction::Egress) }
+    let subject = Subject { labels, address, ports: &named_ports.own };
+    Resolver::new(policies, identities, services, &named_ports.peers).endpoint(&subject)
 }
 
-struct Resolver<'a> {
+/// Everything that is in force and known, gathered once, to be asked for one endpoint after the other.
+#[derive(Debug)]
+pub struct Resolver<'a> {
     policies: &'a [InForce],
-    labels: &'a Labels,
-    named_ports: &'a NamedPorts,
-    identities: &'a Identities,
-    services: &'a [Service],
-    /// Made when the first rule asks for it.
-    groups: OnceCell<CidrGroups<'a>>,
+    peers: PeerSets<'a>,
+    /// Each peer's container ports.
+    ports: &'a BTreeMap<Identity, PortNames>,
+    calico: Calico,
+}
+
+impl<'a> Resolver<'a> {
+    /// `ports`: each peer's container ports, which egress rules mean.
+    #[must_use]
+    pub fn new(
+        policies: &'a [InForce],
+        identities: &'a Identities,
+        services: &'a [Service],
+        ports: &'a BTreeMap<Identity, PortNames>,
+    ) -> Self {
+        let peers = PeerSets::new(policies, identities, services);
+        Self { policies, peers, ports, calico: Calico::of(policies, identities, ports) }
+    }
+
+    /// What all of it together allows one endpoint.
+    #[must_use]
+    pub fn endpoint(&mut self, subject: &Subject<'_>) -> EndpointPolicy {
+        let mut direction = |direction| {
+            let joined = self.direction(subject, direction);
+            match self.calico.layer(subject, direction) {
+                Some(layer) => joined.and(layer),
+                None => joined,
+            }
+        };
+        EndpointPolicy { ingress: direction(Direction::Ingress), egress: direction(Direction::Egress) }
+    }
 }
 
 /// An entry, and where it comes from.
@@ -145,7 +170,7 @@ impl Origin<'_> {
 }
 
 impl Resolver<'_> {
-    fn direction(&self, direction: Direction) -> DirectionPolicy {
+    fn direction(&mut self, subject: &Subject<'_>, direction: Direction) -> DirectionPolicy {
         let mut denied_by: BTreeSet<Arc<PolicyKey>> = BTreeSet::new();
         let mut otherwise = Otherwise::Pass;
         let mut grants = Vec::new();
@@ -156,13 +181,13 @@ impl Resolver<'_> {
                         Direction::Ingress => scope.ingress,
                         Direction::Egress => scope.egress,
                     };
-                    if refused.scopes.iter().any(|scope| denies(scope) && scope.subject.matches(self.labels)) {
+                    if refused.scopes.iter().any(|scope| denies(scope) && scope.subject.matches(subject.labels)) {
                         denied_by.insert(Arc::clone(&refused.key));
                         otherwise = Otherwise::Deny;
                     }
                 }
                 InForce::Policy(policy) => {
-                    for rule in policy.rules.iter().filter(|rule| rule.subject.matches(self.labels)) {
+                    for rule in policy.rules.iter().filter(|rule| rule.subject.matches(subject.labels)) {
                         let section = rule.section(direction);
                         if section.default_deny {
                             denied_by.insert(Arc::clone(&policy.key));
@@ -170,7 +195,7 @@ impl Resolver<'_> {
                         }
                         for entry in &section.entries {
                             let origin = Origin { key: &policy.key, audit: policy.audit, rule, entry, direction };
-                            self.grants(&origin, &mut grants);
+                            self.grants(&origin, subject, &mut grants);
                         }
                     }
                 }
@@ -179,10 +204,11 @@ impl Resolver<'_> {
         DirectionPolicy::new(otherwise, denied_by.into_iter().collect(), grants)
     }
 
-    fn grants(&self, origin: &Origin<'_>, grants: &mut Vec<Grant>) {
+    fn grants(&mut self, origin: &Origin<'_>, subject: &Subject<'_>, grants: &mut Vec<Grant>) {
         let Origin { entry, direction, audit, .. } = *origin;
-        let Some(peers) = self.peers(entry) else { return };
-        let peers_text: Arc<str> = peers_text(&entry.peers).into();
+        let cluster = subject.labels.get("k8s", CLUSTER);
+        let Some(peers) = self.peers.of(entry, cluster) else { return };
+        let peers_text: Arc<str> = peers::text(&entry.peers).into();
         let effect = entry.effect;
         let Some(port_rules) = &entry.ports else {
             let rule = origin.refer(&entry.path, format!("{peers_text}, every port"));
@@ -198,7 +224,7 @@ impl Resolver<'_> {
                 };
                 rules.iter().map(compile).collect()
             });
-            for (peers, protocol, ports) in self.ports(port_rule, &peers, direction) {
+            for (peers, protocol, ports) in self.ports(port_rule, &peers, subject, direction) {
                 let what = if protocol.has_types() { "type" } else { "port" };
                 let rule = origin.refer(&port_rule.path, format!("{peers_text}, {what} {ports}/{protocol}"));
                 let peers_text = Arc::clone(&peers_text);
@@ -207,41 +233,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// `None`: nobody, and nobody ever will be.
-    fn peers(&self, entry: &Entry) -> Option<PeerSet> {
-        Some(match &entry.peers {
-            Peers::Nobody => return None,
-            Peers::Any => PeerSet::Any,
-            Peers::Endpoints(selectors) => {
-                self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
-            }
-            Peers::Cidrs(cidrs) => {
-                self.only(|identity, labels| cidrs.iter().any(|cidr| self.is_in(cidr, entry.effect, identity, labels)))
-            }
-            Peers::Entities(entities) if entities.contains(&Entity::All) => PeerSet::Any,
-            Peers::Entities(entities) => {
-                let cluster = self.labels.get("k8s", CLUSTER);
-                self.only(|_, labels| entities.iter().any(|entity| entity.selects(labels, cluster)))
-            }
-            Peers::Services(wanted) => {
-                let services = self.services.iter().filter(|service| wanted.iter().any(|one| one.means(service)));
-                let selectors: Vec<Selector> = services.filter_map(pods_of).collect();
-                self.only(|_, labels| selectors.iter().any(|selector| selector.matches(labels)))
-            }
-        })
-    }
-
-    /// Never the unknown identity: nothing is known of it that a selector could ask for, and 0 means "any" to the kernel.
-    fn only(&self, selects: impl Fn(Identity, &Labels) -> bool) -> PeerSet {
-        let known = self.identities.iter().filter(|(identity, _)| *identity != Identity::UNKNOWN);
-        let selected = known.filter(|(identity, labels)| selects(*identity, labels));
-        let mut identities: Vec<Identity> = selected.map(|(identity, _)| identity).collect();
-        identities.sort_unstable();
-        PeerSet::Only(identities.into())
-    }
-
     /// A named port may be another number for each peer. Without ports, an entry is about none (Cilium).
-    fn ports(&self, rule: &PortRule, peers: &PeerSet, direction: Direction) -> Vec<(PeerSet, Protocol, Ports)> {
+    fn ports(
+        &self,
+        rule: &PortRule,
+        peers: &PeerSet,
+        subject: &Subject<'_>,
+        direction: Direction,
+    ) -> Vec<(PeerSet, Protocol, Ports)> {
         let mut ports = Vec::new();
         for port in &rule.ports {
             let wanted = protocols(port);
@@ -257,7 +256,7 @@ impl Resolver<'_> {
                     add(peers, wanted, Ports { first: u16::from(*number), last: u16::from(*number) });
                 }
                 (PortNumber::Name(name), Direction::Ingress) => {
-                    if let Some(own) = self.named_ports.own.get(name) {
+                    if let Some(own) = subject.ports.get(name) {
                         add(peers, &[own.protocol], one(own.number));
                     }
                 }
@@ -273,7 +272,7 @@ impl Resolver<'_> {
 
     fn peers_port(&self, name: &str, peers: &PeerSet) -> Vec<(PeerSet, ContainerPort)> {
         let mut by_port: BTreeMap<ContainerPort, Vec<Identity>> = BTreeMap::new();
-        for (identity, ports) in &self.named_ports.peers {
+        for (identity, ports) in self.ports {
             if let Some(port) = ports.get(name).filter(|_| peers.contains(*identity)) {
                 by_port.entry(*port).or_default().push(*identity);
             }
@@ -291,53 +290,6 @@ impl Rule {
     }
 }
 
-impl ServiceRef {
-    fn means(&self, service: &Service) -> bool {
-        match self {
-            Self::Named { namespace, name } => service.namespace == *namespace && service.name == *name,
-            Self::Selected { namespace, selector } => {
-                namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
-                    && selector.matches(&service.labels)
-            }
-        }
-    }
-}
-
-fn pods_of(service: &Service) -> Option<Selector> {
-    // An empty selector is none: its endpoints are somebody else's to name.
-    if service.selector.is_empty() {
-        return None;
-    }
-    let is = |(key, value): (&String, &String)| Requirement::Is(Key::of_pods(key), value.clone());
-    let mut selector = Selector { requirements: service.selector.iter().map(is).collect() };
-    selector.set_namespace(&service.namespace);
-    Some(selector)
-}
-
-impl Entity {
-    /// Besides [`Entity::All`], which is everybody. `cluster` is the name of this one.
-    fn selects(self, labels: &Labels, cluster: Option<&str>) -> bool {
-        const OF_CLUSTER: [&str; 7] =
-            ["host", "remote-node", "init", "ingress", "health", "unmanaged", "kube-apiserver"];
-        let reserved = |name: &str| labels.get("reserved", name).is_some();
-        let of_cluster = || OF_CLUSTER.into_iter().any(reserved);
-        match self {
-            Self::All => true,
-            Self::None => false,
-            Self::World => reserved("world"),
-            Self::Cluster => of_cluster() || (cluster.is_some() && labels.get("k8s", CLUSTER) == cluster),
-            Self::ClusterMesh => of_cluster() || labels.get("k8s", CLUSTER).is_some(),
-            Self::Host => reserved("host"),
-            Self::RemoteNode => reserved("remote-node"),
-            Self::KubeApiserver => reserved("kube-apiserver"),
-            Self::Ingress => reserved("ingress"),
-            Self::Init => reserved("init"),
-            Self::Health => reserved("health"),
-            Self::Unmanaged => reserved("unmanaged"),
-        }
-    }
-}
-
 /// `ANY` in a port is every protocol that has ports; those with types are asked for by `icmps`.
 fn protocols(port: &Port) -> &'static [Protocol] {
     match port.protocol {
@@ -347,26 +299,6 @@ fn protocols(port: &Port) -> &'static [Protocol] {
         Protocol::Sctp => &[Protocol::Sctp],
         Protocol::Icmp => &[Protocol::Icmp],
         Protocol::Icmp6 => &[Protocol::Icmp6],
-    }
-}
-
-fn peers_text(peers: &Peers) -> String {
-    fn joined<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
-        items.iter().map(text).collect::<Vec<_>>().join(" or ")
-    }
-    match peers {
-        Peers::Any => "anybody".to_owned(),
-        Peers::Nobody => "nobody".to_owned(),
-        Peers::Endpoints(selectors) => joined(selectors, Selector::summary),
-        Peers::Cidrs(cidrs) => joined(cidrs, |cidr| match cidr.except.as_slice() {
-            [] => cidr.of.text(),
-            except => format!("{} but {}", cidr.of.text(), joined(except, IpNet::to_string)),
-        }),
-        Peers::Entities(entities) => joined(entities, |entity| entity.name().to_owned()),
-        Peers::Services(services) => joined(services, |service| match service {
-            ServiceRef::Named { namespace, name } => format!("service {namespace}/{name}"),
-            ServiceRef::Selected { selector, .. } => format!("services with {}", selector.summary()),
-        }),
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::labels::{CLUSTER, Label, Labels, NAMESPACE};
 
 /// A key: `k8s:app`, or `app`, which any source may hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     /// `None`: any.
     pub(crate) source: Option<String>,
@@ -30,7 +30,7 @@ impl Key {
 }
 
 /// What is asked of one key.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Requirement {
     /// An entry of `matchLabels`.
     Is(Key, String),
@@ -78,7 +78,7 @@ impl Requirement {
 }
 
 /// All requirements hold; none at all selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     pub(crate) requirements: Vec<Requirement>,
 }

@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, NamedPorts, PathOptions,
-    PodLabels, PortNames, Service,
+    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels,
+    PortNames, Resolver, Service, Subject,
 };
 
 use super::resolved::{Basis, Made, Resolved};
@@ -63,6 +63,13 @@ struct Pod<'a> {
     peer: Arc<Peer>,
 }
 
+impl Pod<'_> {
+    fn subject(&self) -> Subject<'_> {
+        let address = self.addresses.first().map(|(address, _)| *address);
+        Subject { labels: &self.labels, address, ports: &self.ports }
+    }
+}
+
 /// An address, and who it is.
 type Located = (IpAddr, Arc<Peer>);
 
@@ -86,14 +93,12 @@ impl Assembler {
         let peers_ports = named_ports(local.iter().chain(&remote));
         let identities = self.identities.count();
         self.resolved.begin(Basis { config: config.clone(), identities, named_ports: peers_ports.clone() }, policies);
-        let mut named = NamedPorts { own: BTreeMap::new(), peers: peers_ports };
+        let mut resolver = Resolver::new(policies, &self.identities, &services, &peers_ports);
         let mut made = HashMap::new();
         for pod in &local {
             let kept = self.resolved.kept(pod.name, &pod.peer, &pod.labels).cloned();
             let one = kept.unwrap_or_else(|| {
-                named.own.clone_from(&pod.ports);
-                let address = pod.addresses.first().map(|(address, _)| *address);
-                let policy = rules::resolve_at(policies, &pod.labels, address, &named, &self.identities, &services);
+                let policy = resolver.endpoint(&pod.subject());
                 let policy = if config.audit { policy.audited() } else { policy };
                 let desired = desired(pod, &policy, config.host.allow);
                 Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired }
@@ -117,10 +122,8 @@ impl Assembler {
         let (local, remote) = self.pods(config, policies);
         let pods = || local.iter().chain(&remote);
         let wanted = pods().find(|known| known.name == pod)?;
-        let named = NamedPorts { own: wanted.ports.clone(), peers: named_ports(pods()) };
-        let address = wanted.addresses.first().map(|(address, _)| *address);
-        let services = services(config);
-        let policy = rules::resolve_at(policies, &wanted.labels, address, &named, &self.identities, &services);
+        let (services, ports) = (services(config), named_ports(pods()));
+        let policy = Resolver::new(policies, &self.identities, &services, &ports).endpoint(&wanted.subject());
         Some(if config.audit { policy.audited() } else { policy })
     }
 

@@ -224,7 +224,9 @@ impl NetworkSets {
 
 /// The labels of namespaces: those that all pods tell that are known there. A namespace whose labels changed has pods that
 /// tell others: it is left out, as one without pods.
-pub(crate) fn namespaces_of(endpoints: &[Endpoint]) -> BTreeMap<String, BTreeMap<String, String>> {
+pub(crate) fn namespaces_of<'e>(
+    endpoints: impl IntoIterator<Item = &'e Endpoint>,
+) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut told: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
     for endpoint in endpoints {
         told.entry(endpoint.namespace.as_deref().unwrap_or_default()).or_default().insert(&endpoint.namespace_labels);

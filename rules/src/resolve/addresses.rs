@@ -1,30 +1,27 @@
 //! Which peers a block of addresses or a CIDR group is about.
 //!
 //! Must never let a group that cannot be read open anything, nor take a pod for an address where pods are not meant. Start
-//! at [`Resolver::is_in`].
+//! at [`CidrGroups::is_in`].
 
 use ipnet::IpNet;
 
-use super::Resolver;
 use crate::{
     calico::party::Truth,
     cidr_group::CidrGroups,
-    identity::Identity,
     labels::Labels,
     policy::{Addresses, Cidr, Effect},
 };
 
-impl Resolver<'_> {
-    /// Addresses outside the cluster by the CIDR that they are known under; pods, where they are meant, by the CIDRs that
-    /// their labels name. What is not known is allowed by no rule, and denied by each that may deny it.
-    pub(super) fn is_in(&self, cidr: &Cidr, effect: Effect, identity: Identity, labels: &Labels) -> bool {
+impl CidrGroups<'_> {
+    /// Addresses outside the cluster by the CIDR that they are known under (`net`); pods, where they are meant, by the CIDRs
+    /// that their labels name. What is not known is allowed by no rule, and denied by each that may deny it.
+    pub(super) fn is_in(&self, cidr: &Cidr, effect: Effect, labels: &Labels, net: Option<IpNet>) -> bool {
         let has = |net: &IpNet| labels.get("cidr", &net.trunc().to_string()).is_some();
         if labels.get("reserved", "world").is_none() {
             // Only blocks are about pods, and only Kubernetes'.
             let Addresses::Net(net) = &cidr.of else { return false };
             return cidr.pods && has(net) && !cidr.except.iter().any(has);
         }
-        let net = self.identities.cidr(identity);
         if net.is_some_and(|net| cidr.except.iter().any(|except| except.contains(&net))) {
             return false;
         }
@@ -32,6 +29,6 @@ impl Resolver<'_> {
             Effect::Allow => Truth::Yes,
             Effect::Deny => Truth::Maybe,
         };
-        self.groups.get_or_init(|| CidrGroups::of(self.policies)).hold(&cidr.of, net) >= least
+        self.hold(&cidr.of, net) >= least
     }
 }

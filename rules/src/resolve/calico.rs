@@ -3,9 +3,12 @@
 //! Owns what a peer is to Calico's rules, which may ask for any address. Must never let what is not known open anything.
 //! Start at [`Calico::layer`].
 
-use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{ContainerPort, NamedPorts};
+use super::{ContainerPort, PortNames, Subject};
 use crate::{
     calico::{
         evaluate::{Allowed, At, Layer as Tiers, Outcome, Packet},
@@ -31,24 +34,26 @@ use self::reasons::Reasons;
 /// A protocol without ports that no rule names.
 const UNNAMED: IpProtocol = IpProtocol(253);
 
-/// Everything of Calico's that is in force.
+/// Everything of Calico's that is in force, and everybody as its rules see them.
 #[derive(Debug, Default)]
 pub(super) struct Calico {
     policies: Vec<Arc<Policy>>,
     tiers: Vec<Tier>,
     sets: NetworkSets,
+    /// Nobody without policies.
+    peers: Vec<Known>,
 }
 
-/// The endpoint, and what is known of the others.
-pub(super) struct Around<'a> {
-    pub(super) labels: &'a Labels,
-    pub(super) address: Option<IpAddr>,
-    pub(super) named_ports: &'a NamedPorts,
-    pub(super) identities: &'a Identities,
+/// A peer as Calico's rules see it.
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    endpoint: Option<Endpoint>,
+    place: Place,
 }
 
 impl Calico {
-    pub(super) fn of(policies: &[InForce]) -> Self {
+    pub(super) fn of(policies: &[InForce], identities: &Identities, ports: &BTreeMap<Identity, PortNames>) -> Self {
         let mut calico = Self::default();
         for in_force in policies {
             match in_force {
@@ -57,6 +62,17 @@ impl Calico {
                     calico.sets.incomplete |= matches!(refused.key.kind, Kind::NetworkSet | Kind::GlobalNetworkSet);
                 }
             }
+        }
+        if calico.policies.is_empty() {
+            return calico;
+        }
+        let peer = |(identity, labels)| {
+            let endpoint = endpoint(labels, ports.get(&identity).into_iter().flatten());
+            Known { identity, endpoint, place: place_of(identities, identity) }
+        };
+        calico.peers = identities.iter().map(peer).collect();
+        if calico.sets.sets.iter().any(|set| set.namespace.is_some()) {
+            calico.sets.namespaces = namespaces_of(calico.peers.iter().filter_map(|peer| peer.endpoint.as_ref()));
         }
         calico
     }
@@ -71,39 +87,25 @@ impl Calico {
     }
 
     /// What the tiers say about one direction; `None`: no policy of theirs applies.
-    pub(super) fn layer(&self, around: &Around<'_>, direction: Direction) -> Option<Layer> {
+    pub(super) fn layer(&self, subject: &Subject<'_>, direction: Direction) -> Option<Layer> {
         if self.policies.is_empty() {
             return None;
         }
-        let own = endpoint(around.labels, around.named_ports.own.iter())?;
+        let own = endpoint(subject.labels, subject.ports.iter())?;
         let applying: Vec<&Arc<Policy>> =
             self.policies.iter().filter(|policy| policy.applies_to(&own, direction)).collect();
         if applying.is_empty() {
             return None;
         }
         let tiers = Tiers::new(&self.tiers, &self.policies, &own, direction);
-        let sets = self.sets_in(around.identities);
-        let place = around.address.map(Place::at).unwrap_or_default();
-        let reasons = Reasons::new(&tiers, &sets, direction);
-        let asked = Asked { tiers: &tiers, sets: &sets, own: &own, place, direction, applying: &applying, reasons };
+        let place = subject.address.map(Place::at).unwrap_or_default();
+        let (sets, reasons) = (&self.sets, Reasons::new(&tiers, &self.sets, direction));
+        let asked = Asked { tiers: &tiers, sets, own: &own, place, direction, applying: &applying, reasons };
         let others = asked.table(None, Place::Elsewhere);
-        let known = around.identities.iter().filter(|(identity, _)| *identity != Identity::WORLD);
-        let of_peers = known.map(|(identity, labels)| {
-            let ports = around.named_ports.peers.get(&identity);
-            let peer = endpoint(labels, ports.into_iter().flatten());
-            (identity, asked.table(peer.as_ref(), place_of(around.identities, identity)))
-        });
+        let known = self.peers.iter().filter(|known| known.identity != Identity::WORLD);
+        let of_peers = known.map(|known| (known.identity, asked.table(known.endpoint.as_ref(), known.place)));
         let tables = Tables::of_peers(others, of_peers.collect::<Vec<_>>());
         Some(Layer { tables, policies: applying.iter().map(|policy| Arc::clone(&policy.key)).collect() })
-    }
-
-    /// The network sets, with the labels of their namespaces as far as they are known.
-    fn sets_in(&self, identities: &Identities) -> Cow<'_, NetworkSets> {
-        if self.sets.sets.iter().all(|set| set.namespace.is_none()) {
-            return Cow::Borrowed(&self.sets);
-        }
-        let endpoints: Vec<Endpoint> = identities.iter().filter_map(|(_, labels)| Endpoint::of(labels)).collect();
-        Cow::Owned(NetworkSets { namespaces: namespaces_of(&endpoints), ..self.sets.clone() })
     }
 }
 

@@ -1,30 +1,38 @@
-//! Policies and identities → what one endpoint may do.
+//! Policies and identities → what each endpoint may do.
+//!
+//! Endpoints to which the same applies share what it means. Must never make it of anything of an endpoint that is not in its
+//! [`Applying`]. Start at [`Resolver::endpoint`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
 
 use crate::{
-    http_rule::HttpRule,
     identity::{Identities, Identity},
-    labels::{CLUSTER, Label, Labels},
-    manifest::Scope,
-    matcher::CompiledRule,
-    policy::{Entry, InForce, PolicyKey, Port, PortNumber, PortRule, Rule, Section},
-    set::{DirectionPolicy, EndpointPolicy, Grant, HttpRules, Otherwise, PeerSet, Ports},
-    verdict::{Direction, Protocol, RuleRef},
+    labels::{Label, Labels},
+    policy::{InForce, PolicyKey, Rule, Section},
+    set::{DirectionPolicy, EndpointPolicy, Otherwise, Shared},
+    verdict::{Direction, Protocol},
 };
 
 mod addresses;
+mod applying;
 mod calico;
+mod part;
 mod peers;
 
-use self::{calico::Calico, peers::PeerSets};
+pub use self::applying::Applying;
+use self::{
+    applying::{Applied, Clauses, Key, Looks},
+    calico::Calico,
+    part::Part,
+    peers::PeerSets,
+};
 
 /// A container port: a name of one stands for its protocol too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerPort {
     /// Its number.
     pub number: u16,
@@ -119,11 +127,17 @@ pub fn resolve_at(
 /// Everything that is in force and known, gathered once, to be asked for one endpoint after the other.
 #[derive(Debug)]
 pub struct Resolver<'a> {
-    policies: &'a [InForce],
+    clauses: Clauses<'a>,
     peers: PeerSets<'a>,
     /// Each peer's container ports.
     ports: &'a BTreeMap<Identity, PortNames>,
     calico: Calico,
+    /// What is denied is only told.
+    audit: bool,
+    seen: HashMap<Looks, Applying>,
+    parts: HashMap<Applied, Arc<Part>>,
+    made: HashMap<Arc<Key>, Arc<DirectionPolicy>>,
+    shared: Shared,
 }
 
 impl<'a> Resolver<'a> {
@@ -135,149 +149,104 @@ impl<'a> Resolver<'a> {
         services: &'a [Service],
         ports: &'a BTreeMap<Identity, PortNames>,
     ) -> Self {
-        let peers = PeerSets::new(policies, identities, services);
-        Self { policies, peers, ports, calico: Calico::of(policies, identities, ports) }
+        Self {
+            clauses: Clauses::of(policies),
+            peers: PeerSets::new(policies, identities, services),
+            ports,
+            calico: Calico::of(policies, identities, ports),
+            audit: false,
+            seen: HashMap::new(),
+            parts: HashMap::new(),
+            made: HashMap::new(),
+            shared: Shared::default(),
+        }
+    }
+
+    /// The same, but what would be denied passes and is told.
+    #[must_use]
+    pub fn audited(self, audit: bool) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// The same, but nothing is left out of what makes two endpoints differ; for property tests.
+    #[cfg(feature = "oracle")]
+    #[must_use]
+    pub fn asking_for_everything(mut self) -> Self {
+        self.clauses = self.clauses.asking_for_everything();
+        self.calico.asks_for_everything = true;
+        self
+    }
+
+    /// What an earlier one gave, of the same identities, services, ports, CIDR groups, tiers and network sets. Whoever the same still
+    /// applies to shares it.
+    pub fn remember(&mut self, applying: &Applying, policy: &EndpointPolicy) {
+        for (key, policy) in [(&applying.ingress, &policy.ingress), (&applying.egress, &policy.egress)] {
+            self.made.insert(Arc::clone(key), Arc::clone(policy));
+        }
+    }
+
+    /// What applies to one endpoint.
+    #[must_use]
+    pub fn applying(&mut self, subject: &Subject<'_>) -> Applying {
+        let looks = self.clauses.looks(subject, self.calico.applying(subject));
+        if let Some(known) = self.seen.get(&looks) {
+            return known.clone();
+        }
+        let shared =
+            |key: Key| self.made.get_key_value(&key).map_or_else(|| Arc::new(key), |(known, _)| Arc::clone(known));
+        let [ingress, egress] = self.clauses.applying(&looks).map(shared);
+        let applying = Applying { ingress, egress };
+        self.seen.insert(looks, applying.clone());
+        applying
     }
 
     /// What all of it together allows one endpoint.
     #[must_use]
     pub fn endpoint(&mut self, subject: &Subject<'_>) -> EndpointPolicy {
-        let mut direction = |direction| {
-            let joined = self.direction(subject, direction);
-            match self.calico.layer(subject, direction) {
-                Some(layer) => joined.and(layer),
-                None => joined,
-            }
+        let applying = self.applying(subject);
+        self.policy(&applying)
+    }
+
+    /// What all that applies to an endpoint allows it. The very same for whom the same applies to.
+    #[must_use]
+    pub fn policy(&mut self, applying: &Applying) -> EndpointPolicy {
+        EndpointPolicy { ingress: self.direction(&applying.ingress), egress: self.direction(&applying.egress) }
+    }
+
+    fn direction(&mut self, key: &Arc<Key>) -> Arc<DirectionPolicy> {
+        if let Some(made) = self.made.get(key) {
+            return Arc::clone(made);
+        }
+        let joined = self.joined(&key.clauses);
+        let policy = match &key.tiers {
+            Some(tiers) => joined.and(self.calico.layer(tiers)),
+            None => joined,
         };
-        EndpointPolicy { ingress: direction(Direction::Ingress), egress: direction(Direction::Egress) }
+        let policy = Arc::new(if self.audit { policy.lenient() } else { policy });
+        self.made.insert(Arc::clone(key), Arc::clone(&policy));
+        policy
     }
-}
 
-/// An entry, and where it comes from.
-struct Origin<'a> {
-    key: &'a Arc<PolicyKey>,
-    audit: bool,
-    rule: &'a Rule,
-    entry: &'a Entry,
-    direction: Direction,
-}
-
-impl Origin<'_> {
-    fn refer(&self, rule: &str, summary: String) -> Arc<RuleRef> {
-        let log = self.rule.log.clone();
-        Arc::new(RuleRef { policy: Arc::clone(self.key), rule: rule.to_owned(), summary, log })
-    }
-}
-
-impl Resolver<'_> {
-    fn direction(&mut self, subject: &Subject<'_>, direction: Direction) -> DirectionPolicy {
+    fn joined(&mut self, clauses: &[Applied]) -> DirectionPolicy {
         let mut denied_by: BTreeSet<Arc<PolicyKey>> = BTreeSet::new();
         let mut otherwise = Otherwise::Pass;
         let mut grants = Vec::new();
-        for in_force in self.policies {
-            match in_force {
-                InForce::Refused(refused) => {
-                    let denies = |scope: &Scope| match direction {
-                        Direction::Ingress => scope.ingress,
-                        Direction::Egress => scope.egress,
-                    };
-                    if refused.scopes.iter().any(|scope| denies(scope) && scope.subject.matches(subject.labels)) {
-                        denied_by.insert(Arc::clone(&refused.key));
-                        otherwise = Otherwise::Deny;
-                    }
-                }
-                InForce::Policy(policy) => {
-                    for rule in policy.rules.iter().filter(|rule| rule.subject.matches(subject.labels)) {
-                        let section = rule.section(direction);
-                        if section.default_deny {
-                            denied_by.insert(Arc::clone(&policy.key));
-                            otherwise = otherwise.max(if policy.audit { Otherwise::Audit } else { Otherwise::Deny });
-                        }
-                        for entry in &section.entries {
-                            let origin = Origin { key: &policy.key, audit: policy.audit, rule, entry, direction };
-                            self.grants(&origin, subject, &mut grants);
-                        }
-                    }
-                }
-            }
+        for applied in clauses {
+            let part = self.part(applied);
+            denied_by.extend(part.denied_by.clone());
+            otherwise = otherwise.max(part.otherwise);
+            grants.extend(part.grants.iter().cloned());
         }
-        DirectionPolicy::new(otherwise, denied_by.into_iter().collect(), grants)
+        DirectionPolicy::new(otherwise, denied_by.into_iter().collect(), grants, &mut self.shared)
     }
 
-    fn grants(&mut self, origin: &Origin<'_>, subject: &Subject<'_>, grants: &mut Vec<Grant>) {
-        let Origin { entry, direction, audit, .. } = *origin;
-        let cluster = subject.labels.get("k8s", CLUSTER);
-        let Some(peers) = self.peers.of(entry, cluster) else { return };
-        let peers_text: Arc<str> = peers::text(&entry.peers).into();
-        let effect = entry.effect;
-        let Some(port_rules) = &entry.ports else {
-            let rule = origin.refer(&entry.path, format!("{peers_text}, every port"));
-            let protocol = Protocol::Any;
-            grants.push(Grant { rule, effect, audit, peers, peers_text, protocol, ports: Ports::ALL, http: None });
-            return;
-        };
-        for port_rule in port_rules {
-            let http: Option<HttpRules> = port_rule.http.as_ref().map(|rules| {
-                let compile = |rule: &Arc<HttpRule>| CompiledRule {
-                    reference: origin.refer(&rule.path_in_spec, rule.summary()),
-                    rule: Arc::clone(rule),
-                };
-                rules.iter().map(compile).collect()
-            });
-            for (peers, protocol, ports) in self.ports(port_rule, &peers, subject, direction) {
-                let what = if protocol.has_types() { "type" } else { "port" };
-                let rule = origin.refer(&port_rule.path, format!("{peers_text}, {what} {ports}/{protocol}"));
-                let peers_text = Arc::clone(&peers_text);
-                grants.push(Grant { rule, effect, audit, peers, peers_text, protocol, ports, http: http.clone() });
-            }
+    fn part(&mut self, applied: &Applied) -> Arc<Part> {
+        if let Some(known) = self.parts.get(applied) {
+            return Arc::clone(known);
         }
-    }
-
-    /// A named port may be another number for each peer. Without ports, an entry is about none (Cilium).
-    fn ports(
-        &self,
-        rule: &PortRule,
-        peers: &PeerSet,
-        subject: &Subject<'_>,
-        direction: Direction,
-    ) -> Vec<(PeerSet, Protocol, Ports)> {
-        let mut ports = Vec::new();
-        for port in &rule.ports {
-            let wanted = protocols(port);
-            let one = |number: u16| if number == 0 { Ports::ALL } else { Ports { first: number, last: number } };
-            let mut add = |peers: &PeerSet, known: &[Protocol], numbers: Ports| {
-                let fitting = wanted.iter().filter(|protocol| known.contains(protocol));
-                ports.extend(fitting.map(|protocol| (peers.clone(), *protocol, numbers)));
-            };
-            match (&port.number, direction) {
-                (PortNumber::Number(number), _) => add(peers, wanted, one(*number)),
-                (PortNumber::Range(first, last), _) => add(peers, wanted, Ports { first: *first, last: *last }),
-                (PortNumber::Type(number), _) => {
-                    add(peers, wanted, Ports { first: u16::from(*number), last: u16::from(*number) });
-                }
-                (PortNumber::Name(name), Direction::Ingress) => {
-                    if let Some(own) = subject.ports.get(name) {
-                        add(peers, &[own.protocol], one(own.number));
-                    }
-                }
-                (PortNumber::Name(name), Direction::Egress) => {
-                    for (peers, named) in self.peers_port(name, peers) {
-                        add(&peers, &[named.protocol], one(named.number));
-                    }
-                }
-            }
-        }
-        ports
-    }
-
-    fn peers_port(&self, name: &str, peers: &PeerSet) -> Vec<(PeerSet, ContainerPort)> {
-        let mut by_port: BTreeMap<ContainerPort, Vec<Identity>> = BTreeMap::new();
-        for (identity, ports) in self.ports {
-            if let Some(port) = ports.get(name).filter(|_| peers.contains(*identity)) {
-                by_port.entry(*port).or_default().push(*identity);
-            }
-        }
-        by_port.into_iter().map(|(port, identities)| (PeerSet::Only(identities.into()), port)).collect()
+        let part = Arc::new(Part::of(applied, &mut self.peers, self.ports));
+        self.parts.insert(applied.clone(), Arc::clone(&part));
+        part
     }
 }
 
@@ -287,18 +256,6 @@ impl Rule {
             Direction::Ingress => &self.ingress,
             Direction::Egress => &self.egress,
         }
-    }
-}
-
-/// `ANY` in a port is every protocol that has ports; those with types are asked for by `icmps`.
-fn protocols(port: &Port) -> &'static [Protocol] {
-    match port.protocol {
-        Protocol::Any => &[Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
-        Protocol::Tcp => &[Protocol::Tcp],
-        Protocol::Udp => &[Protocol::Udp],
-        Protocol::Sctp => &[Protocol::Sctp],
-        Protocol::Icmp => &[Protocol::Icmp],
-        Protocol::Icmp6 => &[Protocol::Icmp6],
     }
 }
 

@@ -16,19 +16,21 @@ use crate::{
 
 mod cell;
 mod entries;
+mod shared;
 pub(crate) mod table;
 
 pub(crate) use self::cell::{Cell, Closed, Judged, Ordered, OrderedRule, Unallowed};
 pub use self::entries::{Action, MapEntry};
+pub(crate) use self::shared::Shared;
 use self::table::Tables;
 
-/// Both directions of one endpoint.
-#[derive(Debug, Default)]
+/// Both directions of one endpoint. Endpoints that may do the same share what it is.
+#[derive(Clone, Debug, Default)]
 pub struct EndpointPolicy {
     /// What may enter it.
-    pub ingress: DirectionPolicy,
+    pub ingress: Arc<DirectionPolicy>,
     /// What may leave it.
-    pub egress: DirectionPolicy,
+    pub egress: Arc<DirectionPolicy>,
 }
 
 impl EndpointPolicy {
@@ -41,14 +43,9 @@ impl EndpointPolicy {
     /// Nothing may enter or leave.
     #[must_use]
     pub fn deny_all() -> Self {
-        let denied = || DirectionPolicy::new(Otherwise::Deny, Vec::new(), Vec::new());
-        Self { ingress: denied(), egress: denied() }
-    }
-
-    /// The same, but what would be denied passes and is told.
-    #[must_use]
-    pub fn audited(self) -> Self {
-        Self { ingress: self.ingress.lenient(), egress: self.egress.lenient() }
+        let denied = DirectionPolicy::new(Otherwise::Deny, Vec::new(), Vec::new(), &mut Shared::default());
+        let denied = Arc::new(denied);
+        Self { ingress: Arc::clone(&denied), egress: denied }
     }
 
     /// One direction.
@@ -157,20 +154,25 @@ pub struct DirectionPolicy {
     denied_by: Arc<[Arc<PolicyKey>]>,
     /// The same with those of ordered policies.
     all_denied_by: Arc<[Arc<PolicyKey>]>,
-    grants: Vec<Grant>,
+    grants: Vec<Arc<Grant>>,
     tables: Tables,
     entries: Vec<MapEntry>,
 }
 
 impl Default for DirectionPolicy {
     fn default() -> Self {
-        Self::new(Otherwise::Pass, Vec::new(), Vec::new())
+        Self::new(Otherwise::Pass, Vec::new(), Vec::new(), &mut Shared::default())
     }
 }
 
 impl DirectionPolicy {
-    pub(crate) fn new(otherwise: Otherwise, denied_by: Vec<Arc<PolicyKey>>, grants: Vec<Grant>) -> Self {
-        let tables = Tables::new(otherwise, &grants);
+    pub(crate) fn new(
+        otherwise: Otherwise,
+        denied_by: Vec<Arc<PolicyKey>>,
+        grants: Vec<Arc<Grant>>,
+        shared: &mut Shared,
+    ) -> Self {
+        let tables = Tables::new(otherwise, &grants, shared);
         let default_deny = otherwise != Otherwise::Pass;
         let enforced = default_deny || !grants.is_empty();
         let entries = if enforced { entries::all(&tables) } else { Vec::new() };
@@ -272,7 +274,7 @@ impl DirectionPolicy {
     }
 
     /// The same, but what is denied is only told.
-    fn lenient(self) -> Self {
+    pub(crate) fn lenient(self) -> Self {
         let tables = self.tables.lenient();
         let entries = if self.enforced { entries::all(&tables) } else { Vec::new() };
         Self { tables, entries, ..self }
@@ -297,7 +299,8 @@ impl DirectionPolicy {
     /// The rule that came nearest to allowing a connection, and whether its peer or its port was missed.
     fn nearest(&self, peer: Identity, protocol: u8, port: u16) -> Option<Nearest> {
         let allows = || self.grants.iter().filter(|grant| grant.effect == Effect::Allow);
-        let fits_protocol = |grant: &&Grant| grant.protocol == Protocol::Any || grant.protocol.number() == protocol;
+        let fits_protocol =
+            |grant: &&Arc<Grant>| grant.protocol == Protocol::Any || grant.protocol.number() == protocol;
         let of_peer = || allows().filter(|grant| grant.peers.contains(peer));
         let other_port = of_peer().find(fits_protocol).or_else(|| of_peer().next());
         let other_peer = allows().filter(fits_protocol).find(|grant| grant.ports.contains(port));

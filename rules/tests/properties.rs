@@ -18,11 +18,14 @@ mod generate;
 mod model;
 #[path = "properties/narrow.rs"]
 mod narrow;
+#[path = "properties/sharing.rs"]
+mod sharing;
 
 use std::{
     cell::Cell,
     env,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use proptest::{
@@ -48,11 +51,12 @@ const ORDER: u32 = 2_500;
 const NARROWING: u32 = 3_000;
 const REFUSED: u32 = 2_500;
 const PATTERNS: u32 = 15_000;
-const NORMAL_FORM: u32 = 45_000;
+const SHARING: u32 = 1_500;
+const NORMAL_FORM: u32 = 43_500;
 const TEXTS: u32 = 25_000;
 const MUTATIONS: u32 = 2_000;
 const _: () = assert!(
-    ORACLE + ORDER + NARROWING + REFUSED + PATTERNS + NORMAL_FORM + TEXTS + MUTATIONS == 100_000,
+    ORACLE + ORDER + NARROWING + REFUSED + SHARING + PATTERNS + NORMAL_FORM + TEXTS + MUTATIONS == 100_000,
     "cases where CI is set"
 );
 
@@ -198,6 +202,42 @@ fn a_refused_policy_allows_nothing_and_harms_no_other() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn what_endpoints_share_is_what_each_would_have_alone() {
+    let strategy = (generate::world(), vec(generate::refused(), 0..2), sharing::strategy(), 0..8_usize);
+    let name = "what_endpoints_share_is_what_each_would_have_alone";
+    let (shares, differ) = (Cell::new(0_u32), Cell::new(0_u32));
+    check(name, SHARING, &strategy, |(mut world, refused, (calico, pods), gone)| {
+        world.policies.extend(refused);
+        let calico = calico.iter().enumerate().map(|(index, text)| text.replace("NAME", &format!("c{index}")));
+        let text: String = calico.chain([sharing::AROUND.to_owned(), model::manifest(&world.policies)]).collect();
+        let policies = in_force(&text);
+        let of_calico = policies.iter().filter(|policy| policy.key().name.contains(".c"));
+        prop_assert!(of_calico.clone().all(|policy| matches!(policy, InForce::Policy(_))), "{:?}", policies);
+        let everybody = sharing::Everybody::new(&pods, &policies);
+        let together = everybody.together(&policies, &[]);
+        for ((_, shared), alone) in together.iter().zip(everybody.alone(&policies)) {
+            prop_assert_eq!(everybody.answers(shared, &world.requests), everybody.answers(&alone, &world.requests));
+        }
+        for (one, other) in together.iter().zip(together.iter().skip(1)) {
+            prop_assert_eq!(
+                one.0 == other.0,
+                Arc::ptr_eq(&one.1.ingress, &other.1.ingress) && Arc::ptr_eq(&one.1.egress, &other.1.egress)
+            );
+            let counter = if one.0 == other.0 { &shares } else { &differ };
+            counter.set(counter.get() + 1);
+        }
+        // A policy goes, and what is remembered is shared by whom it is still right for.
+        let stays = |policy: &&InForce| policy.concerns_every_pod() || policy.key().name != format!("p{gone}");
+        let fewer: Vec<InForce> = policies.iter().filter(stays).cloned().collect();
+        for ((_, shared), alone) in everybody.together(&fewer, &together).iter().zip(everybody.alone(&fewer)) {
+            prop_assert_eq!(everybody.answers(shared, &world.requests), everybody.answers(&alone, &world.requests));
+        }
+        Ok(())
+    });
+    assert!(shares.get() > SHARING / 20 && differ.get() > SHARING / 20, "{shares:?} share, {differ:?} do not");
 }
 
 #[test]

@@ -9,11 +9,11 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, Direction, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels,
-    PortNames, Resolver, Service, Subject,
+    Action, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels, PortNames,
+    Resolver, Service, Subject,
 };
 
-use super::resolved::{Basis, Made, Resolved};
+use super::resolved::{Basis, Made, Resolved, Shared, Sharing};
 use crate::{
     config::{self, Config},
     drain,
@@ -93,17 +93,18 @@ impl Assembler {
         let peers_ports = named_ports(local.iter().chain(&remote));
         let identities = self.identities.count();
         self.resolved.begin(Basis { config: config.clone(), identities, named_ports: peers_ports.clone() }, policies);
-        let mut resolver = Resolver::new(policies, &self.identities, &services, &peers_ports);
-        let mut made = HashMap::new();
+        let resolver = Resolver::new(policies, &self.identities, &services, &peers_ports).audited(config.audit);
+        let kept =
+            |pod: &Pod<'_>| Some((pod.name.to_owned(), self.resolved.kept(pod.name, &pod.peer, &pod.labels)?.clone()));
+        let mut made: HashMap<String, Made> = local.iter().filter_map(kept).collect();
+        let mut sharing = Sharing::new(resolver, made.values().map(|made| &made.shared));
         for pod in &local {
-            let kept = self.resolved.kept(pod.name, &pod.peer, &pod.labels).cloned();
-            let one = kept.unwrap_or_else(|| {
-                let policy = resolver.endpoint(&pod.subject());
-                let policy = if config.audit { policy.audited() } else { policy };
-                let desired = desired(pod, &policy, config.host.allow);
-                Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired }
+            made.entry(pod.name.to_owned()).or_insert_with(|| {
+                let shared = sharing.of(&pod.subject());
+                let desired = desired(pod, &shared, config.host.allow);
+                let policy = shared.policy.clone();
+                Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired, shared }
             });
-            made.insert(pod.name.to_owned(), one);
         }
         let endpoint = |made: &Made| (EndpointId(made.state.peer.id), Arc::clone(&made.state));
         let endpoints = made.values().map(endpoint).collect();
@@ -123,8 +124,8 @@ impl Assembler {
         let pods = || local.iter().chain(&remote);
         let wanted = pods().find(|known| known.name == pod)?;
         let (services, ports) = (services(config), named_ports(pods()));
-        let policy = Resolver::new(policies, &self.identities, &services, &ports).endpoint(&wanted.subject());
-        Some(if config.audit { policy.audited() } else { policy })
+        let resolver = Resolver::new(policies, &self.identities, &services, &ports);
+        Some(resolver.audited(config.audit).endpoint(&wanted.subject()))
     }
 
     /// Number of a pod of this node that was assembled.
@@ -245,13 +246,7 @@ struct Described<'a> {
     workload: Option<&'a str>,
 }
 
-fn desired(pod: &Pod<'_>, policy: &EndpointPolicy, host_allowed: bool) -> DesiredPod {
-    let entries = [(Direction::Ingress, redirect::INGRESS), (Direction::Egress, redirect::EGRESS)]
-        .into_iter()
-        .flat_map(|(direction, number)| {
-            policy.direction(direction).entries().iter().map(move |line| entry(number, line))
-        })
-        .collect();
+fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {
     let ip4 = pod.addresses.iter().find_map(|(address, _)| match address.to_canonical() {
         IpAddr::V4(four) => Some(four),
         IpAddr::V6(_) => None,
@@ -260,11 +255,20 @@ fn desired(pod: &Pod<'_>, policy: &EndpointPolicy, host_allowed: bool) -> Desire
         endpoint: pod.peer.id,
         ip4: ip4.unwrap_or(Ipv4Addr::UNSPECIFIED),
         addresses: pod.addresses.iter().map(|(address, _)| address.to_canonical()).collect(),
-        ingress_enforced: policy.direction(Direction::Ingress).enforced(),
-        egress_enforced: policy.direction(Direction::Egress).enforced(),
+        ingress_enforced: shared.policy.ingress.enforced(),
+        egress_enforced: shared.policy.egress.enforced(),
         host_allowed,
-        entries: Arc::new(entries),
+        entries: Arc::clone(&shared.entries),
     }
+}
+
+/// What the kernel is given of a policy.
+pub(super) fn entries(policy: &EndpointPolicy) -> BTreeSet<Entry> {
+    let directions = [(redirect::INGRESS, &policy.ingress), (redirect::EGRESS, &policy.egress)];
+    directions
+        .into_iter()
+        .flat_map(|(number, policy)| policy.entries().iter().map(move |line| entry(number, line)))
+        .collect()
 }
 
 fn entry(direction: u8, line: &MapEntry) -> Entry {

@@ -1,16 +1,23 @@
-//! What each pod's policies mean, kept for as long as nothing changes that it was made of.
+//! What each pod's policies mean: shared by pods to which the same applies, and kept for as long as nothing changes that it
+//! was made of.
 //!
 //! Must never keep what could have another meaning now: whatever is not a policy of a few pods makes everything anew.
-//! Start at [`Resolved::begin`].
+//! Start at [`Resolved::begin`] and [`Sharing::of`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use rules::{Identity, InForce, Labels, PortNames};
+use rules::{Applying, DirectionPolicy, EndpointPolicy, Identity, InForce, Labels, PortNames, Resolver, Subject};
 
-use crate::{config::Config, endpoint::Peer, policy::EndpointState, redirect::DesiredPod};
+use super::assemble;
+use crate::{
+    config::Config,
+    endpoint::Peer,
+    policy::EndpointState,
+    redirect::{DesiredPod, Entry},
+};
 
 /// What everything depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,9 +28,18 @@ pub(super) struct Basis {
     pub(super) named_ports: BTreeMap<Identity, PortNames>,
 }
 
+/// What pods share to which the same applies.
+#[derive(Debug)]
+pub(super) struct Shared {
+    applying: Applying,
+    pub(super) policy: EndpointPolicy,
+    pub(super) entries: Arc<BTreeSet<Entry>>,
+}
+
 /// A pod for the data path and for the kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Made {
+    pub(super) shared: Arc<Shared>,
     pub(super) state: Arc<EndpointState>,
     pub(super) desired: DesiredPod,
 }
@@ -62,4 +78,39 @@ impl Resolved {
     pub(super) fn keep(&mut self, made: HashMap<String, Made>) {
         self.made = made;
     }
+}
+
+/// What pods of one revision share.
+pub(super) struct Sharing<'a> {
+    resolver: Resolver<'a>,
+    /// By where both directions are.
+    known: HashMap<[*const DirectionPolicy; 2], Arc<Shared>>,
+}
+
+impl<'a> Sharing<'a> {
+    /// `kept`: what pods are that are not made anew.
+    pub(super) fn new<'k>(resolver: Resolver<'a>, kept: impl Iterator<Item = &'k Arc<Shared>>) -> Self {
+        let mut sharing = Self { resolver, known: HashMap::new() };
+        for shared in kept {
+            if sharing.known.insert(place(&shared.policy), Arc::clone(shared)).is_none() {
+                sharing.resolver.remember(&shared.applying, &shared.policy);
+            }
+        }
+        sharing
+    }
+
+    /// What `subject` is now.
+    pub(super) fn of(&mut self, subject: &Subject<'_>) -> Arc<Shared> {
+        let applying = self.resolver.applying(subject);
+        let policy = self.resolver.policy(&applying);
+        let shared = self.known.entry(place(&policy)).or_insert_with(|| {
+            let entries = Arc::new(assemble::entries(&policy));
+            Arc::new(Shared { applying, policy, entries })
+        });
+        Arc::clone(shared)
+    }
+}
+
+fn place(policy: &EndpointPolicy) -> [*const DirectionPolicy; 2] {
+    [Arc::as_ptr(&policy.ingress), Arc::as_ptr(&policy.egress)]
 }

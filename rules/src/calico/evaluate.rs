@@ -1,7 +1,7 @@
 //! What becomes of a connection and of its requests: tiers, policies and rules in their order.
 //!
 //! Owns the order. What is not known never opens anything. Must never join rules or policies: the first that matches
-//! decides. Start at [`Layer::new`], then [`Layer::decide`].
+//! decides. Start at [`Layer::of`], then [`Layer::decide`].
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -101,13 +101,21 @@ pub(crate) struct Miss<'l> {
 }
 
 impl Layer {
-    /// What of `policies` applies to `endpoint`. `tiers` need not hold the built-in ones.
-    pub(crate) fn new(tiers: &[Tier], policies: &[Arc<Policy>], endpoint: &Endpoint, direction: Direction) -> Self {
+    /// What of `policies` applies to `endpoint`.
+    #[cfg(test)]
+    fn new(tiers: &[Tier], policies: &[Arc<Policy>], endpoint: &Endpoint, direction: Direction) -> Self {
+        let applying = policies.iter().filter(|policy| policy.applies_to(endpoint, direction));
+        let applying: Vec<Arc<Policy>> = applying.cloned().collect();
+        Self::of(tiers, &applying, direction, endpoint.namespace.is_some())
+    }
+
+    /// Of policies that all apply. `tiers` need not hold the built-in ones. `has_profile`: the endpoint's namespace allows
+    /// what no policy decides.
+    pub(crate) fn of(tiers: &[Tier], applying: &[Arc<Policy>], direction: Direction, has_profile: bool) -> Self {
         let built_in = Tier::built_in().into_iter().filter(|known| tiers.iter().all(|tier| tier.name != known.name));
         let mut sorted: Vec<Tier> = tiers.iter().cloned().chain(built_in).collect();
         sorted.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
-        let mut applying: Vec<&Arc<Policy>> =
-            policies.iter().filter(|policy| policy.applies_to(endpoint, direction)).collect();
+        let mut applying: Vec<&Arc<Policy>> = applying.iter().collect();
         // Name, then namespace and kind, so that there is one order in any case.
         applying.sort_by(|a, b| (a.order, a.short_name(), &a.key).cmp(&(b.order, b.short_name(), &b.key)));
         let homeless = applying.iter().filter(|policy| sorted.iter().all(|tier| tier.name != policy.tier));
@@ -116,12 +124,7 @@ impl Layer {
             applying.iter().filter(|policy| policy.tier == tier.name).map(|policy| Arc::clone(policy)).collect()
         };
         let layer_tiers = sorted.into_iter().map(|tier| LayerTier { policies: of(&tier), tier });
-        Self {
-            direction,
-            tiers: layer_tiers.filter(|tier| !tier.policies.is_empty()).collect(),
-            homeless,
-            has_profile: endpoint.namespace.is_some(),
-        }
+        Self { direction, tiers: layer_tiers.filter(|tier| !tier.policies.is_empty()).collect(), homeless, has_profile }
     }
 
     /// What becomes of `packet`, which this endpoint sends (egress) or receives (ingress), and of its requests.

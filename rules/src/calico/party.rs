@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     field::{Part, WhoField},
@@ -35,7 +35,7 @@ fn asks_namespace_labels(selector: &Selector) -> bool {
 }
 
 /// An endpoint that is known: a pod, or something of a node when it has no namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) namespace: Option<String>,
@@ -45,7 +45,7 @@ pub(crate) struct Endpoint {
 }
 
 /// What an endpoint calls one of its ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NamedPort {
     pub(crate) name: String,
     pub(crate) protocol: IpProtocol,
@@ -53,7 +53,7 @@ pub(crate) struct NamedPort {
 }
 
 /// Where a packet comes from or goes to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// Not known.
     #[default]
@@ -67,6 +67,15 @@ pub(crate) enum Place {
 impl Place {
     pub(crate) fn at(address: IpAddr) -> Self {
         Self::In(IpNet::from(address.to_canonical()))
+    }
+
+    /// What is left when only the version of IP is asked for.
+    pub(crate) fn family(self) -> Self {
+        match self {
+            Self::In(IpNet::V4(_)) => Self::In(Ipv4Net::default().into()),
+            Self::In(IpNet::V6(_)) => Self::In(Ipv6Net::default().into()),
+            Self::Unknown | Self::Elsewhere => Self::Unknown,
+        }
     }
 
     /// `None`: not known which.

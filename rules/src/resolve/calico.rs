@@ -1,7 +1,7 @@
 //! Calico's tiers → a layer of tables beside those of the other kinds.
 //!
-//! Owns what a peer is to Calico's rules, which may ask for any address. Must never let what is not known open anything.
-//! Start at [`Calico::layer`].
+//! Owns what a peer is to Calico's rules, which may ask for any address, and what they may ask of the endpoint itself. Must
+//! never let what is not known open anything. Start at [`Calico::applying`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,12 +14,13 @@ use crate::{
         evaluate::{Allowed, At, Layer as Tiers, Outcome, Packet},
         manifest::Object,
         party::{Endpoint, NamedPort, NetworkSets, Party, Place, namespaces_of},
-        policy::{Icmp, IpProtocol, Policy, Tier},
+        policy::{Icmp, IpProtocol, Peer, Policy, Ports, Rule, Tier},
     },
     identity::{Identities, Identity},
     labels::Labels,
     manifest,
     policy::{InForce, Kind},
+    same::Same,
     set::{
         Cell, Judged, Layer, Ordered, OrderedRule,
         table::{Table, Tables},
@@ -42,6 +43,19 @@ pub(super) struct Calico {
     sets: NetworkSets,
     /// Nobody without policies.
     peers: Vec<Known>,
+    /// Rules are taken to ask for everything of their endpoint.
+    pub(super) asks_for_everything: bool,
+}
+
+/// The policies that apply to an endpoint in one direction, and what of the endpoint their rules may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tiered {
+    direction: Direction,
+    policies: Vec<Same<Policy>>,
+    own: Endpoint,
+    place: Place,
+    /// Its namespace's profile allows what no policy decides.
+    has_profile: bool,
 }
 
 /// A peer as Calico's rules see it.
@@ -86,26 +100,91 @@ impl Calico {
         }
     }
 
-    /// What the tiers say about one direction; `None`: no policy of theirs applies.
-    pub(super) fn layer(&self, subject: &Subject<'_>, direction: Direction) -> Option<Layer> {
-        if self.policies.is_empty() {
-            return None;
-        }
-        let own = endpoint(subject.labels, subject.ports.iter())?;
-        let applying: Vec<&Arc<Policy>> =
-            self.policies.iter().filter(|policy| policy.applies_to(&own, direction)).collect();
-        if applying.is_empty() {
-            return None;
-        }
-        let tiers = Tiers::new(&self.tiers, &self.policies, &own, direction);
+    /// What applies to `subject`, ingress first; `None`: no policy of the tiers does.
+    pub(super) fn applying(&self, subject: &Subject<'_>) -> [Option<Tiered>; 2] {
+        let own = if self.policies.is_empty() { None } else { endpoint(subject.labels, subject.ports.iter()) };
         let place = subject.address.map(Place::at).unwrap_or_default();
+        [Direction::Ingress, Direction::Egress].map(|direction| {
+            let own = own.as_ref()?;
+            let applying = self.policies.iter().filter(|policy| policy.applies_to(own, direction));
+            let policies: Vec<Same<Policy>> = applying.map(|policy| Same(Arc::clone(policy))).collect();
+            let mut asks = Asks::default();
+            policies.iter().flat_map(|policy| policy.0.rules_of(direction)).for_each(|rule| asks.add(rule, direction));
+            let has_profile = own.namespace.is_some();
+            let (own, place) = if self.asks_for_everything { (own.clone(), place) } else { asks.of(own, place) };
+            (!policies.is_empty()).then_some(Tiered { direction, policies, own, place, has_profile })
+        })
+    }
+
+    /// What the tiers say about one direction.
+    pub(super) fn layer(&self, tiered: &Tiered) -> Layer {
+        let Tiered { direction, ref policies, ref own, place, has_profile } = *tiered;
+        let applying: Vec<Arc<Policy>> = policies.iter().map(|policy| Arc::clone(&policy.0)).collect();
+        let tiers = Tiers::of(&self.tiers, &applying, direction, has_profile);
         let (sets, reasons) = (&self.sets, Reasons::new(&tiers, &self.sets, direction));
-        let asked = Asked { tiers: &tiers, sets, own: &own, place, direction, applying: &applying, reasons };
+        let asked = Asked { tiers: &tiers, sets, own, place, direction, applying: &applying, reasons };
         let others = asked.table(None, Place::Elsewhere);
         let known = self.peers.iter().filter(|known| known.identity != Identity::WORLD);
         let of_peers = known.map(|known| (known.identity, asked.table(known.endpoint.as_ref(), known.place)));
-        let tables = Tables::of_peers(others, of_peers.collect::<Vec<_>>());
-        Some(Layer { tables, policies: applying.iter().map(|policy| Arc::clone(&policy.key)).collect() })
+        let tables = Tables::of_peers(others, of_peers);
+        Layer { tables, policies: applying.iter().map(|policy| Arc::clone(&policy.key)).collect() }
+    }
+}
+
+/// What rules may ask of the endpoint that they apply to.
+#[derive(Debug, Default)]
+struct Asks<'r> {
+    /// Who it is.
+    identity: bool,
+    place: AskedPlace,
+    ports: BTreeSet<&'r str>,
+}
+
+/// What rules may ask of an endpoint's address. What is greater includes what is smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum AskedPlace {
+    #[default]
+    Nothing,
+    /// Of which version of IP it is.
+    Family,
+    /// In which networks it is.
+    Networks,
+}
+
+impl<'r> Asks<'r> {
+    fn add(&mut self, rule: &'r Rule, direction: Direction) {
+        let own = match direction {
+            Direction::Ingress => &rule.destination,
+            Direction::Egress => &rule.source,
+        };
+        // Named one by one, so that a new one is not overlooked.
+        let Peer { who, not_selector, nets, not_nets, ports, not_ports } = own;
+        let asks_who = who.is_some() || not_selector.is_some();
+        self.identity |= asks_who;
+        // Who it is may be said of a network set that it is in.
+        if asks_who || nets.is_some() || not_nets.is_some() {
+            self.place = AskedPlace::Networks;
+        } else if rule.ip_version.is_some() {
+            self.place = self.place.max(AskedPlace::Family);
+        }
+        for ports in ports.iter().chain(not_ports).flatten() {
+            if let Ports::Named(name) = ports {
+                self.ports.insert(name);
+            }
+        }
+    }
+
+    /// Nothing of the endpoint but what is asked for.
+    fn of(&self, own: &Endpoint, place: Place) -> (Endpoint, Place) {
+        let asked = |port: &&NamedPort| self.ports.contains(port.name.as_str());
+        let named_ports = own.named_ports.iter().filter(asked).cloned().collect();
+        let endpoint = if self.identity { own.clone() } else { Endpoint::default() };
+        let place = match self.place {
+            AskedPlace::Nothing => Place::Unknown,
+            AskedPlace::Family => place.family(),
+            AskedPlace::Networks => place,
+        };
+        (Endpoint { named_ports, ..endpoint }, place)
     }
 }
 
@@ -144,7 +223,7 @@ struct Asked<'a> {
     own: &'a Endpoint,
     place: Place,
     direction: Direction,
-    applying: &'a [&'a Arc<Policy>],
+    applying: &'a [Arc<Policy>],
     reasons: Reasons<'a>,
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    labels::Label,
+    labels::{CLUSTER, Label},
     manifest::{self, Document},
     set::{Action, MapEntry},
     verdict::L4Verdict,
@@ -16,7 +16,11 @@ fn named(name: &str, body: &str) -> InForce {
     let text = format!(
         "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {name}, namespace: n}}\nspec:\n  endpointSelector: {{}}\n{body}"
     );
-    match manifest::parse(&text).pop() {
+    of_text(&text)
+}
+
+fn of_text(text: &str) -> InForce {
+    match manifest::parse(text).pop() {
         Some(Document::Policy(policy)) => InForce::Policy(policy),
         document => panic!("{document:?}"),
     }
@@ -137,4 +141,27 @@ fn a_redirect_outranks_an_allow_and_both_are_named_in_order() {
     assert_eq!(egress.l4(Identity::WORLD, Protocol::Tcp, 81), L4Verdict::Denied(None));
     let names: Vec<&str> = egress.default_denied_by().iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
+}
+
+#[test]
+fn whom_the_same_rules_apply_to_share_what_they_mean() {
+    let pods: Vec<Labels> = (0..20).map(|number| pod(&format!("a{number}"))).collect();
+    let mut identities = Identities::new();
+    for labels in &pods {
+        identities.allocate(labels);
+    }
+    let rule = "  ingress: [{toPorts: [{ports: [{port: '80', protocol: TCP}], rules: {http: [{path: /a}]}}]}]\n";
+    let mut policies: Vec<InForce> = (0..5).map(|number| named(&format!("p{number}"), rule)).collect();
+    let one = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: one, namespace: n}\nspec:\n  \
+               endpointSelector: {matchLabels: {app: a7}}\n  egress: [{toEntities: [world]}]\n";
+    policies.push(of_text(one));
+    let (ports, nobody) = (PortNames::new(), BTreeMap::new());
+    let mut resolver = Resolver::new(&policies, &identities, &[], &nobody);
+    let mut resolve = |labels| resolver.endpoint(&Subject { labels, address: None, ports: &ports });
+    let first = resolve(&pods[0]);
+    for (number, labels) in pods.iter().enumerate() {
+        let policy = resolve(labels);
+        assert!(Arc::ptr_eq(&policy.ingress, &first.ingress), "other labels, the same rules");
+        assert_eq!(Arc::ptr_eq(&policy.egress, &first.egress), number != 7, "one more rule in this direction");
+    }
 }

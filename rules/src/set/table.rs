@@ -1,14 +1,14 @@
-//! From grants to tables: peers that the same grants are about share one, ports that the same grants cover share a cell.
+//! From a peer, a protocol and a port to what applies there.
 //!
-//! Must never decide by the order of grants what they mean. Start at [`Tables::new`].
+//! Peers that the same grants are about share a table, also those of other endpoints. Start at [`Tables::new`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use super::{Cell, Grant, HttpMatcher, Otherwise, PeerSet};
-use crate::{identity::Identity, policy::Effect, verdict::Protocol};
+use super::{Cell, Grant, Otherwise, PeerSet, Shared};
+use crate::{identity::Identity, same::Same, verdict::Protocol};
 
 /// Protocols with ports, and those whose types are taken for ports.
 pub(super) const WITH_PORTS: [Protocol; 5] =
@@ -17,10 +17,10 @@ pub(super) const WITH_PORTS: [Protocol; 5] =
 /// Every peer's table.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    /// Peers that grants name; the others have the first table.
-    by_peer: HashMap<Identity, usize>,
+    /// Peers that grants name, sorted; the others have the first table.
+    by_peer: Vec<(Identity, usize)>,
     /// Never empty.
-    tables: Vec<Table>,
+    tables: Vec<Arc<Table>>,
 }
 
 /// What applies to one peer.
@@ -49,10 +49,10 @@ pub(super) struct Interval {
     pub(super) cell: Arc<Cell>,
 }
 
-type Intervals = Vec<Interval>;
+pub(super) type Intervals = Vec<Interval>;
 
 impl Tables {
-    pub(super) fn new(otherwise: Otherwise, grants: &[Grant]) -> Self {
+    pub(super) fn new(otherwise: Otherwise, grants: &[Arc<Grant>], shared: &mut Shared) -> Self {
         let mut of_peer: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
         let mut of_all = Vec::new();
         for (index, grant) in grants.iter().enumerate() {
@@ -61,61 +61,69 @@ impl Tables {
                 PeerSet::Only(peers) => peers.iter().for_each(|peer| of_peer.entry(*peer).or_default().push(index)),
             }
         }
-        let mut builder = Builder { otherwise, grants, cells: HashMap::new(), matchers: HashMap::new() };
-        let mut tables = vec![builder.table(&of_all)];
+        let mut table = |indexes: &[usize]| {
+            let grants = indexes.iter().filter_map(|index| grants.get(*index)).cloned();
+            shared.table(otherwise, grants.map(Same).collect())
+        };
+        let mut tables = vec![table(&of_all)];
         let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
-        let mut by_peer = HashMap::new();
+        let mut by_peer = Vec::new();
         for (peer, mut indexes) in of_peer {
             indexes.extend(&of_all);
             indexes.sort_unstable();
             let next = tables.len();
-            let table = *known.entry(indexes).or_insert_with_key(|indexes| {
-                tables.push(builder.table(indexes));
+            let index = *known.entry(indexes).or_insert_with_key(|indexes| {
+                tables.push(table(indexes));
                 next
             });
-            by_peer.insert(peer, table);
+            by_peer.push((peer, index));
         }
         Self { by_peer, tables }
     }
 
     /// From tables that were made elsewhere; `others` is of the peers without one.
     pub(crate) fn of_peers(others: Table, of_peers: impl IntoIterator<Item = (Identity, Table)>) -> Self {
-        let mut tables = vec![others];
-        let mut by_peer = HashMap::new();
+        let mut tables = vec![Arc::new(others)];
+        let mut by_peer = Vec::new();
         for (peer, table) in of_peers {
-            by_peer.insert(peer, tables.len());
-            tables.push(table);
+            by_peer.push((peer, tables.len()));
+            tables.push(Arc::new(table));
         }
+        by_peer.sort_unstable();
         Self { by_peer, tables }
     }
 
     /// Tables in which both must allow.
     pub(super) fn and(&self, other: &Self) -> Self {
         let mut known: HashMap<(usize, usize), usize> = HashMap::new();
-        let mut tables = vec![self.of_others().and(other.of_others())];
-        let mut by_peer = HashMap::new();
-        for peer in self.by_peer.keys().chain(other.by_peer.keys()) {
-            let index = |tables: &Self| tables.by_peer.get(peer).copied().unwrap_or(0);
+        let mut tables = vec![Arc::new(self.of_others().and(other.of_others()))];
+        let named = self.by_peer.iter().chain(&other.by_peer).map(|(peer, _)| *peer);
+        let mut by_peer = Vec::new();
+        for peer in named.collect::<BTreeSet<Identity>>() {
             let next = tables.len();
-            let table = *known.entry((index(self), index(other))).or_insert_with(|| {
-                tables.push(self.of(*peer).and(other.of(*peer)));
+            let index = *known.entry((self.index(peer), other.index(peer))).or_insert_with(|| {
+                tables.push(Arc::new(self.of(peer).and(other.of(peer))));
                 next
             });
-            by_peer.insert(*peer, table);
+            by_peer.push((peer, index));
         }
         Self { by_peer, tables }
     }
 
     /// Tables whose denials pass and are told.
     pub(super) fn lenient(&self) -> Self {
-        let tables = self.tables.iter().map(Table::lenient).collect();
+        let tables = self.tables.iter().map(|table| Arc::new(table.lenient())).collect();
         Self { by_peer: self.by_peer.clone(), tables }
     }
 
+    fn index(&self, peer: Identity) -> usize {
+        let found = self.by_peer.binary_search_by_key(&peer, |(known, _)| *known).ok();
+        found.and_then(|at| self.by_peer.get(at)).map_or(0, |(_, index)| *index)
+    }
+
     pub(super) fn of(&self, peer: Identity) -> &Table {
-        let index = self.by_peer.get(&peer).copied().unwrap_or(0);
         #[expect(clippy::indexing_slicing, reason = "both are made together, and there is always a first")]
-        &self.tables[index]
+        &self.tables[self.index(peer)]
     }
 
     /// The table of peers that no grant names.
@@ -124,13 +132,19 @@ impl Tables {
         &self.tables[0]
     }
 
-    /// Peers that grants name, in no order.
+    /// Peers that grants name, sorted.
     pub(super) fn peers(&self) -> impl Iterator<Item = (Identity, &Table)> {
-        self.by_peer.keys().map(|peer| (*peer, self.of(*peer)))
+        let of = |(peer, index): &(Identity, usize)| self.tables.get(*index).map(|table| (*peer, &**table));
+        self.by_peer.iter().filter_map(of)
     }
 }
 
 impl Table {
+    /// In the order of [`WITH_PORTS`]; `other` is of protocols without ports.
+    pub(super) fn new(ports: [Intervals; 5], other: Arc<Cell>) -> Self {
+        Self { ports, other }
+    }
+
     /// `decide` is asked for each protocol with ports at each of the ports where something changes, for each with types
     /// at each of the types where something does, and for all others once.
     pub(crate) fn decided(
@@ -196,114 +210,5 @@ impl Table {
     /// Each protocol's ports.
     pub(super) fn protocols(&self) -> impl Iterator<Item = (Protocol, &Intervals)> {
         WITH_PORTS.into_iter().zip(&self.ports)
-    }
-}
-
-/// Grants that begin and end at a port.
-#[derive(Default)]
-struct Change {
-    begin: Vec<usize>,
-    end: Vec<usize>,
-}
-
-/// Cells and matchers that were made already, by the grants that they are made of.
-struct Builder<'g> {
-    otherwise: Otherwise,
-    grants: &'g [Grant],
-    cells: HashMap<Vec<usize>, Arc<Cell>>,
-    /// By the first grant of each list of HTTP rules in it.
-    matchers: HashMap<Vec<usize>, Arc<HttpMatcher>>,
-}
-
-impl<'g> Builder<'g> {
-    /// `indexes` of grants, ascending.
-    fn table(&mut self, indexes: &[usize]) -> Table {
-        let grants = self.grants;
-        let portless: Vec<usize> = indexes
-            .iter()
-            .copied()
-            .filter(|index| grants.get(*index).is_some_and(|grant| grant.protocol == Protocol::Any))
-            .collect();
-        Table { ports: WITH_PORTS.map(|protocol| self.intervals(protocol, indexes)), other: self.cell(portless) }
-    }
-
-    /// Goes through the ports once: at each where a grant begins or ends, what is active changes.
-    fn intervals(&mut self, protocol: Protocol, indexes: &[usize]) -> Intervals {
-        let mut changes: BTreeMap<u16, Change> = BTreeMap::from([(0, Change::default())]);
-        for index in indexes {
-            let Some(grant) = self.grants.get(*index).filter(|grant| grant.covers_protocol(protocol)) else { continue };
-            changes.entry(grant.ports.first).or_default().begin.push(*index);
-            if let Some(end) = grant.ports.last.checked_add(1) {
-                changes.entry(end).or_default().end.push(*index);
-            }
-        }
-        let mut active: BTreeSet<usize> = BTreeSet::new();
-        let mut intervals = Intervals::new();
-        for (first, Change { begin, end }) in changes {
-            active.retain(|index| !end.contains(index));
-            active.extend(begin);
-            let cell = self.cell(active.iter().copied().collect());
-            if intervals.last().is_none_or(|last| !Arc::ptr_eq(&last.cell, &cell)) {
-                intervals.push(Interval { first, cell });
-            }
-        }
-        intervals
-    }
-
-    fn cell(&mut self, indexes: Vec<usize>) -> Arc<Cell> {
-        if let Some(known) = self.cells.get(&indexes) {
-            return Arc::clone(known);
-        }
-        let cell = Arc::new(self.decide(&indexes));
-        self.cells.insert(indexes, Arc::clone(&cell));
-        cell
-    }
-
-    /// Deny beats what is judged by request, and that beats allow, as Cilium's precedence has it.
-    fn decide(&mut self, indexes: &[usize]) -> Cell {
-        let active: Vec<(usize, &'g Grant)> =
-            indexes.iter().filter_map(|index| self.grants.get(*index).map(|grant| (*index, grant))).collect();
-        let denies = |audit| {
-            let denying = active.iter().find(|(_, grant)| grant.effect == Effect::Deny && grant.audit == audit);
-            denying.map(|(_, grant)| Arc::clone(&grant.rule))
-        };
-        if let Some(rule) = denies(false) {
-            return Cell::Denied(Some(rule));
-        }
-        let allowing: Vec<(usize, &'g Grant)> =
-            active.iter().copied().filter(|(_, grant)| grant.effect == Effect::Allow).collect();
-        let whole = allowing.iter().find(|(_, grant)| grant.http.is_none());
-        let pass = self.otherwise == Otherwise::Pass;
-        let open = whole.map(|(_, grant)| Some(Arc::clone(&grant.rule))).or(pass.then_some(None));
-        let has_http = allowing.iter().any(|(_, grant)| grant.http.is_some());
-        let acts = allowing.iter().filter_map(|(_, grant)| grant.http.as_ref()).flat_map(|rules| rules.iter());
-        let acts = acts.map(|compiled| &compiled.rule).any(|rule| rule.acts());
-        let cell = match open {
-            Some(rule) if has_http => Cell::Seen(rule, acts.then(|| self.matcher(&allowing))),
-            Some(rule) => Cell::Allowed(rule),
-            None if has_http => Cell::Requests(self.matcher(&allowing)),
-            None => Cell::Denied(None),
-        };
-        let cell = if self.otherwise == Otherwise::Audit { Cell::Lenient(Arc::new(cell)) } else { cell };
-        match denies(true) {
-            Some(rule) => Cell::Audited(Arc::new(cell), rule),
-            None => cell,
-        }
-    }
-
-    fn matcher(&mut self, active: &[(usize, &'g Grant)]) -> Arc<HttpMatcher> {
-        // Ports of one entry share its rules: each list counts once.
-        let mut lists: Vec<(usize, &super::HttpRules)> = Vec::new();
-        for (index, grant) in active {
-            let Some(http) = &grant.http else { continue };
-            if !lists.iter().any(|(_, known)| Arc::ptr_eq(known, http)) {
-                let first =
-                    self.grants.iter().position(|grant| grant.http.as_ref().is_some_and(|h| Arc::ptr_eq(h, http)));
-                lists.push((first.unwrap_or(*index), http));
-            }
-        }
-        let key: Vec<usize> = lists.iter().map(|(first, _)| *first).collect();
-        let rules = || lists.iter().flat_map(|(_, http)| http.iter().cloned()).collect();
-        Arc::clone(self.matchers.entry(key).or_insert_with(|| Arc::new(HttpMatcher::new(rules()))))
     }
 }

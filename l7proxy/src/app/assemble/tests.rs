@@ -107,3 +107,27 @@ fn pods_of_the_same_labels_differ_where_an_ip_block_does() {
     assert_ne!(peer("10.0.0.1").identity, peer("10.0.0.2").identity);
     assert!(peer("10.0.0.1").labels.iter().all(|label| !label.starts_with("cidr:")), "records show the pod's own");
 }
+
+#[test]
+fn pods_of_the_same_policies_share_them_after_changes_too() {
+    let mut assembler = Assembler::default();
+    let config = config(PODS);
+    let all = |path: &str| {
+        policies(&format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: all}}\nspec:\n  endpointSelector: {{}}\n  \
+         ingress: [{{toPorts: [{{ports: [{{port: '80', protocol: TCP}}], rules: {{http: [{{path: {path}}}]}}}}]}}]\n"
+    )).remove(0)
+    };
+    let shared = |assembled: &Assembled| {
+        let states = states(assembled);
+        let (a, b) = (&assembled.pods["default/a"], &assembled.pods["default/b"]);
+        let of_kernel = Arc::ptr_eq(&a.entries, &b.entries);
+        assert_eq!(of_kernel, Arc::ptr_eq(&states["a"].policy.ingress, &states["b"].policy.ingress));
+        of_kernel
+    };
+    let first = all("/x");
+    assert!(shared(&assembler.assemble(&config, std::slice::from_ref(&first), 1)), "other labels, the same policies");
+    assert!(!shared(&assembler.assemble(&config, &[first.clone(), policy("b", "/y")], 2)), "one has another");
+    assert!(shared(&assembler.assemble(&config, &[first], 3)), "and had it: one that is kept, and one made anew");
+    assert!(shared(&assembler.assemble(&config, &[all("/z")], 4)));
+}

@@ -8,19 +8,25 @@ use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 use aya::Ebpf;
 
 mod attach;
+mod entries;
 mod events;
 mod load;
 mod maps;
+mod policies;
 mod reconcile;
 
+pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
 pub use load::check_permission;
 pub use maps::DataMaps;
-pub use reconcile::{Desired, DesiredPod, Enrolment, Entry, NotEnrolled};
+pub use policies::PolicyFigures;
+pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall};
 pub use redirect_abi::{
     ALLOW, AUDIT, DENY, EGRESS, INGRESS, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED,
     REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
+
+use crate::sys::ProgramBarrier;
 
 use self::{attach::Links, maps::ControlMaps, reconcile::Applied};
 
@@ -103,6 +109,7 @@ pub struct Redirect {
     ebpf: Ebpf,
     maps: ControlMaps,
     links: Links,
+    barrier: ProgramBarrier,
     applied: Applied,
 }
 
@@ -118,7 +125,9 @@ impl Redirect {
         let mut ebpf = load::load()?;
         let maps = ControlMaps::take(&mut ebpf)?;
         let links = Links::new(place)?;
-        Ok(Self { ebpf, maps, links, applied: Applied::default() })
+        let barrier = ProgramBarrier::new();
+        let barrier = barrier.map_err(|error| RedirectError::Map { map: "barrier", reason: error.to_string() })?;
+        Ok(Self { ebpf, maps, links, barrier, applied: Applied::default() })
     }
 
     /// Handles for one data worker.
@@ -149,7 +158,11 @@ impl Redirect {
 
     /// Counters of the kernel side by name.
     pub fn counters(&self) -> Result<Vec<Count>, RedirectError> {
-        self.maps.counters()
+        let mut counters = self.maps.counters()?;
+        let filed = self.policy_figures();
+        counters.push(("kernel_policy_writes", self.policy_writes()));
+        counters.push(("kernel_policy_standbys_dropped", filed.shed));
+        Ok(counters)
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Start at the door that you need: [`netns_cookie`], [`replace_program`], [`abort_on_close`].
 
+mod barrier;
 mod bpf;
 mod cgroup;
 mod readiness;
 mod socket;
 
+pub use barrier::ProgramBarrier;
 pub use bpf::{is_bpffs, link_is_alive, mount_bpffs, replace_program};
 pub use cgroup::cgroup2_mount;
 pub use readiness::register;

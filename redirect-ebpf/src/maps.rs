@@ -13,7 +13,7 @@ use aya_ebpf::{
     helpers::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
-use redirect_abi::{Addr, ConnKey, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, stat};
+use redirect_abi::{Addr, ConnKey, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, stat};
 
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -35,7 +35,7 @@ pub static CIDRS: LpmTrie<Addr, u32, 16_384> = LpmTrie::new();
 
 /// What is allowed or redirected. Proxy writes, verdicts read.
 #[btf_map]
-pub static POLICY: LpmTrie<PolicyKey, PolicyValue, 262_144> = LpmTrie::new();
+pub static POLICY: LpmTrie<PolicyKey, PolicyValue, POLICY_ENTRIES> = LpmTrie::new();
 
 /// Redirected connections → where they wanted to go. sock_ops writes before the SYN, sk_lookup and the proxy read.
 /// An entry that is evicted before it was accepted makes that connection refused, never passed.

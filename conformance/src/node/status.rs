@@ -66,9 +66,16 @@ pub struct Policy {
 
 /// The kernel side.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Kernel {
     /// Links that are attached.
     pub links: usize,
+    /// Different policies that pods are on.
+    pub policies: usize,
+    /// Versions before them that are kept.
+    pub policy_standbys: usize,
+    /// Entries of all of them.
+    pub policy_entries: usize,
 }
 
 impl Status {

@@ -10,6 +10,7 @@ mod ingress;
 mod isolation;
 mod kinds;
 mod manifests;
+mod policies;
 mod protocol;
 mod reload;
 mod restart;

@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels, PortNames,
-    Resolver, Service, Subject,
+    Action, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels,
+    PortNames, Resolver, Service, Subject,
 };
 
 use super::resolved::{Basis, Made, Resolved, Shared, Sharing};
@@ -22,7 +22,7 @@ use crate::{
     http::{Limits, Worker},
     metrics::Counters,
     policy::{EndpointState, World},
-    redirect::{self, DesiredPod, Entry},
+    redirect::{self, DesiredPod, Entries, Entry},
 };
 
 /// Numbers that stay the same while the process lives.
@@ -258,17 +258,17 @@ fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {
         ingress_enforced: shared.policy.ingress.enforced(),
         egress_enforced: shared.policy.egress.enforced(),
         host_allowed,
-        entries: Arc::clone(&shared.entries),
+        entries: shared.entries.clone(),
     }
 }
 
 /// What the kernel is given of a policy.
-pub(super) fn entries(policy: &EndpointPolicy) -> BTreeSet<Entry> {
+pub(super) fn entries(policy: &EndpointPolicy) -> Entries {
     let directions = [(redirect::INGRESS, &policy.ingress), (redirect::EGRESS, &policy.egress)];
-    directions
-        .into_iter()
-        .flat_map(|(number, policy)| policy.entries().iter().map(move |line| entry(number, line)))
-        .collect()
+    let of = |(number, policy): (u8, &Arc<DirectionPolicy>)| {
+        policy.entries().iter().map(|line| entry(number, line)).collect::<Vec<Entry>>()
+    };
+    Entries::new(directions.into_iter().flat_map(of))
 }
 
 fn entry(direction: u8, line: &MapEntry) -> Entry {

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Assembled, Assembler, DirectionStatus, EndpointStatus, KernelStatus, RunError, Status, Workers,
+    Assembled, Assembler, DirectionStatus, EndpointStatus, RunError, Status, Workers,
     pods::{LocalPod, open_listeners, open_namespace},
     refusals,
 };
@@ -28,7 +28,7 @@ use crate::{
     flow,
     metrics::Counters,
     policy::Store,
-    redirect::{Desired, Enrolment, Place, REDIRECT, Redirect, Refusals},
+    redirect::{Desired, Enrolment, Place, REDIRECT, Redirect, Refusals, Shortfall},
     source::{
         Versions,
         standalone::{self, Input},
@@ -195,17 +195,21 @@ impl Control {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
             Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
         };
-        let failed = match redirect.apply(&desired, sockets) {
-            Ok(failed) => failed,
+        let shortfall = match redirect.apply(&desired, sockets) {
+            Ok(shortfall) => shortfall,
             // The kernel keeps what it had or less; told, and tried again at the next change.
             Err(error) if self.revision > 1 => {
                 tracing::error!(%error, "the kernel did not take all of the change");
                 self.errors.push(error.to_string());
-                Vec::new()
+                Shortfall::default()
             }
             Err(error) => return Err(RunError::of(&error)),
         };
-        for pod in failed {
+        for error in shortfall.errors {
+            tracing::error!(%error, "pods keep the policy that they had");
+            self.errors.push(error.to_string());
+        }
+        for pod in shortfall.not_enrolled {
             self.fail(pod.cookie, &pod.error.to_string());
         }
         for local in gone {
@@ -335,7 +339,7 @@ impl Control {
             policies: self.versions.status(),
             errors,
             skipped: self.versions.skipped().iter().map(ToString::to_string).collect(),
-            kernel: KernelStatus { links: redirect.link_count(), features: redirect.features() },
+            kernel: super::status::kernel(redirect),
             not_enforced: super::status::not_enforced(&self.config),
             counters,
         }

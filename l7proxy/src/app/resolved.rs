@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     endpoint::Peer,
     policy::EndpointState,
-    redirect::{DesiredPod, Entry},
+    redirect::{DesiredPod, Entries},
 };
 
 /// What everything depends on.
@@ -33,7 +33,7 @@ pub(super) struct Basis {
 pub(super) struct Shared {
     applying: Applying,
     pub(super) policy: EndpointPolicy,
-    pub(super) entries: Arc<BTreeSet<Entry>>,
+    pub(super) entries: Entries,
 }
 
 /// A pod for the data path and for the kernel.
@@ -104,7 +104,7 @@ impl<'a> Sharing<'a> {
         let applying = self.resolver.applying(subject);
         let policy = self.resolver.policy(&applying);
         let shared = self.known.entry(place(&policy)).or_insert_with(|| {
-            let entries = Arc::new(assemble::entries(&policy));
+            let entries = assemble::entries(&policy);
             Arc::new(Shared { applying, policy, entries })
         });
         Arc::clone(shared)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use crate::{config::Config, source::PolicyStatus};
+use crate::{config::Config, redirect::Redirect, source::PolicyStatus};
 
 /// The node process as a whole.
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +70,23 @@ pub struct KernelStatus {
     pub links: usize,
     /// Programs that were loaded, by name.
     pub features: BTreeMap<&'static str, bool>,
+    /// Different policies that pods are on; pods that may do the same share one.
+    pub policies: usize,
+    /// Versions before them that are kept for the next change.
+    pub policy_standbys: usize,
+    /// Entries of all of them.
+    pub policy_entries: usize,
+}
+
+pub(super) fn kernel(redirect: &Redirect) -> KernelStatus {
+    let filed = redirect.policy_figures();
+    KernelStatus {
+        links: redirect.link_count(),
+        features: redirect.features(),
+        policies: filed.in_force,
+        policy_standbys: filed.standby,
+        policy_entries: filed.entries,
+    }
 }
 
 /// What the configuration asks for and this version does not do: told, never silently dropped.

@@ -48,6 +48,12 @@ fn text(status: &Value) {
         at(status, "/pid"),
         at(status, "/kernel/links")
     ));
+    say(format_args!(
+        "kernel policies: {} ({} kept for the next change), {} entries",
+        at(status, "/kernel/policies"),
+        at(status, "/kernel/policyStandbys"),
+        at(status, "/kernel/policyEntries")
+    ));
     for endpoint in list(at(status, "/endpoints")) {
         let direction = |name: &str| {
             let enforced = at(endpoint, &format!("/{name}/enforced")).as_bool().unwrap_or_default();

@@ -4,37 +4,20 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
-    sync::Arc,
 };
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use redirect_abi::{
-    Addr, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, POLICY_BITS_ANY, POLICY_BITS_PROTOCOL, Pod,
-    PolicyKey, PolicyValue,
-};
+use redirect_abi::{Addr, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, Pod};
 
-use super::{Redirect, RedirectError, maps::addr};
+use super::{Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
+
+mod filing;
+
+use self::filing::Filed;
 
 /// First of the ports of a pod's address that stand for its egress listener.
 const EGRESS_PORT: u16 = 15_001;
-
-/// One line of a pod's policy. 0 in `identity` is every one without lines of its own, 0 in `protocol` every protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Entry {
-    /// `INGRESS` or `EGRESS`.
-    pub direction: u8,
-    /// The other side.
-    pub identity: u32,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Destination ports: those that agree with this one in `port_bits`.
-    pub port: u16,
-    /// Leading bits of the port that count.
-    pub port_bits: u8,
-    /// `ALLOW`, `REDIRECT`, `AUDIT` or `DENY`.
-    pub action: u8,
-}
 
 /// A pod as the kernel shall judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +35,7 @@ pub struct DesiredPod {
     /// The node itself may always enter.
     pub host_allowed: bool,
     /// What is allowed or redirected.
-    pub entries: Arc<BTreeSet<Entry>>,
+    pub entries: Entries,
 }
 
 /// Everything that the kernel shall hold. Pods by their namespace's cookie.
@@ -86,48 +69,50 @@ pub struct NotEnrolled {
     pub error: RedirectError,
 }
 
-/// Entries and the number that they are filed under.
-#[derive(Debug)]
-struct Slot {
-    number: u32,
-    entries: Arc<BTreeSet<Entry>>,
+/// What is not as it was to be.
+#[derive(Debug, Default)]
+pub struct Shortfall {
+    /// Pods that could not be enrolled.
+    pub not_enrolled: Vec<NotEnrolled>,
+    /// Why pods keep the policy that they had.
+    pub errors: Vec<RedirectError>,
+    /// Those pods.
+    behind: Vec<u64>,
 }
 
 /// A mirror of the maps: they were empty when this process made them.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     desired: Desired,
-    /// Which number a pod's entries are filed under.
-    slots: HashMap<u64, u32>,
-    last_slot: u32,
+    filed: Filed,
     attached: bool,
 }
 
 impl Redirect {
     /// Makes the kernel agree with `desired`. `enrolment` gives sockets for a pod that is new.
     ///
-    /// Order: CIDRs that go (their addresses fall back to wider ones) → new policy entries under a number of their own →
+    /// Order: CIDRs that go (their addresses fall back to wider ones) → new policy entries under numbers that no pod is on →
     /// each pod's one switch to them → identities → CIDRs that come → pods that go → pods that come, their switch last →
-    /// old entries. On the first call the programs are attached at the end. Gives the pods that could not be enrolled.
+    /// old entries, when no program reads them any more. On the first call the programs are attached at the end.
     pub fn apply<'a>(
         &mut self,
         desired: &Desired,
         enrolment: impl Fn(u64) -> Option<Enrolment<'a>>,
-    ) -> Result<Vec<NotEnrolled>, RedirectError> {
-        let before = std::mem::take(&mut self.applied.desired);
-        match self.steps(&before, desired, enrolment) {
-            Ok(failed) => {
-                self.applied.desired = desired.clone();
-                for pod in &failed {
-                    self.applied.desired.pods.remove(&pod.cookie);
-                }
-                Ok(failed)
-            }
-            Err(error) => {
-                self.applied.desired = merge(before, desired);
-                Err(error)
-            }
+    ) -> Result<Shortfall, RedirectError> {
+        let mut before = std::mem::take(&mut self.applied.desired);
+        let mut shortfall = Shortfall::default();
+        let done = self.steps(&before, desired, enrolment, &mut shortfall);
+        if done.is_ok() {
+            let behind = shortfall.behind.iter().filter_map(|cookie| before.pods.remove_entry(cookie));
+            self.applied.desired = desired.clone();
+            self.applied.desired.pods.extend(behind);
+        } else {
+            self.applied.desired = merge(before, desired);
         }
+        for pod in &shortfall.not_enrolled {
+            self.applied.desired.pods.remove(&pod.cookie);
+        }
+        done.and(self.settle()).map(|()| shortfall)
     }
 
     fn steps<'a>(
@@ -135,15 +120,17 @@ impl Redirect {
         before: &Desired,
         desired: &Desired,
         enrolment: impl Fn(u64) -> Option<Enrolment<'a>>,
-    ) -> Result<Vec<NotEnrolled>, RedirectError> {
+        shortfall: &mut Shortfall,
+    ) -> Result<(), RedirectError> {
         for net in before.cidrs.keys().filter(|net| !desired.cidrs.contains_key(*net)) {
             ignore_missing(self.maps.cidrs.remove(&lpm_key(*net)), "CIDRS")?;
         }
-        let mut old_slots = Vec::new();
-        let mut failed = Vec::new();
+        let plan = self.file(desired, &mut shortfall.errors)?;
         for (cookie, pod) in &desired.pods {
-            if let Some(known) = before.pods.get(cookie).filter(|known| *known != pod) {
-                old_slots.extend(self.update_pod(*cookie, known, pod)?);
+            let Some(known) = before.pods.get(cookie) else { continue };
+            match self.applied.filed.policies.number(&plan, *cookie) {
+                Some(number) => self.update_pod(*cookie, known, pod, number)?,
+                None => shortfall.behind.push(*cookie),
             }
         }
         self.write_identities(before, desired)?;
@@ -151,25 +138,22 @@ impl Redirect {
             self.maps.cidrs.insert(&lpm_key(*net), *id, 0).map_err(RedirectError::map("CIDRS"))?;
         }
         for (cookie, pod) in before.pods.iter().filter(|(cookie, _)| !desired.pods.contains_key(*cookie)) {
-            old_slots.extend(self.remove_pod(*cookie, pod)?);
+            self.remove_pod(*cookie, pod)?;
         }
         for (cookie, pod) in desired.pods.iter().filter(|(cookie, _)| !before.pods.contains_key(*cookie)) {
             let Some(sockets) = enrolment(*cookie) else { continue };
-            if let Err(error) = self.add_pod(*cookie, pod, &sockets) {
+            if let Err(error) = self.add_pod(*cookie, pod, &sockets, &plan) {
                 // One pod's trouble (its namespace just ended) is not the others'.
                 self.remove_pod(*cookie, pod)?;
-                failed.push(NotEnrolled { cookie: *cookie, error });
+                shortfall.not_enrolled.push(NotEnrolled { cookie: *cookie, error });
             }
-        }
-        for slot in old_slots {
-            self.remove_entries(&slot)?;
         }
         if !self.applied.attached {
             self.links.attach_cgroup(&mut self.ebpf)?;
             self.links.remove_foreign()?;
             self.applied.attached = true;
         }
-        Ok(failed)
+        Ok(())
     }
 
     fn write_identities(&mut self, before: &Desired, desired: &Desired) -> Result<(), RedirectError> {
@@ -183,42 +167,55 @@ impl Redirect {
     }
 
     /// Listeners → steering → switch.
-    fn add_pod(&mut self, cookie: u64, pod: &DesiredPod, sockets: &Enrolment<'_>) -> Result<(), RedirectError> {
+    fn add_pod(
+        &mut self,
+        cookie: u64,
+        pod: &DesiredPod,
+        sockets: &Enrolment<'_>,
+        plan: &Plan,
+    ) -> Result<(), RedirectError> {
+        let number = self.applied.filed.policies.number(plan, cookie);
+        let no_policy = || RedirectError::Map { map: "POLICY", reason: "its policy could not be written".to_owned() };
+        let number = number.ok_or_else(no_policy)?;
         for (key, listener) in [(cookie, sockets.ingress), (cookie | LISTENER_EGRESS, sockets.egress)] {
             self.maps.listeners.insert(key, listener.as_raw_fd(), 0).map_err(RedirectError::map("LISTENERS"))?;
         }
-        let slot = self.write_entries(&pod.entries)?;
-        self.applied.slots.insert(cookie, slot);
         for address in &pod.addresses {
             self.maps.addresses.insert(addr(*address), cookie, 0).map_err(RedirectError::map("ADDRESSES"))?;
         }
         if self.applied.attached {
             self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)?;
-            return self.switch(cookie, pod, slot);
+            return self.switch(cookie, pod, number);
         }
         // Nothing runs yet: the link is the switch.
-        self.switch(cookie, pod, slot)?;
+        self.switch(cookie, pod, number)?;
         self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)
     }
 
-    /// Gives the number and the entries that are out of use now.
-    fn update_pod(&mut self, cookie: u64, known: &DesiredPod, pod: &DesiredPod) -> Result<Option<Slot>, RedirectError> {
-        let old = self.applied.slots.get(&cookie).copied().unwrap_or_default();
-        let slot = if known.entries == pod.entries { old } else { self.write_entries(&pod.entries)? };
+    fn update_pod(
+        &mut self,
+        cookie: u64,
+        known: &DesiredPod,
+        pod: &DesiredPod,
+        number: u32,
+    ) -> Result<(), RedirectError> {
+        if known == pod && self.applied.filed.policies.of_pod(cookie) == Some(number) {
+            return Ok(());
+        }
         for address in pod.addresses.difference(&known.addresses) {
             self.maps.addresses.insert(addr(*address), cookie, 0).map_err(RedirectError::map("ADDRESSES"))?;
         }
-        self.switch(cookie, pod, slot)?;
-        self.applied.slots.insert(cookie, slot);
+        self.switch(cookie, pod, number)?;
         for address in known.addresses.difference(&pod.addresses) {
             ignore_missing(self.maps.addresses.remove(&addr(*address)), "ADDRESSES")?;
         }
-        Ok((slot != old).then(|| Slot { number: old, entries: Arc::clone(&known.entries) }))
+        Ok(())
     }
 
     /// Switch → steering → the rest. Its listeners leave the map when they are closed.
-    fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<Option<Slot>, RedirectError> {
+    fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<(), RedirectError> {
         ignore_missing(self.maps.pods.remove(&cookie), "PODS")?;
+        self.applied.filed.switched(cookie, None);
         self.links.detach_pod(cookie)?;
         for address in &pod.addresses {
             let owner = self.maps.addresses.get(&addr(*address), 0).ok();
@@ -229,40 +226,24 @@ impl Redirect {
         for key in [cookie, cookie | LISTENER_EGRESS] {
             ignore_missing(self.maps.listeners.remove(&key), "LISTENERS")?;
         }
-        Ok(self.applied.slots.remove(&cookie).map(|number| Slot { number, entries: Arc::clone(&pod.entries) }))
+        Ok(())
     }
 
-    fn switch(&mut self, cookie: u64, pod: &DesiredPod, slot: u32) -> Result<(), RedirectError> {
+    fn switch(&mut self, cookie: u64, pod: &DesiredPod, number: u32) -> Result<(), RedirectError> {
         let flag = |on: bool, bit: u32| if on { bit } else { 0 };
         let value = Pod {
             endpoint: pod.endpoint,
             flags: flag(pod.ingress_enforced, INGRESS_ENFORCED)
                 | flag(pod.egress_enforced, EGRESS_ENFORCED)
                 | flag(pod.host_allowed, HOST_ALLOWED),
-            policy: slot,
+            policy: number,
             ip4: u32::from_ne_bytes(pod.ip4.octets()),
             egress_port: EGRESS_PORT,
             pad: [0; 2],
             errno: libc::ECONNREFUSED.unsigned_abs(),
         };
-        self.maps.pods.insert(cookie, value, 0).map_err(RedirectError::map("PODS"))
-    }
-
-    /// Writes entries under a number that nothing refers to yet.
-    fn write_entries(&mut self, entries: &BTreeSet<Entry>) -> Result<u32, RedirectError> {
-        self.applied.last_slot = self.applied.last_slot.wrapping_add(1).max(1);
-        let slot = self.applied.last_slot;
-        for entry in entries {
-            let value = PolicyValue { action: entry.action, pad: [0; 3] };
-            self.maps.policy.insert(&policy_key(slot, entry), value, 0).map_err(RedirectError::map("POLICY"))?;
-        }
-        Ok(slot)
-    }
-
-    fn remove_entries(&mut self, slot: &Slot) -> Result<(), RedirectError> {
-        for entry in slot.entries.iter() {
-            ignore_missing(self.maps.policy.remove(&policy_key(slot.number, entry)), "POLICY")?;
-        }
+        self.maps.pods.insert(cookie, value, 0).map_err(RedirectError::map("PODS"))?;
+        self.applied.filed.switched(cookie, Some(number));
         Ok(())
     }
 }
@@ -272,12 +253,6 @@ fn merge(mut before: Desired, desired: &Desired) -> Desired {
     before.cidrs.retain(|net, _| desired.cidrs.contains_key(net));
     before.identities.retain(|address, id| desired.identities.get(address) == Some(id));
     before
-}
-
-fn policy_key(slot: u32, entry: &Entry) -> Key<PolicyKey> {
-    let Entry { direction, identity, protocol, port, port_bits, .. } = *entry;
-    let bits = if protocol == 0 { POLICY_BITS_ANY } else { POLICY_BITS_PROTOCOL + u32::from(port_bits) };
-    Key::new(bits, PolicyKey { policy: slot, identity, direction, protocol, port_be: port.to_be() })
 }
 
 fn lpm_key(net: IpNet) -> Key<Addr> {

@@ -105,7 +105,7 @@ fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
+pub(super) fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
     #[expect(unsafe_code, reason = "no safe wrapper for these bpf(2) commands")]
     // SAFETY: `attr` is a live value of the size that is passed; pointers in it point to live values of the caller.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
@@ -115,11 +115,11 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
     libc::c_int::try_from(result).map_err(io::Error::other)
 }
 
-fn number(fd: BorrowedFd<'_>) -> io::Result<u32> {
+pub(super) fn number(fd: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)
 }
 
 #[expect(clippy::as_conversions, reason = "bpf(2) takes pointers as 64-bit numbers")]
-fn address<T>(pointer: *const T) -> u64 {
+pub(super) fn address<T>(pointer: *const T) -> u64 {
     pointer as u64
 }

@@ -66,7 +66,8 @@ pub struct Pod {
     pub endpoint: u32,
     /// `INGRESS_ENFORCED` | `EGRESS_ENFORCED`.
     pub flags: u32,
-    /// First field of the [`PolicyKey`]s in force. Changing it switches all entries of the pod at once.
+    /// First field of the [`PolicyKey`]s in force, shared by pods that may do the same. Changing it switches all entries of
+    /// the pod at once.
     pub policy: u32,
     /// IPv4 address of the pod in network byte order: where redirected connects are sent.
     pub ip4: u32,
@@ -78,6 +79,9 @@ pub struct Pod {
     pub errno: u32,
 }
 const _: () = assert!(size_of::<Pod>() == 4 * 4 + 2 + 2 + 4);
+
+/// Entries that `POLICY` may have.
+pub const POLICY_ENTRIES: usize = 262_144;
 
 /// `POLICY`: what a pod may exchange with an identity. The longest prefix of an identity's own entries decides; only an
 /// identity that has none is judged by those of identity 0, which is any.

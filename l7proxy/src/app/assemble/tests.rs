@@ -121,7 +121,7 @@ fn pods_of_the_same_policies_share_them_after_changes_too() {
     let shared = |assembled: &Assembled| {
         let states = states(assembled);
         let (a, b) = (&assembled.pods["default/a"], &assembled.pods["default/b"]);
-        let of_kernel = Arc::ptr_eq(&a.entries, &b.entries);
+        let of_kernel = a.entries.is_shared_with(&b.entries);
         assert_eq!(of_kernel, Arc::ptr_eq(&states["a"].policy.ingress, &states["b"].policy.ingress));
         of_kernel
     };

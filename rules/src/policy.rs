@@ -281,7 +281,7 @@ impl InForce {
                 };
                 policy.rules.iter().any(|rule| rule.subject.matches(labels)) || of_calico()
             }
-            Self::Refused(refused) => refused.scopes.iter().any(|scope| scope.subject.matches(labels)),
+            Self::Refused(refused) => refused.scopes.iter().any(|scope| scope.selects(labels)),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::policy::{DEFAULT_TIER, NAMESPACE, NetworkSet, Policy, Tier, TierDefault};
+use super::policy::{DEFAULT_TIER, NAMESPACE, NetworkSet, Policy, Subject, Tier, TierDefault};
 use crate::{
     manifest::{
         FieldError,
@@ -108,6 +108,16 @@ pub(crate) fn object(root: &Node, key: &Arc<PolicyKey>, audit: bool) -> Outcome 
         Some(object) if errors.is_empty() => Ok(object),
         _ => Err(errors),
     }
+}
+
+/// Whom a policy that is not valid is about: what cannot be read restricts nothing. `None`: of another kind.
+pub(crate) fn subject(spec: &Node, key: &PolicyKey) -> Option<Subject> {
+    if !matches!(key.kind, Kind::CalicoNetworkPolicy | Kind::GlobalNetworkPolicy) {
+        return None;
+    }
+    let mut errors = Vec::new();
+    let namespace = Some(key.namespace.as_str()).filter(|_| !key.kind.is_cluster_wide());
+    Some(policy::subject(spec, namespace, &mut Reader::new(&mut errors, 0)))
 }
 
 /// The keys of a document, and its `spec`.

@@ -8,6 +8,8 @@ use super::{
     yaml::{Node, Value},
 };
 use crate::{
+    calico::{manifest as calico, party::Endpoint, policy::Subject},
+    labels::Labels,
     policy::{Kind, PolicyKey},
     selector::{Key, Requirement, Selector},
 };
@@ -16,8 +18,18 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) subject: Selector,
+    /// Of Calico's kinds: what it must be besides.
+    pub(crate) of_calico: Option<Subject>,
     pub(crate) ingress: bool,
     pub(crate) egress: bool,
+}
+
+impl Scope {
+    /// Whether an endpoint with `labels` is under it.
+    pub(crate) fn selects(&self, labels: &Labels) -> bool {
+        let by_calico = |subject: &Subject| Endpoint::of(labels).is_some_and(|endpoint| subject.selects(&endpoint));
+        self.subject.matches(labels) && self.of_calico.as_ref().is_none_or(by_calico)
+    }
 }
 
 /// One for each spec; when none can be read, everything of the policy's namespace in both directions.
@@ -35,14 +47,14 @@ pub(super) fn scopes(root: &Node, key: &PolicyKey) -> Vec<Scope> {
         .collect();
     let unreadable = specs.is_some_and(|specs| !matches!(specs.value, Value::List(_)));
     if scopes.is_empty() || unreadable || is_twice(root, "spec") || is_twice(root, "specs") {
-        scopes.push(Scope { subject: everything(key), ingress: true, egress: true });
+        scopes.push(Scope { subject: everything(key), of_calico: None, ingress: true, egress: true });
     }
     scopes
 }
 
 fn scope(spec: &Node, key: &PolicyKey) -> Scope {
     if DECIDING.iter().any(|field| is_unclear(spec, field)) {
-        return Scope { subject: everything(key), ingress: true, egress: true };
+        return Scope { subject: everything(key), of_calico: None, ingress: true, egress: true };
     }
     let (ingress, egress) = match key.kind {
         Kind::CiliumNetworkPolicy
@@ -60,7 +72,8 @@ fn scope(spec: &Node, key: &PolicyKey) -> Scope {
     };
     // Whatever it meant to restrict: both.
     let neither = !ingress && !egress;
-    Scope { subject: subject(spec, key), ingress: ingress || neither, egress: egress || neither }
+    let of_calico = calico::subject(spec, key);
+    Scope { subject: subject(spec, key), of_calico, ingress: ingress || neither, egress: egress || neither }
 }
 
 /// Directions for which there is a list of rules, also under a misspelt name, or for which default deny is asked.
@@ -91,8 +104,17 @@ fn types(spec: &Node, field: &str) -> (bool, bool) {
 }
 
 /// Fields that say what a policy selects and in which directions, beside the lists of rules themselves.
-const DECIDING: [&str; 6] =
-    ["endpointSelector", "nodeSelector", "podSelector", "enableDefaultDeny", "policyTypes", "types"];
+const DECIDING: [&str; 9] = [
+    "endpointSelector",
+    "nodeSelector",
+    "podSelector",
+    "enableDefaultDeny",
+    "policyTypes",
+    "types",
+    "selector",
+    "namespaceSelector",
+    "serviceAccountSelector",
+];
 
 /// Nobody can say which of two values was meant, or what an alias stands for.
 fn is_unclear(spec: &Node, field: &str) -> bool {

@@ -381,6 +381,21 @@ fn other_kinds_deny_what_they_select() {
         of("projectcalico.org/v3", "NetworkPolicy", "{x: 1, selector: all(), types: [Ingress]}"),
         ["n/a INGRESS", "n/b INGRESS"]
     );
-    assert_eq!(of("projectcalico.org/v3", "GlobalNetworkPolicy", "{x: 1, types: [Ingress, Egress]}"), everybody);
+    let calico = |kind: &str, spec: &str| of("projectcalico.org/v3", kind, spec);
+    let own = ["n/a INGRESS", "n/b INGRESS"];
+    assert_eq!(calico("NetworkPolicy", "{x: 1, selector: app == 'a', types: [Ingress]}"), ["n/a INGRESS"]);
+    for unclear in ["selector: app = 'a'", "selector: [a]", "slector: app == 'a'"] {
+        assert_eq!(calico("NetworkPolicy", &format!("{{x: 1, {unclear}, types: [Ingress]}}")), own, "{unclear}");
+    }
+    assert_eq!(calico("NetworkPolicy", "{serviceAccountSelector: has(x), types: [Ingress]}"), own);
+    let half = "{selector: app == 'a', serviceAccountSelector: has(x), types: [Ingress]}";
+    assert_eq!(calico("NetworkPolicy", half), ["n/a INGRESS"]);
+    let twice = calico("NetworkPolicy", "{selector: app == 'b', selector: app == 'a', types: [Ingress]}");
+    assert_eq!(twice, ["n/a INGRESS", "n/a EGRESS", "n/b INGRESS", "n/b EGRESS"]);
+    assert_eq!(calico("GlobalNetworkPolicy", "{x: 1, types: [Ingress, Egress]}"), everybody);
+    let others = "{selector: \"projectcalico.org/namespace not in {'m'}\", types: [Egress], egress: [{action: X}]}";
+    assert_eq!(calico("GlobalNetworkPolicy", others), ["n/a EGRESS", "n/b EGRESS"]);
+    let namespace = "{namespaceSelector: projectcalico.org/name == 'm', types: [Egress], egress: [{action: X}]}";
+    assert_eq!(calico("GlobalNetworkPolicy", namespace), ["m/a EGRESS"]);
     assert_eq!(of("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "{}"), everybody);
 }

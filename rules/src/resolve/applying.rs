@@ -10,8 +10,8 @@ use std::{
 
 use super::{PortNames, Subject, calico::Tiered};
 use crate::{
-    labels::CLUSTER,
-    manifest::{self, Refused},
+    labels::{CLUSTER, Labels},
+    manifest::{self, Refused, Scope},
     policy::{Entity, Entry, InForce, Peers, PortNumber, Rule},
     same::Same,
     selector::Selector,
@@ -85,10 +85,27 @@ pub(super) struct Looks {
 #[derive(Debug)]
 pub(super) struct Clauses<'a> {
     all: Vec<Clause>,
-    /// Subjects of clauses, each once.
-    subjects: Vec<&'a Selector>,
+    /// Subjects of clauses; selectors each once.
+    subjects: Vec<Who<'a>>,
     /// What they ask for, taken together.
     asks: Asks,
+}
+
+/// Whom a clause is about.
+#[derive(Clone, Copy, Debug)]
+enum Who<'a> {
+    Selected(&'a Selector),
+    /// Of a refused policy: Calico's selectors may narrow it.
+    In(&'a Scope),
+}
+
+impl Who<'_> {
+    fn selects(self, labels: &Labels) -> bool {
+        match self {
+            Self::Selected(selector) => selector.matches(labels),
+            Self::In(scope) => scope.selects(labels),
+        }
+    }
 }
 
 /// One rule of a policy, or one scope of a refused one.
@@ -116,11 +133,15 @@ impl<'a> Clauses<'a> {
         let mut known: HashMap<&'a Selector, usize> = HashMap::new();
         let mut clauses = Self { all: Vec::new(), subjects: Vec::new(), asks: Asks::default() };
         for in_force in policies {
-            let mut add = |index, selector: &'a Selector, [ingress, egress]: [Option<Asks>; 2]| {
-                let subject = *known.entry(selector).or_insert_with(|| {
-                    clauses.subjects.push(selector);
-                    clauses.subjects.len().saturating_sub(1)
-                });
+            let mut add = |index, who: Who<'a>, [ingress, egress]: [Option<Asks>; 2]| {
+                let next = clauses.subjects.len();
+                let subject = match who {
+                    Who::Selected(selector) => *known.entry(selector).or_insert(next),
+                    Who::In(_) => next,
+                };
+                if subject == next {
+                    clauses.subjects.push(who);
+                }
                 for asks in ingress.iter().chain(&egress) {
                     clauses.asks.cluster |= asks.cluster;
                     clauses.asks.ports.extend(asks.ports.iter().cloned());
@@ -131,13 +152,13 @@ impl<'a> Clauses<'a> {
                 InForce::Policy(policy) => {
                     for (index, rule) in policy.rules.iter().enumerate() {
                         let asks = [Direction::Ingress, Direction::Egress].map(|direction| of_rule(rule, direction));
-                        add(index, &rule.subject, asks);
+                        add(index, Who::Selected(&rule.subject), asks);
                     }
                 }
                 InForce::Refused(refused) => {
                     for (index, scope) in refused.scopes.iter().enumerate() {
                         let asks = [scope.ingress, scope.egress].map(|denies| denies.then(Asks::default));
-                        add(index, &scope.subject, asks);
+                        add(index, Who::In(scope), asks);
                     }
                 }
             }
@@ -157,7 +178,7 @@ impl<'a> Clauses<'a> {
 
     /// What there is to see of `subject`; `tiers`: what applies of Calico's.
     pub(super) fn looks(&self, subject: &Subject<'_>, tiers: [Option<Tiered>; 2]) -> Looks {
-        let selected = self.subjects.iter().map(|selector| selector.matches(subject.labels)).collect();
+        let selected = self.subjects.iter().map(|who| who.selects(subject.labels)).collect();
         Looks { selected, asked: self.asks.of(subject.labels.get("k8s", CLUSTER), subject.ports), tiers }
     }
 

@@ -91,7 +91,7 @@ fn tier(root: &Node, spec: &Node, key: &PolicyKey, reader: &mut Reader<'_>) -> S
     tier.to_owned()
 }
 
-fn subject(spec: &Node, namespace: Option<&str>, reader: &mut Reader<'_>) -> Subject {
+pub(super) fn subject(spec: &Node, namespace: Option<&str>, reader: &mut Reader<'_>) -> Subject {
     let mut read = |key: &str| value::selector(spec, "spec", key, Global::Refused, reader);
     let selector = read("selector");
     let of_account = read("serviceAccountSelector");

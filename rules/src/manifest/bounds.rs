@@ -32,8 +32,17 @@ fn hostile_texts_are_bounded() {
 /// braces is never a policy.
 #[test]
 fn a_truncated_text_keeps_its_whole_documents() {
-    let last = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: cut}\n\
-                spec: {endpointSelector: {matchLabels: {app: \"a\"}}, egress: [{toCIDR: [10.0.0.0/8, 11.0.0.0/8]}]}";
+    for last in [
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: cut}\n\
+         spec: {endpointSelector: {matchLabels: {app: \"a\"}}, egress: [{toCIDR: [10.0.0.0/8, 11.0.0.0/8]}]}",
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: cut}\n\
+         spec: {selector: \"a == 'b'\", egress: [{action: Deny, destination: {nets: [10.0.0.0/8, 11.0.0.0/8]}}]}",
+    ] {
+        truncated(last);
+    }
+}
+
+fn truncated(last: &str) {
     let text = format!("{GOOD}---\n{last}");
     let whole = parse(GOOD);
     let [Document::Policy(good)] = &whole[..] else { panic!("{whole:?}") };
@@ -100,5 +109,45 @@ fn other_kinds_and_versions_are_skipped_one_by_one_with_their_lines() {
             matches!(&documents[..], [Document::Unattributable { line: 1, errors }] if errors[0].field == field),
             "{documents:?}"
         );
+    }
+}
+
+#[test]
+fn a_hundred_thousand_documents_of_calico_are_told_where_reading_ends() {
+    let one = |(kind, spec): (&str, &str)| {
+        format!("---\napiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
+    };
+    let each =
+        [("Tier", "{order: 1}"), ("GlobalNetworkPolicy", "{}"), ("NetworkSet", "{nets: [10.0.0.0/8]}"), ("Tier", "{}")];
+    let documents = parse(&each.map(one).concat().repeat(25_000));
+    let valid = documents.iter().filter(|document| matches!(document, Document::Policy(_))).count();
+    assert_eq!((valid, documents.len()), (MAX_DOCUMENTS, MAX_DOCUMENTS + 1));
+    let Some(Document::Unattributable { line, errors }) = documents.last() else { panic!("the end is not told") };
+    assert!(*line > 100_000 && errors[0].reason.contains("what follows was not read"), "{line}: {errors:?}");
+}
+
+#[test]
+fn what_a_calico_policy_may_hold_is_bounded() {
+    let with = |rules: &str| {
+        let head = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: x, namespace: n}\n";
+        errors(&format!("{head}spec: {{ingress: [{rules}]}}\n"))
+    };
+    let many = |count: usize, one: &str| vec![one; count].join(", ");
+    assert_eq!(with(&many(1024, "{action: Allow}")), [""; 0]);
+    let nets = |count| format!("{{action: Allow, source: {{nets: [{}]}}}}", many(count, "10.0.0.0/8"));
+    let names = |count| format!("{{action: Allow, source: {{serviceAccounts: {{names: [{}]}}}}}}", many(count, "a"));
+    assert_eq!(with(&nets(256)), [""; 0]);
+    for (rules, wanted) in [
+        (many(1025, "{action: Allow}"), "1025 rules, the most is 1024"),
+        (nets(257), "257 entries, the most is 256"),
+        (names(257), "257 entries, the most is 256"),
+        (
+            format!("{{action: Allow, source: {{selector: \"{}has(a){}\"}}}}", "(".repeat(33), ")".repeat(33)),
+            "nested deeper",
+        ),
+        (format!("{{action: Allow, source: {{selector: \"{}\"}}}}", "x".repeat(2000)), "2000 letters"),
+    ] {
+        let told = with(&rules);
+        assert!(told.len() == 1 && told[0].contains(wanted) && told[0].len() < 400, "{wanted}: {told:?}");
     }
 }

@@ -52,7 +52,7 @@ impl HeaderRule {
         Self { text: text.to_owned(), name, value }
     }
 
-    fn holds(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn holds(&self, headers: &HeaderMap) -> bool {
         let Some(name) = &self.name else { return false };
         let mut values = headers.get_all(name).iter().peekable();
         if values.peek().is_none() {

@@ -14,6 +14,7 @@
 
 mod calico;
 mod cidr_group;
+mod explain;
 mod header_effects;
 mod header_match;
 mod http_rule;
@@ -34,6 +35,7 @@ mod selector;
 mod set;
 mod verdict;
 
+pub use explain::{HeaderAct, HeaderAction, Missing, Tried};
 pub use header_effects::{HeaderEdit, HeaderNote, HeaderNotes};
 pub use identity::{Identities, Identity};
 pub use labels::{Label, Labels, PodLabels};

@@ -14,6 +14,7 @@ use crate::{
 
 mod automaton;
 mod bucket;
+mod explain;
 mod trie;
 
 use self::{

@@ -16,6 +16,7 @@ use crate::{
 
 mod cell;
 mod entries;
+mod explain;
 mod shared;
 pub(crate) mod table;
 

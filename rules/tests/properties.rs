@@ -12,6 +12,8 @@
 
 #[path = "properties/answer.rs"]
 mod answer;
+#[path = "properties/explained.rs"]
+mod explained;
 #[path = "properties/generate.rs"]
 mod generate;
 #[path = "properties/model.rs"]
@@ -53,10 +55,11 @@ const REFUSED: u32 = 2_500;
 const PATTERNS: u32 = 15_000;
 const SHARING: u32 = 1_500;
 const NORMAL_FORM: u32 = 43_500;
-const TEXTS: u32 = 25_000;
+const TEXTS: u32 = 21_000;
+const EXPLAINED: u32 = 4_000;
 const MUTATIONS: u32 = 2_000;
 const _: () = assert!(
-    ORACLE + ORDER + NARROWING + REFUSED + SHARING + PATTERNS + NORMAL_FORM + TEXTS + MUTATIONS == 100_000,
+    ORACLE + ORDER + NARROWING + REFUSED + SHARING + PATTERNS + NORMAL_FORM + TEXTS + EXPLAINED + MUTATIONS == 100_000,
     "cases where CI is set"
 );
 
@@ -105,6 +108,23 @@ fn verdicts_are_the_oracles() {
     });
     assert!(edited.get() >= ORACLE / 20 / 10, "hardly any request is edited: {edited:?}");
     assert!(seen.iter().all(|seen| seen.get() >= ORACLE / 20 / 10), "an answer is hardly ever given: {seen:?}");
+}
+
+#[test]
+fn what_is_told_of_a_denial_is_so() {
+    let seen = Cell::new(explained::Seen::default());
+    check("what_is_told_of_a_denial_is_so", EXPLAINED, &generate::world(), |mut world| {
+        // Where nothing is under default deny, nothing is denied for want of a rule.
+        by_default(&mut world.policies);
+        let known = generate::known(&world.pods);
+        let mut so_far = seen.get();
+        explained::check(&world, &known, &valid(&world.policies), &mut so_far)?;
+        seen.set(so_far);
+        Ok(())
+    });
+    let explained::Seen { connections, requests, ports, methods, paths, acts } = seen.get();
+    let rare = [connections, requests, ports, methods, paths, acts].into_iter().any(|seen| seen < EXPLAINED / 20 / 40);
+    assert!(!rare, "hardly ever asked: {:?}", seen.get());
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl Judged {
 }
 
 impl Ordered {
-    fn judge(&self, view: &RequestView<'_>) -> Judged {
+    pub(super) fn judge(&self, view: &RequestView<'_>) -> Judged {
         let Ok(request) = Request::new(view.method(), view.path()) else { return self.without_form() };
         match self.allow.iter().enumerate().find(|(_, rule)| rule.http.holds(&request)) {
             Some((index, rule)) => match &self.told {

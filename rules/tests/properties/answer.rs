@@ -75,7 +75,11 @@ pub(crate) fn answers(world: &World, known: &Known, policies: &[InForce]) -> Vec
     answers
 }
 
-fn connections<'a>(world: &'a World, known: &'a Known) -> impl Iterator<Item = (usize, oracle::Connection)> + 'a {
+/// Every question of a world, each with the number of its endpoint.
+pub(crate) fn connections<'a>(
+    world: &'a World,
+    known: &'a Known,
+) -> impl Iterator<Item = (usize, oracle::Connection)> + 'a {
     world.connections.iter().map(|connection| {
         let direction = if connection.ingress { Direction::Ingress } else { Direction::Egress };
         let peer = known.peers[connection.peer % known.peers.len()];

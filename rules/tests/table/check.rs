@@ -16,8 +16,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use rules::{
     Action, ContainerPort, Denial, Direction, DirectionPolicy, EndpointPolicy, HeaderEdit, HeaderNote, HeaderNotes,
-    Identities, Identity, InForce, L4Verdict, Labels, MapEntry, NamedPorts, Nearest, PathOptions, PodLabels, PolicyKey,
-    PortNames, Protocol, RequestView, RuleRef, Service, Verdict, full_match,
+    Identities, Identity, InForce, L4Verdict, Labels, MapEntry, Missing, NamedPorts, Nearest, PathOptions, PodLabels,
+    PolicyKey, PortNames, Protocol, RequestView, RuleRef, Service, Tried, Verdict, full_match,
     manifest::{self, Document},
     resolve_at,
 };
@@ -93,6 +93,7 @@ struct Answer {
     nearest: Option<Nearest>,
     tier: Option<Arc<str>>,
     denied_by: Vec<String>,
+    tried: Vec<String>,
     edits: Vec<String>,
     missing: Vec<String>,
     rejected: Vec<String>,
@@ -114,6 +115,15 @@ impl Answer {
             self.rejected = notes.rejected.iter().map(text).collect();
         }
     }
+}
+
+fn tried(tried: &Tried) -> String {
+    let missing = |missing: &Missing| {
+        let found = missing.found.as_ref().map(|found| format!(", is {found}")).unwrap_or_default();
+        format!("{} wants {}{found}", missing.field, missing.expected)
+    };
+    let missed: Vec<String> = tried.missed.iter().map(missing).collect();
+    format!("{}: {}", tried.rule.rule, missed.join("; "))
 }
 
 fn edit(edit: &HeaderEdit) -> String {
@@ -265,6 +275,7 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
         nearest: None,
         tier: None,
         denied_by: policy.default_denied_by().iter().map(|key| short(key)).collect(),
+        tried: policy.tried(peer, protocol, case.port, None).iter().map(tried).collect(),
         edits: Vec::new(),
         missing: Vec::new(),
         rejected: Vec::new(),
@@ -319,6 +330,7 @@ fn ask_request(
         }
     };
     let verdict = policy.evaluate(peer, port, &view);
+    answer.tried = policy.tried(peer, Protocol::Tcp, port, Some(&view)).iter().map(tried).collect();
     match (answer.outcome, verdict) {
         (Outcome::Redirected | Outcome::Audited, Verdict::Allow(permit)) if permit.audited().is_some() => {
             let denial = permit.audited().cloned().unwrap_or_default();
@@ -359,7 +371,19 @@ fn headers(request: &Request) -> Result<HeaderMap, String> {
     Ok(map)
 }
 
+/// What was tried first is what came nearest.
+fn agrees(answer: &Answer) -> Result<(), String> {
+    let first = answer.tried.first().map(String::as_str);
+    let nearest = answer.nearest.as_ref().map(|nearest| format!("{}: {} wants ", nearest.rule.rule, nearest.field));
+    match (&nearest, first) {
+        (None, None) => Ok(()),
+        (Some(nearest), Some(first)) if first.starts_with(nearest) => Ok(()),
+        _ => Err(format!("nearest {nearest:?}, tried first {first:?}")),
+    }
+}
+
 fn differences(answer: &Answer, expect: &Expect) -> Result<(), String> {
+    agrees(answer)?;
     let rule = answer.rule.as_ref().or(answer.nearest.as_ref().map(|nearest| &nearest.rule));
     let found = [
         ("policy", rule.map(|rule| short(&rule.policy)), &expect.policy),
@@ -380,6 +404,7 @@ fn differences(answer: &Answer, expect: &Expect) -> Result<(), String> {
     }
     let lists = [
         ("denied by", &answer.denied_by, &expect.denied_by),
+        ("tried", &answer.tried, &expect.tried),
         ("edits", &answer.edits, &expect.edits),
         ("missing", &answer.missing, &expect.missing),
         ("rejected", &answer.rejected, &expect.rejected),

@@ -119,6 +119,8 @@ pub(crate) struct Expect {
     /// What the nearest rule wants there.
     pub(crate) wants: Option<String>,
     pub(crate) denied_by: Option<Vec<String>>,
+    /// Every rule that was tried, in order: `ingress[0]: port wants 80/TCP, is 81/TCP; …`.
+    pub(crate) tried: Option<Vec<String>>,
     /// Of an allowed request: `-name`, `=name: value`, `+name: value`, in their order.
     pub(crate) edits: Option<Vec<String>>,
     /// Headers that a record names, `name: value`.

@@ -185,10 +185,11 @@ impl Judged {
         }
     }
 
+    /// A rule that denies comes before default deny, as where both are enforced.
     fn audited(self, rule: &Arc<RuleRef>) -> Self {
         match self {
-            Self::Allowed(_) => Self::Audited(Some(Arc::clone(rule)), Unallowed::default()),
-            Self::Denied(..) | Self::Audited(..) => self,
+            Self::Allowed(_) | Self::Audited(None, _) => Self::Audited(Some(Arc::clone(rule)), Unallowed::default()),
+            Self::Denied(..) | Self::Audited(Some(_), _) => self,
         }
     }
 }

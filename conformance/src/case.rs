@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -235,16 +235,14 @@ impl Stage {
             arguments.extend(["--header", header]);
         }
         arguments.extend([step.request.method.as_str(), step.request.path.as_str()]);
-        let output = self.node.run("explain", &arguments)?;
-        match output.status.code() {
-            Some(0) if allowed => Ok(()),
-            Some(1) if !allowed => Ok(()),
-            code => bail!(
-                "explain: exit {code:?}: {}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ),
+        let explained = self.node.explain(&arguments)?;
+        ensure!(explained.allowed == allowed, "explain: {}", explained.told);
+        for (what, must) in [("rule", &step.expect.rule), ("field", &step.expect.field)] {
+            let Some(must) = must else { continue };
+            let named: Vec<&str> = if what == "rule" { explained.rules() } else { explained.fields() };
+            ensure!(named.contains(&must.as_str()), "explain names {what} {named:?}, must be {must:?}");
         }
+        Ok(())
     }
 
     /// A pod's name, or the address of one that the configuration does not name.

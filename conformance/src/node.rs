@@ -17,10 +17,12 @@ use tempfile::TempDir;
 
 use crate::process::{self, Process, eventually};
 
+mod explain;
 mod flow;
 mod network;
 mod status;
 
+pub use explain::Explained;
 pub use flow::Flow;
 pub use network::{Netns, Network, Place, ip};
 pub use status::{Direction, Endpoint, Kernel, Policy, Status};

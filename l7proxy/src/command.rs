@@ -18,6 +18,7 @@ use crate::{app, redirect, source::standalone};
 mod check;
 mod explain;
 mod judge;
+mod place;
 mod replay;
 mod status;
 
@@ -142,6 +143,19 @@ fn with(mut object: Value, field: &str, value: Value) -> Value {
         fields.insert(field.to_owned(), value);
     }
     object
+}
+
+/// Control characters, also those of terminals beyond ASCII, never reach a screen.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            printable.extend(letter.escape_unicode());
+        } else {
+            printable.push(letter);
+        }
+    }
+    printable
 }
 
 /// Every error is a line on standard error.

@@ -1,24 +1,29 @@
-//! `l7proxy explain`: the same code that judges requests, without sockets.
+//! `l7proxy explain`: the same code that judges connections and requests, without sockets.
+//!
+//! Owns the question. Must never give another answer than the running process would. Start at [`Explain::run`]; what is
+//! told of the answer is in `report`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use rules::{Direction, EndpointPolicy, RequestView};
-use serde_json::{Value, json};
+use rules::{Direction, PathOptions, RequestView};
 
+use self::report::{Asked, End, Report};
 use super::{
     Exit, Output,
-    judge::{self, Answer, Scene},
-    say, trouble, with,
+    judge::{Answer, Scene, Side},
+    say, trouble,
 };
 use crate::{
     app::path_options,
-    endpoint::Peer,
+    http::edit,
     source::{Versions, standalone},
 };
 
-/// Which request.
+mod report;
+
+/// What is asked about.
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The configuration file.
@@ -32,32 +37,45 @@ pub struct Explain {
     to: String,
     /// Destination port.
     #[arg(long)]
-    port: u16,
+    port: Option<u16>,
+    /// Of a connection, datagram or message, which is judged when there is no METHOD and PATH.
+    #[arg(long, default_value = "tcp")]
+    protocol: Protocol,
+    /// Type of an ICMP message, in place of a port: 8 is an echo request, 128 that of ICMPv6.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<u8>,
     /// `Name: value`; may be given several times.
-    #[arg(long = "header")]
+    #[arg(long = "header", requires = "method")]
     headers: Vec<String>,
+    /// Tells every rule that was tried, not only the nearest.
+    #[arg(long)]
+    all: bool,
     /// `text` or `json`.
     #[arg(long, default_value = "text")]
     output: Output,
     /// e.g. GET
-    method: String,
+    #[arg(requires = "path")]
+    method: Option<String>,
     /// With the query, as a client sends it.
-    path: String,
+    path: Option<String>,
 }
 
-/// One end of the request.
-struct End {
-    name: String,
-    peer: Arc<Peer>,
-    /// `None`: not a pod, no policy selects it.
-    policy: Option<Arc<EndpointPolicy>>,
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+    Icmp,
+    #[value(name = "icmpv6")]
+    Icmp6,
 }
 
-/// What the policies of one end say in its direction.
-struct Side<'e> {
-    direction: &'static str,
-    pod: &'e str,
-    answer: Answer,
+/// A request as its client sends it.
+struct Request<'e> {
+    method: &'e str,
+    target: &'e str,
+    headers: HeaderMap,
 }
 
 impl Explain {
@@ -69,37 +87,63 @@ impl Explain {
     }
 
     fn judge(&self) -> Result<Exit, String> {
+        let number = self.number()?;
+        let request = self.request(number)?;
         let input = standalone::read(&self.config).map_err(|error| error.to_string())?;
         let versions = Versions::default().next(&input.manifests, 1).with_secrets(input.config.secrets.as_deref());
-        if let Some(problem) = versions.problems().into_iter().next() {
-            return Err(problem);
+        if !versions.problems().is_empty() {
+            return Err(versions.problems().join("\n"));
         }
-        let headers = self.headers()?;
-        let options = path_options(&input.config);
-        let http10 = false;
-        let view = match RequestView::new(&self.method, self.path.as_bytes(), http10, &headers, &options) {
-            Ok(view) => view,
-            Err(malformed) => {
-                self.print_malformed(malformed);
-                return Ok(Exit::Refused);
+        let mut scene = Scene::new(input.config, &versions);
+        let (from, to) = (End::of(&scene, &self.from)?, End::of(&scene, &self.to)?);
+        let sides = [
+            scene.side(&from.peer, Direction::Egress, to.peer.identity()),
+            scene.side(&to.peer, Direction::Ingress, from.peer.identity()),
+        ];
+        let options = path_options(scene.config());
+        let asked = Asked { from, to, number, protocol: self.protocol.into(), all: self.all };
+        let mut report = Report::new(asked, scene.places());
+        match request {
+            Some(request) => ask(request, &sides, number, options, &mut report),
+            None => {
+                for side in &sides {
+                    report.add(side, side.connection(self.protocol.into(), number), None);
+                }
             }
-        };
-        let mut scene = Scene::new(input.config, versions.in_force());
-        let (from, to) = (end(&mut scene, &self.from)?, end(&mut scene, &self.to)?);
-        let side = |own: &End, direction, other: &End| {
-            judge::request(own.policy.as_deref(), direction, other.peer.identity(), self.port, &view)
-        };
-        let egress = side(&from, Direction::Egress, &to);
-        let ingress = side(&to, Direction::Ingress, &from);
-        let denied = egress.is_denied() || ingress.is_denied();
-        let egress = Side { direction: "egress", pod: &from.name, answer: egress };
-        let ingress = Side { direction: "ingress", pod: &to.name, answer: ingress };
-        self.print(&from, &to, &[egress, ingress], view.path(), denied);
-        Ok(if denied { Exit::Refused } else { Exit::Done })
+        }
+        match self.output {
+            Output::Json => say(report.json()),
+            Output::Text => say(report.text()),
+        }
+        Ok(if report.is_denied() { Exit::Refused } else { Exit::Done })
+    }
+
+    /// The destination port; of ICMP, the type.
+    fn number(&self) -> Result<u16, String> {
+        let protocol = rules::Protocol::from(self.protocol);
+        match (protocol.has_types(), self.port, self.kind) {
+            (false, Some(port), None) => Ok(port),
+            (true, None, Some(kind)) => Ok(kind.into()),
+            (false, None, _) => Err(format!("--port: is missing; {protocol} needs one")),
+            (true, _, None) => Err(format!("--type: is missing; {protocol} needs one in place of --port")),
+            (false, Some(_), Some(_)) => {
+                Err(format!("--type: {protocol} has none; leave it out, or give --protocol icmp"))
+            }
+            (true, Some(_), Some(_)) => Err(format!("--port: {protocol} has none; leave it out")),
+        }
+    }
+
+    /// `None`: the connection is asked about.
+    fn request(&self, port: u16) -> Result<Option<Request<'_>>, String> {
+        let (Some(method), Some(target)) = (&self.method, &self.path) else { return Ok(None) };
+        if self.protocol != Protocol::Tcp {
+            return Err("--protocol: requests are judged over tcp only; leave METHOD and PATH out".to_owned());
+        }
+        Ok(Some(Request { method, target, headers: self.headers(port)? }))
     }
 
     /// Host as curl would send it, unless given.
-    fn headers(&self) -> Result<HeaderMap, String> {
+    fn headers(&self, port: u16) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         for line in &self.headers {
             let parsed = line.split_once(':').and_then(|(name, value)| {
@@ -112,51 +156,47 @@ impl Explain {
         }
         if !headers.contains_key(header::HOST) {
             let host = self.to.rsplit('/').next().unwrap_or(&self.to);
-            let host = if self.port == 80 { host.to_owned() } else { format!("{host}:{}", self.port) };
+            let host = if port == 80 { host.to_owned() } else { format!("{host}:{port}") };
             let value = HeaderValue::from_str(&host).map_err(|error| format!("--to {}: {error}", self.to))?;
             headers.insert(header::HOST, value);
         }
         Ok(headers)
     }
+}
 
-    fn print(&self, from: &End, to: &End, sides: &[Side<'_>], path: &str, is_denied: bool) {
-        let verdict = if is_denied { "DENIED" } else { "ALLOWED" };
-        if self.output == Output::Json {
-            say(json!({
-                "verdict": verdict,
-                "from": {"name": from.name, "identity": from.peer.identity},
-                "to": {"name": to.name, "identity": to.peer.identity, "port": self.port},
-                "method": self.method,
-                "path": path,
-                "sides": sides.iter().map(Side::json).collect::<Vec<_>>(),
-            }));
-            return;
+/// What one proxy forwards is what the next one judges.
+fn ask(request: Request<'_>, sides: &[Side], port: u16, options: PathOptions, report: &mut Report<'_>) {
+    let Request { method, target, mut headers } = request;
+    report.of_request(method, target);
+    let mut target = target.to_owned();
+    for side in sides {
+        let connection = side.connection(rules::Protocol::Tcp, port);
+        if !matches!(connection, Answer::Judged) {
+            report.add(side, connection, None);
+            continue;
         }
-        say(format_args!("{} {path}: {} -> {}:{}", self.method, from.name, to.name, self.port));
-        for side in sides {
-            say(format_args!("  {} of {}: {}", side.direction, side.pod, side.answer.text()));
-        }
-        say(format_args!("verdict: {verdict}"));
-    }
-
-    fn print_malformed(&self, malformed: rules::Malformed) {
-        match self.output {
-            Output::Json => say(json!({
-                "verdict": "MALFORMED", "reason": malformed.reason(), "detail": malformed.to_string(),
-            })),
-            Output::Text => say(format_args!("verdict: MALFORMED, answered with 400: {malformed}")),
-        }
+        let sent = headers.clone();
+        let http10 = false;
+        let view = match RequestView::new(method, target.as_bytes(), http10, &sent, &options) {
+            Ok(view) => view,
+            Err(malformed) => return report.malformed(malformed),
+        };
+        let (answer, edits) = side.request(port, &view);
+        report.of_request(method, view.path());
+        report.add(side, answer, Some(&view));
+        edit::apply(&edits, &mut headers);
+        target = view.forward_target().into_owned();
     }
 }
 
-fn end(scene: &mut Scene, name: &str) -> Result<End, String> {
-    let peer = scene.peer(name)?;
-    let policy = scene.policy_of(&peer);
-    Ok(End { name: name.to_owned(), peer, policy })
-}
-
-impl Side<'_> {
-    fn json(&self) -> Value {
-        with(with(self.answer.json(), "direction", self.direction.into()), "pod", self.pod.into())
+impl From<Protocol> for rules::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+            Protocol::Sctp => Self::Sctp,
+            Protocol::Icmp => Self::Icmp,
+            Protocol::Icmp6 => Self::Icmp6,
+        }
     }
 }

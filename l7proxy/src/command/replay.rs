@@ -15,7 +15,8 @@ use self::{
 use super::{
     Exit, Output, counted,
     judge::{Scene, rule_json},
-    say, trouble, with,
+    place::Places,
+    printable, say, trouble, with,
 };
 use crate::{
     config,
@@ -71,7 +72,10 @@ impl Replay {
         let mut told = Told::default();
         for file in &self.flows {
             read::lines(file, |line| match line {
-                Ok(Record::Flow(flow)) => told.add(&flow, comparison.of(&flow)),
+                Ok(Record::Flow(flow)) => {
+                    let outcome = comparison.of(&flow);
+                    told.add(&flow, outcome, comparison.places());
+                }
                 Ok(Record::NotJudged(reason)) => told.leave(reason),
                 Ok(Record::Other) => {}
                 Err(fault) => told.fail(fault),
@@ -103,12 +107,12 @@ impl Replay {
         for error in versions.errors() {
             trouble(error);
         }
-        Ok(Scene::new(config, versions.in_force()))
+        Ok(Scene::new(config, &versions))
     }
 }
 
 impl Told {
-    fn add(&mut self, flow: &Flow, outcome: Outcome) {
+    fn add(&mut self, flow: &Flow, outcome: Outcome, places: &Places) {
         let now = match outcome {
             Outcome::NotJudged(reason) => return self.leave(reason),
             Outcome::Same => {
@@ -122,7 +126,7 @@ impl Told {
                     "now depends on headers that are not recorded: {} {} ({})",
                     rule.policy, rule.rule, rule.summary
                 );
-                return group(&mut self.depends, flow, &text, || json!({"dependsOn": rule_json(&rule)}));
+                return group(&mut self.depends, flow, &text, || json!({"dependsOn": rule_json(&rule, places)}));
             }
             Outcome::Changed(now) => now,
         };
@@ -133,7 +137,7 @@ impl Told {
             Now::Malformed(malformed) => format!("now answered with 400: {malformed}"),
         };
         group(&mut self.changes, flow, &text, || match &now {
-            Now::Verdict(answer) => answer.json(),
+            Now::Verdict(answer) => answer.json(places),
             Now::Malformed(malformed) => json!({"verdict": "MALFORMED", "reason": malformed.reason()}),
         });
     }
@@ -238,17 +242,4 @@ fn flow_json(flow: &Flow, now: &Value) -> Value {
         "old": {"verdict": if flow.was_denied { "DENIED" } else { "ALLOWED" }, "by": flow.by},
         "new": now,
     })
-}
-
-/// Control characters, also those of terminals beyond ASCII, never reach a screen.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            printable.extend(letter.escape_unicode());
-        } else {
-            printable.push(letter);
-        }
-    }
-    printable
 }

@@ -32,6 +32,17 @@ pub enum PolicyState {
     Refused,
 }
 
+/// What is in force for one policy, and where it is written.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// As it is enforced.
+    pub in_force: InForce,
+    /// Its file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub errors: Vec<Fault>,
+}
+
 /// One line of `status`.
 #[derive(Clone, Debug, Serialize)]
 pub struct PolicyStatus {
@@ -119,6 +130,17 @@ impl Versions {
     #[must_use]
     pub fn in_force(&self) -> Vec<InForce> {
         self.entries.values().map(|entry| entry.in_force.with_secrets(&self.secrets.secrets)).collect()
+    }
+
+    /// The same with their files and their errors.
+    #[must_use]
+    pub fn placed(&self) -> Vec<Placed> {
+        let placed = |entry: &Entry| Placed {
+            in_force: entry.in_force.with_secrets(&self.secrets.secrets),
+            file: entry.file.clone(),
+            errors: self.errors_of(entry),
+        };
+        self.entries.values().map(placed).collect()
     }
 
     /// One line per policy.

@@ -122,7 +122,10 @@ fn connections_that_were_refused() {
         refusal(&json!({"l4": {"TCP": {"destination_port": port}}, "drop_reason_desc": reason}))
     };
     let ended = replay("{method: GET}", &[to(81, "POLICY_DENIED"), to(80, "POLICY_DENIED")]);
-    assert!(ended.lines()[0].ends_with("default/api:80/TCP: was denied, now allowed: each of its requests is judged"));
+    assert!(
+        ended.lines()[0]
+            .ends_with("default/api:80/TCP: was denied, now redirected to the proxy: each of its requests is judged")
+    );
     assert_eq!(ended.lines().pop(), Some("2 flows judged, 1 changed"));
     let ended = replay("{method: GET}", &[to(80, "STALE_OR_UNROUTABLE_IP")]);
     assert_eq!(ended.code, Some(0));

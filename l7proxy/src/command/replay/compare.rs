@@ -5,12 +5,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use rules::{EndpointPolicy, Identity, PathOptions, RequestView, RuleRef};
+use rules::{Identity, PathOptions, RequestView, RuleRef};
 
 use super::read::{End, Flow, Request};
 use crate::{
     app::path_options,
-    command::judge::{self, Answer, Scene, pod_name},
+    command::{
+        judge::{Answer, Scene, Side, pod_name},
+        place::Places,
+    },
     endpoint::Peer,
 };
 
@@ -51,6 +54,11 @@ impl Comparison {
         Self { scene, options, by_pod, by_labels }
     }
 
+    /// Where the policies of now are written.
+    pub(super) fn places(&self) -> &Places {
+        self.scene.places()
+    }
+
     /// What is now said of a flow.
     pub(super) fn of(&mut self, flow: &Flow) -> Outcome {
         let (own, other) = match flow.direction {
@@ -63,12 +71,11 @@ impl Comparison {
         };
         let Some(pod) = self.who(own).filter(|peer| !peer.pod.is_empty()) else { return unknown(own) };
         let Some(peer) = self.who(other) else { return unknown(other) };
-        let policy = self.scene.policy_of(&pod);
-        let peer = peer.identity();
-        if let Some(request) = &flow.request {
-            return self.request(flow, request, policy.as_deref(), peer);
+        let side = self.scene.side(&pod, flow.direction, peer.identity());
+        match &flow.request {
+            Some(request) => self.request(flow, request, &side),
+            None => compared(flow, side.connection(flow.protocol, flow.port)),
         }
-        compared(flow, judge::connection(policy.as_deref(), flow.direction, peer, flow.protocol, flow.port))
     }
 
     /// A pod by its name, by its labels, or when no name was recorded by its address.
@@ -99,7 +106,7 @@ impl Comparison {
         Some(Arc::new(Peer { identity: identity.0, labels: end.labels.clone(), ..Peer::default() }))
     }
 
-    fn request(&self, flow: &Flow, request: &Request, policy: Option<&EndpointPolicy>, peer: Identity) -> Outcome {
+    fn request(&self, flow: &Flow, request: &Request, side: &Side) -> Outcome {
         let (host, target) = split(flow, request);
         let Some(headers) = headers(&host, request) else {
             return Outcome::NotJudged("its recorded host is none".to_owned());
@@ -109,10 +116,9 @@ impl Comparison {
             Err(_) if flow.was_denied => return Outcome::Same,
             Err(malformed) => return Outcome::Changed(Now::Malformed(malformed)),
         };
-        let answer = judge::request(policy, flow.direction, peer, flow.port, &view);
-        let but_for_headers = policy
-            .filter(|_| answer.is_denied())
-            .and_then(|policy| policy.direction(flow.direction).allows_but_for_headers(peer, flow.port, &view));
+        let (answer, _) = side.request(flow.port, &view);
+        let is_guess = answer.is_denied();
+        let but_for_headers = if is_guess { side.allows_but_for_headers(flow.port, &view) } else { None };
         match but_for_headers {
             Some(rule) => Outcome::DependsOnHeaders(rule),
             None => compared(flow, answer),

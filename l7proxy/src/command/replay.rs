@@ -58,6 +58,7 @@ struct Told {
     errors: Vec<Fault>,
     broken: usize,
     judged: usize,
+    equal: usize,
     changed: usize,
     depending: usize,
 }
@@ -117,6 +118,7 @@ impl Told {
             Outcome::NotJudged(reason) => return self.leave(reason),
             Outcome::Same => {
                 self.judged += 1;
+                self.equal += 1;
                 return;
             }
             Outcome::DependsOnHeaders(rule) => {
@@ -161,8 +163,8 @@ impl Told {
         for (reason, count) in &self.not_judged {
             say(printable(&format!("{count}x not judged: {reason}")));
         }
-        let mut parts = vec![format!("{} judged", counted(self.judged, "flow", "flows"))];
-        parts.push(format!("{} changed", self.changed));
+        let judged = counted(self.judged, "flow", "flows");
+        let mut parts = vec![format!("{judged} judged: {} equal", self.equal), format!("{} changed", self.changed)];
         let left = self.not_judged.values().sum::<usize>();
         for (count, text) in [
             (self.depending, "depend on headers that are not recorded"),
@@ -188,6 +190,7 @@ impl Told {
             "notJudged": self.not_judged.iter().map(left).collect::<Vec<_>>(),
             "errors": self.errors,
             "judged": self.judged,
+            "equal": self.equal,
             "changed": self.changed,
             "broken": self.broken,
         })

@@ -33,6 +33,11 @@ impl Desk {
         desk
     }
 
+    /// One more file, of any bytes.
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.0.path().join(name), bytes).unwrap();
+    }
+
     fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7proxy"));
         let output = command.args(arguments).current_dir(self.0.path()).output().unwrap();

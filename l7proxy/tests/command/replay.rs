@@ -68,7 +68,7 @@ fn replay(http: &str, flows: &[Value]) -> Ended {
 #[test]
 fn nothing_changed() {
     let ended = replay("{method: GET}", &[request("FORWARDED", "GET", "/a"), request("DROPPED", "POST", "/a")]);
-    assert_eq!((ended.code, ended.lines()), (Some(0), vec!["2 flows judged, 0 changed"]), "{}", ended.err);
+    assert_eq!((ended.code, ended.lines()), (Some(0), vec!["2 flows judged: 2 equal, 0 changed"]), "{}", ended.err);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn what_changed_is_grouped_and_named() {
         lines[1]
             .starts_with("1x EGRESS default/web -> default/api:80/TCP GET http://api/a: was denied, now allowed by")
     );
-    assert_eq!(lines[2], "4 flows judged, 3 changed");
+    assert_eq!(lines[2], "4 flows judged: 1 equal, 3 changed");
 }
 
 #[test]
@@ -98,7 +98,12 @@ fn other_policies_than_those_of_the_configuration() {
     let flows = [request("FORWARDED", "GET", "/a"), request("DROPPED", "PUT", "/a")];
     assert_eq!(replay("{method: GET}", &flows).code, Some(0));
     let ended = replay_with("{method: GET}", &flows, &["--policies", "other"]);
-    assert_eq!((ended.code, ended.lines().pop()), (Some(1), Some("2 flows judged, 2 changed")), "{}", ended.err);
+    assert_eq!(
+        (ended.code, ended.lines().pop()),
+        (Some(1), Some("2 flows judged: 0 equal, 2 changed")),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
@@ -126,7 +131,7 @@ fn connections_that_were_refused() {
         ended.lines()[0]
             .ends_with("default/api:80/TCP: was denied, now redirected to the proxy: each of its requests is judged")
     );
-    assert_eq!(ended.lines().pop(), Some("2 flows judged, 1 changed"));
+    assert_eq!(ended.lines().pop(), Some("2 flows judged: 1 equal, 1 changed"));
     let ended = replay("{method: GET}", &[to(80, "STALE_OR_UNROUTABLE_IP")]);
     assert_eq!(ended.code, Some(0));
     assert!(ended.lines()[0].contains("not judged: it was dropped as STALE_OR_UNROUTABLE_IP, not by policy"));
@@ -140,10 +145,10 @@ fn headers_that_are_not_recorded() {
     let rule = "{method: GET, headers: ['X-A: b']}";
     let ended = replay(rule, &[request("FORWARDED", "GET", "/a"), request("DROPPED", "POST", "/a")]);
     assert!(ended.lines()[0].contains("now depends on headers that are not recorded: CiliumNetworkPolicy default/p"));
-    let summary = "2 flows judged, 0 changed, 1 depend on headers that are not recorded";
+    let summary = "2 flows judged: 1 equal, 0 changed, 1 depend on headers that are not recorded";
     assert_eq!((ended.code, ended.lines().pop()), (Some(0), Some(summary)));
     let both = format!("{rule}, {{method: GET}}");
-    assert_eq!(replay(&both, &[request("FORWARDED", "GET", "/a")]).lines(), ["1 flow judged, 0 changed"]);
+    assert_eq!(replay(&both, &[request("FORWARDED", "GET", "/a")]).lines(), ["1 flow judged: 1 equal, 0 changed"]);
 }
 
 #[test]
@@ -154,7 +159,7 @@ fn what_is_no_verdict_is_left_out() {
     let lost = json!({"lost_events": {"num_events_lost": "3"}});
     let mut passed = refusal(&json!({}));
     passed["flow"]["verdict"] = "FORWARDED".into();
-    assert_eq!(replay("{method: PUT}", &[response, lost, passed]).lines(), ["0 flows judged, 0 changed"]);
+    assert_eq!(replay("{method: PUT}", &[response, lost, passed]).lines(), ["0 flows judged: 0 equal, 0 changed"]);
 }
 
 #[test]
@@ -190,7 +195,7 @@ fn a_broken_line_is_told_and_the_rest_goes_on() {
     let ended = replay_text("{method: GET}", &lines, &[]);
     assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{}", ended.err);
     assert!(ended.err.starts_with("flows.jsonl:2: is no recorded flow"), "{}", ended.err);
-    assert_eq!(ended.lines().pop(), Some("2 flows judged, 1 changed, 1 cannot be read"));
+    assert_eq!(ended.lines().pop(), Some("2 flows judged: 1 equal, 1 changed, 1 cannot be read"));
 }
 
 #[test]
@@ -207,4 +212,125 @@ fn nothing_of_a_client_reaches_the_screen_as_it_is() {
     let ended = replay("{method: GET}", &[request("FORWARDED", "POST", "/\u{1b}[2J\u{9b}")]);
     assert!(!ended.out.contains(['\u{1b}', '\u{9b}']), "{:?}", ended.out);
     assert!(ended.out.contains("now answered with 400"), "{}", ended.out);
+}
+
+/// As Cilium's agent writes them with `hubble-export-file-path`.
+const EXPORTED: &str = include_str!("hubble.jsonl");
+
+#[test]
+fn what_hubble_s_exporter_wrote() {
+    let ended = replay_text("{method: GET, path: '/items.*'}", EXPORTED, &[]);
+    assert_eq!((ended.code, ended.lines()), (Some(0), vec!["6 flows judged: 6 equal, 0 changed"]), "{}", ended.err);
+    // A rule for another path, and another method, and no longer the port.
+    let ended = replay_text("{method: PUT}", EXPORTED, &[]);
+    let lines = ended.lines();
+    assert_eq!((ended.code, lines.len()), (Some(1), 3), "{lines:?}");
+    let asked = "1x EGRESS default/web -> default/api:80/TCP";
+    assert!(
+        lines[0].starts_with(&format!("{asked} GET http://api/items?a=1&b=2: was allowed, now denied")),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("{asked} PUT http://api/items: was denied, now allowed by Cilium")),
+        "{lines:?}"
+    );
+    assert_eq!(lines[2], "6 flows judged: 4 equal, 2 changed");
+}
+
+#[test]
+fn connections_that_passed_are_seen_where_they_were_recorded() {
+    let verdict = |verdict: &str| {
+        let fields = json!({"event_type": {"type": 5}, "l4": {"TCP": {"destination_port": 81}}, "is_reply": false});
+        let mut flow = flow(verdict, &fields);
+        flow["flow"]["Type"] = "L3_L4".into();
+        flow
+    };
+    let ended = replay("{method: GET}", &[verdict("FORWARDED"), verdict("AUDIT"), verdict("DROPPED")]);
+    assert!(
+        ended.lines()[0].starts_with("2x EGRESS default/web -> default/api:81/TCP: was allowed, now denied: no rule")
+    );
+    assert_eq!(ended.lines().pop(), Some("3 flows judged: 1 equal, 2 changed"));
+}
+
+#[test]
+fn headers_that_are_recorded_count() {
+    let with = |value: &str| {
+        let mut flow = request("FORWARDED", "GET", "/a");
+        flow["flow"]["l7"]["http"]["headers"] = json!([{"key": "X-A", "value": value}]);
+        flow
+    };
+    let rule = "{headers: ['X-A: b']}";
+    assert_eq!(replay(rule, &[with("b")]).code, Some(0));
+    assert_eq!(replay(rule, &[with("c")]).lines().pop(), Some("1 flow judged: 0 equal, 1 changed"));
+    let hidden = replay(rule, &[with("HUBBLE_REDACTED")]);
+    assert_eq!(
+        hidden.lines().pop(),
+        Some("1 flow judged: 0 equal, 0 changed, 1 depend on headers that are not recorded")
+    );
+}
+
+#[test]
+fn flows_without_anything_around_them() {
+    let bare = request("FORWARDED", "PUT", "/a")["flow"].clone();
+    assert_eq!(replay("{method: GET}", &[bare]).lines().pop(), Some("1 flow judged: 0 equal, 1 changed"));
+}
+
+#[test]
+fn lines_that_are_no_flows_are_told_and_the_others_count() {
+    let good = format!("{}\n", request("FORWARDED", "PUT", "/a"));
+    let whole = request("FORWARDED", "GET", "/a").to_string();
+    let half = whole.get(..whole.len() / 2).unwrap();
+    let long = format!("\"{}\"\n", "x".repeat(1 << 20));
+    let too_long = format!("\"{}\"\n", "x".repeat(5 << 20));
+    for (before, after, told) in [
+        (long.as_str(), "", "flows.jsonl:1: is no recorded flow: invalid type: string"),
+        (&too_long, "", "flows.jsonl:1: has more than 4194304 bytes; no flow has"),
+        ("", half, "flows.jsonl:2: is cut off: the file ends inside of it"),
+        ("{\"level\":\"info\"}\n", "", "flows.jsonl:1: is no recorded flow: it has no field \"flow\""),
+        (
+            "{\"flow\":{\"verdict\":7}}\n",
+            "",
+            "flows.jsonl:1: is no recorded flow: invalid type: integer `7`, expected a string (column 20)",
+        ),
+        ("\u{0}\u{1}\n", "", "flows.jsonl:1: is no recorded flow: expected value (column 1)"),
+    ] {
+        let ended = replay_text("{method: GET}", &format!("{before}{good}{after}"), &[]);
+        assert!(ended.err.starts_with(told) && ended.err.len() < 500, "{told}: {:.500}", ended.err);
+        assert_eq!((ended.code, ended.err.lines().count()), (Some(2), 1), "{told}: {:.500}", ended.err);
+        assert_eq!(ended.lines().pop(), Some("1 flow judged: 0 equal, 1 changed, 1 cannot be read"), "{told}");
+    }
+}
+
+#[test]
+fn several_files_are_one() {
+    let desk = Desk::new(&[
+        ("config.yaml", CONFIG),
+        ("policies/p.yaml", &policy("{method: GET}")),
+        ("flows-2026-01-02T03-04-05.000.jsonl", &format!("{}\n", request("FORWARDED", "PUT", "/a"))),
+        ("flows.jsonl", &format!("{}\n", request("FORWARDED", "GET", "/a"))),
+    ]);
+    desk.write("packed.jsonl.gz", &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 0, 0]);
+    let files = ["flows-2026-01-02T03-04-05.000.jsonl", "flows.jsonl"];
+    let ended = desk.run(&[["replay", "--config", "config.yaml"].as_slice(), &files].concat());
+    assert_eq!(
+        (ended.code, ended.lines().pop()),
+        (Some(1), Some("2 flows judged: 1 equal, 1 changed")),
+        "{}",
+        ended.err
+    );
+    let ended = desk.run(&[["replay", "--config", "config.yaml", "packed.jsonl.gz"].as_slice(), &files].concat());
+    assert_eq!(ended.err, "packed.jsonl.gz: is compressed with gzip; unpack it first (gunzip)\n");
+    let told = "2 flows judged: 1 equal, 1 changed, 1 cannot be read";
+    assert_eq!((ended.code, ended.lines().pop()), (Some(2), Some(told)));
+}
+
+#[test]
+fn what_the_proxy_does_not_see_is_not_malformed() {
+    let flows = [request("FORWARDED", "GET", "/a;b")];
+    let open = policy("{}").replace(", rules: {http: [{}]}", "");
+    let desk =
+        Desk::new(&[("config.yaml", CONFIG), ("policies/p.yaml", &open), ("flows.jsonl", &format!("{}\n", flows[0]))]);
+    let ended = desk.run(&["replay", "--config", "config.yaml", "flows.jsonl"]);
+    assert_eq!(ended.lines(), ["1 flow judged: 1 equal, 0 changed"], "{}", ended.err);
+    assert!(replay("{}", &flows).lines()[0].contains("was allowed, now answered with 400"));
 }

@@ -5,7 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use rules::{Identity, PathOptions, RequestView, RuleRef};
+use rules::{Identity, PathOptions, Protocol, RequestView, RuleRef};
 
 use super::read::{End, Flow, Request};
 use crate::{
@@ -107,6 +107,11 @@ impl Comparison {
     }
 
     fn request(&self, flow: &Flow, request: &Request, side: &Side) -> Outcome {
+        let connection = side.connection(Protocol::Tcp, flow.port);
+        if !matches!(connection, Answer::Judged) {
+            // Whatever was sent, the proxy does not see it.
+            return compared(flow, connection);
+        }
         let (host, target) = split(flow, request);
         let Some(headers) = headers(&host, request) else {
             return Outcome::NotJudged("its recorded host is none".to_owned());
@@ -117,7 +122,7 @@ impl Comparison {
             Err(malformed) => return Outcome::Changed(Now::Malformed(malformed)),
         };
         let (answer, _) = side.request(flow.port, &view);
-        let is_guess = answer.is_denied();
+        let is_guess = answer.is_denied() && !request.has_its_headers();
         let but_for_headers = if is_guess { side.allows_but_for_headers(flow.port, &view) } else { None };
         match but_for_headers {
             Some(rule) => Outcome::DependsOnHeaders(rule),

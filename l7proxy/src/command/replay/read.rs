@@ -10,13 +10,21 @@ use std::{
 };
 
 use rules::{Direction, Protocol};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::source::Fault;
 
 /// A line may have this many bytes; ours have fewer than 64 KiB.
 const MAX_LINE: u64 = 4 << 20;
+/// Letters that are told of what is wrong with a line.
+const MAX_SHOWN: usize = 200;
+/// How a file compressed with gzip begins (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// `POLICY_VERDICT_NOTIFY` of Cilium's monitor: the verdict on a new connection, also where it passes.
+const EVENT_POLICY_VERDICT: u32 = 5;
+/// What Hubble writes in the place of a header's value when it is told to.
+const REDACTED: &str = "HUBBLE_REDACTED";
 /// URLs of this many bytes were cut by whoever recorded them when they end with dots.
 const CUT_URL: usize = 8 << 10;
 
@@ -52,6 +60,13 @@ pub(super) struct Request {
     pub(super) headers: Vec<Header>,
 }
 
+impl Request {
+    /// Whether what was recorded of its headers is all that was sent.
+    pub(super) fn has_its_headers(&self) -> bool {
+        !self.headers.is_empty() && self.headers.iter().all(|header| header.value != REDACTED)
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Header {
@@ -74,8 +89,13 @@ pub(super) fn lines(file: &Path, mut each: impl FnMut(Result<Record, Fault>)) {
     let unreadable = |line: usize, error: &io::Error| {
         Fault::at(file, line, format!("cannot be read: {error}; give a file of recorded flows, one JSON object a line"))
     };
-    let mut reader = match File::open(file) {
-        Ok(file) => BufReader::new(file),
+    let opened = File::open(file).map(BufReader::new).and_then(|mut reader| {
+        let is_gzip = reader.fill_buf()?.starts_with(&GZIP);
+        Ok((reader, is_gzip))
+    });
+    let mut reader = match opened {
+        Ok((reader, false)) => reader,
+        Ok((_, true)) => return each(Err(Fault::at(file, 0, "is compressed with gzip; unpack it first (gunzip)"))),
         Err(error) => return each(Err(unreadable(0, &error))),
     };
     let mut line = Vec::new();
@@ -97,15 +117,42 @@ pub(super) fn lines(file: &Path, mut each: impl FnMut(Result<Record, Fault>)) {
 }
 
 fn record(line: &[u8]) -> Result<Record, String> {
-    let event: Event = serde_json::from_slice(line)
-        .map_err(|error| format!("is no recorded flow: {error}; one JSON object a line is wanted"))?;
-    Ok(event.flow.map_or(Record::Other, Raw::read))
+    let broken = |error: &serde_json::Error| {
+        if error.is_eof() && !line.ends_with(b"\n") {
+            return "is cut off: the file ends inside of it; give the file again once it is whole".to_owned();
+        }
+        // The place within the text of the error is that of a line on its own.
+        let what = error.to_string();
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        // It may hold a value of the line, however long that is.
+        let what: String = what.chars().take(MAX_SHOWN).collect();
+        format!("is no recorded flow: {what} (column {}); one JSON object a line is wanted", error.column())
+    };
+    let event: Line = serde_json::from_slice(line).map_err(|error| broken(&error))?;
+    if let Some(flow) = event.flow {
+        return Ok(flow.read());
+    }
+    if event.verdict.is_some() {
+        // As Hubble's command line once wrote them.
+        return serde_json::from_slice(line).map(Raw::read).map_err(|error| broken(&error));
+    }
+    let others = [event.lost_events, event.agent_event, event.debug_event, event.node_status];
+    if others.iter().any(Option::is_some) {
+        return Ok(Record::Other);
+    }
+    Err("is no recorded flow: it has no field \"flow\"; lines of Hubble's exporter are wanted".to_owned())
 }
 
-#[derive(Deserialize)]
-struct Event {
-    #[serde(default)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Line {
     flow: Option<Raw>,
+    lost_events: Option<IgnoredAny>,
+    agent_event: Option<IgnoredAny>,
+    debug_event: Option<IgnoredAny>,
+    node_status: Option<IgnoredAny>,
+    /// Of a flow without anything around it.
+    verdict: Option<IgnoredAny>,
 }
 
 /// The fields of `flow.Flow` that matter here.
@@ -122,6 +169,7 @@ struct Raw {
     destination: RawEnd,
     #[serde(rename = "Type")]
     kind: String,
+    event_type: RawEventType,
     l7: Option<RawL7>,
     is_reply: Option<bool>,
     traffic_direction: String,
@@ -130,6 +178,13 @@ struct Raw {
     egress_allowed_by: Vec<RawPolicy>,
     egress_denied_by: Vec<RawPolicy>,
     extensions: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawEventType {
+    #[serde(rename = "type")]
+    number: u32,
 }
 
 #[derive(Default, Deserialize)]
@@ -182,7 +237,7 @@ impl Raw {
             ("L7", Some(RawL7 { kind, http: None })) if kind == "REQUEST" => {
                 return not_judged("it is no HTTP request");
             }
-            ("L3_L4", _) if self.verdict == "DROPPED" => None,
+            ("L3_L4", _) if self.verdict == "DROPPED" || self.event_type.number == EVENT_POLICY_VERDICT => None,
             _ => return Record::Other,
         };
         let was_denied = match self.was_denied() {

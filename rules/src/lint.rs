@@ -102,6 +102,7 @@ pub fn lint(policies: &[&Policy], known: Option<&Identities>) -> Vec<Finding> {
     let mut findings = Findings { policy: 0, found: Vec::new() };
     let groups = KnownGroups::of_policies(policies.iter().copied());
     let of_calico = calico::Given::of(policies, known);
+    let others = shadow::Others::new(policies);
     for (index, policy) in policies.iter().enumerate() {
         findings.policy = index;
         for FieldError { line, field, reason } in groups.unmet(policy) {
@@ -114,7 +115,7 @@ pub fn lint(policies: &[&Policy], known: Option<&Identities>) -> Vec<Finding> {
                 peers::subject(rule, identities, &mut findings);
             }
             for direction in [Direction::Ingress, Direction::Egress] {
-                section(policies, rule, direction, known, &mut findings);
+                section(&others, rule, direction, known, &mut findings);
             }
         }
     }
@@ -123,7 +124,7 @@ pub fn lint(policies: &[&Policy], known: Option<&Identities>) -> Vec<Finding> {
 }
 
 fn section(
-    policies: &[&Policy],
+    others: &shadow::Others<'_>,
     rule: &Rule,
     direction: Direction,
     known: Option<&Identities>,
@@ -150,7 +151,7 @@ fn section(
         if let Some(identities) = known {
             peers::entry(entry, identities, findings);
         }
-        of_ports(policies, &Place { rule, entry, direction }, findings);
+        of_ports(others, &Place { rule, entry, direction }, findings);
     }
 }
 
@@ -161,10 +162,10 @@ struct Place<'p> {
     direction: Direction,
 }
 
-fn of_ports(policies: &[&Policy], place: &Place<'_>, findings: &mut Findings) {
+fn of_ports(others: &shadow::Others<'_>, place: &Place<'_>, findings: &mut Findings) {
     for port_rule in place.entry.ports.iter().flatten() {
         if place.entry.effect == Effect::Allow {
-            shadow::port_rule(policies, place, port_rule, findings);
+            shadow::port_rule(others, place, port_rule, findings);
         }
         let Some(rules) = &port_rule.http else { continue };
         for rule in rules {

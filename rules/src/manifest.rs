@@ -10,7 +10,7 @@ use crate::{
     cidr_group::CidrGroup,
     pattern::MAX_AUTOMATA_BYTES,
     policy::{Kind, Line, PolicyKey, Rule},
-    selector::is_dns_name,
+    selector::{is_dns_name, quoted},
 };
 
 mod cidr_group;
@@ -255,7 +255,7 @@ fn key(root: &Node, kind: Kind, errors: &mut Vec<FieldError>) -> Option<PolicyKe
         Reader::new(errors, 0).scalar(node, &field);
         let text = node.text();
         if let Some(text) = text.filter(|text| errors.len() == told && !text.is_empty() && !is_valid(text)) {
-            let reason = format!("{text:?} is not a name; write lower case ASCII letters, digits and '-'");
+            let reason = format!("{} is not a name; write lower case ASCII letters, digits and '-'", quoted(text));
             errors.push(FieldError { line: node.line, field, reason });
         }
         Some(text)

@@ -151,11 +151,12 @@ pub(crate) fn key_problem(text: &str) -> Option<String> {
     }
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     if prefix.is_some_and(|prefix| !is_dns_name(prefix)) {
-        return Some(format!("label key {text:?}: what stands before / is no DNS name"));
+        return Some(format!("label key {}: what stands before / is no DNS name", quoted(text)));
     }
     if name.len() > 63 || !is_word(name) {
         return Some(format!(
-            "label key {text:?} is not valid: 1 to 63 ASCII letters, digits, '-', '_', '.', beginning and ending with a letter or digit"
+            "label key {} is not valid: 1 to 63 ASCII letters, digits, '-', '_', '.', beginning and ending with a letter or digit",
+            quoted(text)
         ));
     }
     None
@@ -171,8 +172,19 @@ pub(crate) fn is_dns_name(text: &str) -> bool {
 pub(crate) fn value_problem(value: &str) -> Option<String> {
     let valid = value.is_empty() || (value.len() <= 63 && is_word(value));
     (!valid).then(|| {
-        format!("label value {value:?} is not valid: at most 63 ASCII letters, digits, '-', '_', '.', beginning and ending with a letter or digit")
+        format!(
+            "label value {} is not valid: at most 63 ASCII letters, digits, '-', '_', '.', beginning and ending with a letter or digit",
+            quoted(value)
+        )
     })
+}
+
+/// In quotes; a letter that may look like an ASCII one is told by its number.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.chars().find(|letter| !letter.is_ascii()) {
+        Some(letter) => format!("{text:?} ({letter:?} is U+{:04X})", u32::from(letter)),
+        None => format!("{text:?}"),
+    }
 }
 
 fn is_word(text: &str) -> bool {

@@ -1,6 +1,9 @@
 //! `l7proxy check`: everything that is wrong with manifests, and what is hardly meant.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use rules::{
@@ -43,9 +46,11 @@ struct Found<'m> {
     valid: usize,
     errors: Vec<Fault>,
     skipped: &'m [Fault],
-    /// With the word of their kind.
-    warnings: Vec<(Fault, &'static str)>,
+    warnings: Vec<Warning>,
 }
+
+/// With the word of its kind.
+type Warning = (Fault, &'static str);
 
 impl Check {
     pub(super) fn run(&self) -> Exit {
@@ -55,11 +60,12 @@ impl Check {
         };
         let of_config = config.iter().flat_map(|config| &config.policies).cloned().collect();
         let paths: Vec<PathBuf> = if self.paths.is_empty() { of_config } else { self.paths.clone() };
-        if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-            return trouble(format_args!(
-                "{}: no such file; give files or directories of manifests",
-                missing.display()
-            ));
+        let missing: Vec<&PathBuf> = paths.iter().filter(|path| fs::symlink_metadata(path).is_err()).collect();
+        if !missing.is_empty() {
+            for path in missing {
+                trouble(format_args!("{}: no such file; give files or directories of manifests", path.display()));
+            }
+            return Exit::Trouble;
         }
         let files = standalone::read_manifests(&paths);
         let versions = Versions::default().next(&files, 1);
@@ -67,13 +73,10 @@ impl Check {
         let policies = policies(&files);
         let mut errors = versions.faults();
         errors.sort();
-        let found = Found {
-            files: &files,
-            valid: policies.len(),
-            errors,
-            skipped: versions.skipped(),
-            warnings: warnings(&policies, identities.as_ref()),
-        };
+        let mut warnings = warnings(&policies, identities.as_ref());
+        warnings.extend(nothing_read(&paths, &files));
+        warnings.sort();
+        let found = Found { files: &files, valid: policies.len(), errors, skipped: versions.skipped(), warnings };
         match self.output {
             Output::Json => say(found.json()),
             Output::Text => found.print(),
@@ -106,15 +109,35 @@ fn identities(config: &Config, versions: &Versions) -> Identities {
     assembler.identities().clone()
 }
 
-fn warnings(policies: &[InFile<'_>], identities: Option<&Identities>) -> Vec<(Fault, &'static str)> {
+fn warnings(policies: &[InFile<'_>], identities: Option<&Identities>) -> Vec<Warning> {
     let values: Vec<&Policy> = policies.iter().map(|(_, policy)| *policy).collect();
     let told = |finding: Finding| {
         let (file, _) = policies.get(finding.policy)?;
         let fault = Fault::at(&file.path, finding.line, finding.text);
         Some((Fault { field: finding.field, ..fault }, finding.kind.word()))
     };
-    let mut warnings: Vec<_> = lint(&values, identities).into_iter().filter_map(told).collect();
-    warnings.sort();
+    lint(&values, identities).into_iter().filter_map(told).collect()
+}
+
+/// What holds nothing, or is not looked into: whoever named it may have meant something else.
+fn nothing_read(paths: &[PathBuf], files: &[ManifestFile]) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |path: &Path, kind, text: &str| warnings.push((Fault::at(path, 0, text), kind));
+    for directory in paths.iter().filter(|path| path.is_dir()) {
+        if !files.iter().any(|file| file.path.starts_with(directory)) {
+            warn(directory, "empty", "holds no manifest: their names end in .yaml, .yml or .json");
+        }
+        // What cannot be listed was told as an error.
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if !is_hidden && entry.path().is_dir() {
+                warn(&entry.path(), "not-read", "is a directory in a directory, and not read; name it as well");
+            }
+        }
+    }
+    for file in files.iter().filter(|file| file.documents.as_ref().is_ok_and(Vec::is_empty)) {
+        warn(&file.path, "empty", "holds no document");
+    }
     warnings
 }
 
@@ -124,8 +147,7 @@ impl Found<'_> {
             say(line);
         }
         for (warning, _) in &self.warnings {
-            let Fault { file, line, field, reason } = warning;
-            say(format_args!("{}:{line}: {field}: warning: {reason}", file.display()));
+            say(Fault { reason: format!("warning: {}", warning.reason), ..warning.clone() });
         }
         let mut parts = vec![
             format!("{} valid", counted(self.valid, "policy", "policies")),
@@ -140,7 +162,7 @@ impl Found<'_> {
 
     fn json(&self) -> Value {
         let files: Vec<String> = self.files.iter().map(|file| file.path.display().to_string()).collect();
-        let warning = |(fault, kind): &(Fault, &str)| {
+        let warning = |(fault, kind): &Warning| {
             let Fault { file, line, field, reason } = fault;
             json!({"file": file.display().to_string(), "line": line, "field": field, "kind": kind, "text": reason})
         };

@@ -41,7 +41,7 @@ pub struct Explain {
     /// Of a connection, datagram or message, which is judged when there is no METHOD and PATH.
     #[arg(long, default_value = "tcp")]
     protocol: Protocol,
-    /// Type of an ICMP message, in place of a port: 8 is an echo request, 128 that of ICMPv6.
+    /// Type of an ICMP message, in place of a port: 8 asks for an echo, or 128 in version 6.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<u8>,
     /// `Name: value`; may be given several times.

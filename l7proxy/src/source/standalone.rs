@@ -1,7 +1,8 @@
 //! A configuration file and directories of manifests.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -77,11 +78,18 @@ fn read_manifest(path: &Path) -> ManifestFile {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let size = fs::metadata(path).map_err(|error| unreadable(&error))?.len();
-    if size > MAX_MANIFEST_BYTES {
-        return Err(format!("has {size} bytes, more than {MAX_MANIFEST_BYTES}; split it into several files"));
+    // Not by its size: a pipe has none.
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_MANIFEST_BYTES {
+        return Err(format!("has more than {MAX_MANIFEST_BYTES} bytes; split it into several files"));
     }
-    fs::read_to_string(path).map_err(|error| unreadable(&error))
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = valid.split(|byte| *byte == b'\n').count();
+        format!("line {line} is not UTF-8; save the file as UTF-8")
+    })
 }
 
 fn unreadable(error: &io::Error) -> String {

@@ -261,16 +261,17 @@ impl Versions {
 
     /// A second document of the same name joins the first: both restrict, both are told.
     fn insert(&mut self, key: Arc<PolicyKey>, mut entry: Entry) {
-        let mut copy = 0;
-        while let Some(known) = self.entries.get(&(Arc::clone(&key), copy)) {
+        if let Some(known) = self.entries.get(&(Arc::clone(&key), 0))
             // What is wrong with a refused kind is told already: give it as another one.
-            if copy == 0 && !known.is_of_refused_kind() && !entry.is_of_refused_kind() {
-                let (file, line) = (known.file.display(), known.line);
-                let reason = format!("{key} is also in {file}:{line}; each of them counts: give each policy once");
-                entry.errors.push(Fault::at(&entry.file, entry.line, reason));
-            }
-            copy += 1;
+            && !known.is_of_refused_kind()
+            && !entry.is_of_refused_kind()
+        {
+            let (file, line) = (known.file.display(), known.line);
+            let reason = format!("{key} is also in {file}:{line}; each of them counts: give each policy once");
+            entry.errors.push(Fault::at(&entry.file, entry.line, reason));
         }
+        let same = (Arc::clone(&key), 0)..=(Arc::clone(&key), usize::MAX);
+        let copy = self.entries.range(same).next_back().map_or(0, |((_, last), _)| last.saturating_add(1));
         self.entries.insert((key, copy), entry);
     }
 

@@ -38,6 +38,11 @@ impl Desk {
         fs::write(self.0.path().join(name), bytes).unwrap();
     }
 
+    /// A link with this target, which need not be there.
+    fn link(&self, target: &str, name: &str) {
+        std::os::unix::fs::symlink(target, self.0.path().join(name)).unwrap();
+    }
+
     fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_l7proxy"));
         let output = command.args(arguments).current_dir(self.0.path()).output().unwrap();

@@ -3,23 +3,95 @@
 //! Must never tell of a rule that decides anything: where it is not certain that one thing covers another, it does not.
 //! Start at [`port_rule`].
 
+use std::{collections::HashMap, ptr};
+
 use super::{FindingKind, Findings, Place};
 use crate::{
     manifest::Policy,
     policy::{Addresses, Cidr, Effect, Entity, Entry, Peers, Port, PortNumber, PortRule, Section},
     selector::{Requirement, Selector},
-    verdict::Protocol,
+    verdict::{Direction, Protocol},
 };
 
 /// What another entry does to a port.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Fate {
     Opened,
     Denied,
 }
 
+/// An entry that may open or deny a port as a whole.
+struct Other<'p> {
+    policy: &'p Policy,
+    subject: &'p Selector,
+    section: &'p Section,
+    entry: &'p Entry,
+}
+
+/// Direction, what is done, and a requirement of the subject; none where that has no requirement to be found by.
+type Bucket = (Direction, Fate, Option<String>);
+
+/// Every such entry, by what its subject asks for: there may be tens of thousands of policies.
+pub(super) struct Others<'p> {
+    all: Vec<Other<'p>>,
+    /// Places in `all`, ascending; each entry is in one bucket.
+    buckets: HashMap<Bucket, Vec<usize>>,
+}
+
+impl<'p> Others<'p> {
+    pub(super) fn new(policies: &[&'p Policy]) -> Self {
+        let mut often: HashMap<String, usize> = HashMap::new();
+        let rules = || policies.iter().flat_map(|policy| policy.rules.iter().map(move |rule| (*policy, rule)));
+        for text in rules().flat_map(|(_, rule)| texts(&rule.subject)) {
+            let count = often.entry(text).or_default();
+            *count = count.saturating_add(1);
+        }
+        let mut others = Self { all: Vec::new(), buckets: HashMap::new() };
+        for (policy, rule) in rules() {
+            let rarest = texts(&rule.subject).min_by_key(|text| often.get(text).copied());
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let section = rule.section(direction);
+                for entry in section.entries.iter().filter(|entry| is_whole(section, entry)) {
+                    let bucket = (direction, fate(entry), rarest.clone());
+                    others.buckets.entry(bucket).or_default().push(others.all.len());
+                    others.all.push(Other { policy, subject: &rule.subject, section, entry });
+                }
+            }
+        }
+        others
+    }
+
+    /// The first whose subject is at least that of `place`, of the same direction, and that does this to a port.
+    fn find(&self, place: &Place<'_>, fate: Fate, port: &Port) -> Option<&Other<'p>> {
+        let is_it = |other: &Other<'_>| {
+            // What is audited denies nothing.
+            let is_told = other.policy.audit && fate == Fate::Denied;
+            !is_told
+                && !ptr::eq(other.entry, place.entry)
+                && selects_all_of(other.subject, &place.rule.subject)
+                && covers(other.section, other.entry, port)
+                && peers_cover(&other.entry.peers, &place.entry.peers)
+        };
+        let keys = texts(&place.rule.subject).map(Some).chain([None]);
+        let found = keys.filter_map(|key| {
+            let places = self.buckets.get(&(place.direction, fate, key))?;
+            places.iter().copied().find(|at| self.all.get(*at).is_some_and(is_it))
+        });
+        self.all.get(found.min()?)
+    }
+}
+
+/// Requirements that follow from nothing but themselves: a subject without one of these is no narrower one.
+fn texts(selector: &Selector) -> impl Iterator<Item = String> {
+    let alone = |requirement: &&Requirement| match requirement {
+        Requirement::Is(..) | Requirement::NotIn(..) | Requirement::DoesNotExist(_) => true,
+        Requirement::In(..) | Requirement::Exists(_) => false,
+    };
+    selector.requirements.iter().filter(alone).map(|requirement| format!("{requirement:?}"))
+}
+
 /// Tells of each port or message of an allow for which `asked` decides nothing.
-pub(super) fn port_rule(policies: &[&Policy], place: &Place<'_>, asked: &PortRule, findings: &mut Findings) {
+pub(super) fn port_rule(others: &Others<'_>, place: &Place<'_>, asked: &PortRule, findings: &mut Findings) {
     // A rule that edits requests does so on an open port too. One without requests may stand beside its like.
     let restricts = asked.http.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.acts()));
     let fates = if restricts { &[Fate::Denied, Fate::Opened][..] } else { &[Fate::Denied] };
@@ -29,16 +101,7 @@ pub(super) fn port_rule(policies: &[&Policy], place: &Place<'_>, asked: &PortRul
     };
     for port in &asked.ports {
         let text = fates.iter().copied().find_map(|fate| {
-            let (policy, entry) = others(policies, place)
-                .find(|(policy, section, entry)| {
-                    // What is audited denies nothing.
-                    let is_told = policy.audit && fate == Fate::Denied;
-                    let is_other = !is_told && !std::ptr::eq(*entry, place.entry);
-                    is_other
-                        && does(section, entry, port) == Some(fate)
-                        && peers_cover(&entry.peers, &place.entry.peers)
-                })
-                .map(|(policy, _, entry)| (policy, entry))?;
+            let Other { policy, entry, .. } = others.find(place, fate, port)?;
             let (key, other, line) = (&policy.key, &entry.path, entry.line.0);
             let does = match fate {
                 Fate::Denied => "denies",
@@ -53,28 +116,26 @@ pub(super) fn port_rule(policies: &[&Policy], place: &Place<'_>, asked: &PortRul
     }
 }
 
-/// Entries of all policies whose subject is at least that of `place`, of the same direction.
-fn others<'p>(
-    policies: &'p [&'p Policy],
-    place: &'p Place<'_>,
-) -> impl Iterator<Item = (&'p Policy, &'p Section, &'p Entry)> {
-    policies.iter().flat_map(move |policy| {
-        let rules = policy.rules.iter().filter(|rule| selects_all_of(&rule.subject, &place.rule.subject));
-        rules.flat_map(move |rule| {
-            let section = rule.section(place.direction);
-            section.entries.iter().map(move |entry| (*policy, section, entry))
-        })
-    })
+fn fate(entry: &Entry) -> Fate {
+    if entry.effect == Effect::Deny { Fate::Denied } else { Fate::Opened }
 }
 
-/// What an entry does to all of a port.
-fn does(section: &Section, entry: &Entry, port: &Port) -> Option<Fate> {
-    let fate = if entry.effect == Effect::Deny { Fate::Denied } else { Fate::Opened };
-    let Some(port_rules) = &entry.ports else { return Some(fate) };
+/// What an entry says of ports as a whole; `None`: of every port.
+fn whole<'e>(section: &Section, entry: &'e Entry) -> Option<impl Iterator<Item = &'e PortRule>> {
     // Without default deny, HTTP rules show requests and restrict none.
-    let whole = |rule: &&PortRule| rule.http.is_none() || !section.default_deny;
+    let restricts = section.default_deny;
+    let rules = entry.ports.as_ref()?;
+    Some(rules.iter().filter(move |rule| rule.http.is_none() || !restricts))
+}
+
+fn is_whole(section: &Section, entry: &Entry) -> bool {
+    whole(section, entry).is_none_or(|mut rules| rules.next().is_some())
+}
+
+/// Whether an entry opens or denies all of a port.
+fn covers(section: &Section, entry: &Entry, port: &Port) -> bool {
     let covers = |rule: &PortRule| rule.ports.iter().any(|wider| port_covers(wider, port));
-    port_rules.iter().filter(whole).any(covers).then_some(fate)
+    whole(section, entry).is_none_or(|mut rules| rules.any(covers))
 }
 
 fn port_covers(wider: &Port, port: &Port) -> bool {

@@ -68,6 +68,42 @@ fn http_rules_behind_a_wider_rule_are_told() {
 }
 
 #[test]
+fn wider_subjects_are_found_however_they_are_wider() {
+    let open = "  egress: [{toEndpoints: [{}]}]";
+    let expression = |text: &str| format!("  endpointSelector: {{matchExpressions: [{{{text}}}]}}\n{open}");
+    for (wider, told) in [
+        ("key: app, operator: In, values: [z, a]", true),
+        ("key: app, operator: Exists", true),
+        ("key: app, operator: In, values: [z]", false),
+        ("key: app, operator: NotIn, values: [z]", false),
+        ("key: tier, operator: DoesNotExist", false),
+    ] {
+        assert_eq!(beside(&expression(wider)).contains(&"shadowed"), told, "{wider}");
+        let cluster =
+            cilium("wide", &expression(wider)).replace("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy");
+        assert_eq!(kinds(&(cilium("asks", ASKS) + &cluster)).contains(&"shadowed"), told, "cluster-wide: {wider}");
+    }
+    let both = "  endpointSelector: {matchLabels: {app: a}, matchExpressions: [{key: tier, operator: DoesNotExist}]}\n";
+    let narrow = ASKS.replace("  endpointSelector: {matchLabels: {app: a}}\n", both);
+    let wide = cilium("wide", &expression("key: tier, operator: DoesNotExist"));
+    assert!(kinds(&(cilium("asks", &narrow) + &wide)).contains(&"shadowed"));
+}
+
+#[test]
+fn of_several_wider_rules_the_first_is_named() {
+    let open = |name: &str, subject: &str| {
+        cilium(name, &format!("  endpointSelector: {subject}\n  egress: [{{toEndpoints: [{{}}]}}]"))
+    };
+    let (all, some) = (open("all", "{}"), open("some", "{matchExpressions: [{key: app, operator: Exists}]}"));
+    let own = open("own", "{matchLabels: {app: a}}");
+    for (order, first) in [([&all, &some, &own], "all"), ([&some, &own, &all], "some"), ([&own, &all, &some], "own")] {
+        let text = order.into_iter().fold(cilium("asks", ASKS), |text, policy| text + policy);
+        let found = findings(&text, None);
+        assert!(found[0].text.contains(&format!("CiliumNetworkPolicy default/{first} ")), "{first}: {found:?}");
+    }
+}
+
+#[test]
 fn http_rules_that_edit_requests_are_not_told_on_an_open_port() {
     let open = cilium("open", "  endpointSelector: {}\n  egress: [{toEndpoints: [{}]}]");
     for (action, found) in [("ADD", false), ("", true)] {

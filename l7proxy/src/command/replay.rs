@@ -218,10 +218,11 @@ fn name(end: &read::End) -> String {
     end.pod.clone().unwrap_or_else(|| end.address.to_string())
 }
 
-/// `EGRESS default/web -> default/api:8080/TCP GET http://api:8080/read`.
+/// `EGRESS default/web -> default/api:8080/TCP GET http://api:8080/read`, `… -> default/api type 8/ICMP`.
 fn asked(flow: &Flow) -> String {
     let Flow { direction, source, destination, port, protocol, request, .. } = flow;
-    let ends = format!("{direction} {} -> {}:{port}/{protocol}", name(source), name(destination));
+    let number = if protocol.has_types() { format!(" type {port}") } else { format!(":{port}") };
+    let ends = format!("{direction} {} -> {}{number}/{protocol}", name(source), name(destination));
     match request {
         Some(request) => format!("{ends} {} {}", request.method, request.url),
         None => ends,
@@ -234,11 +235,13 @@ fn was(flow: &Flow) -> String {
 }
 
 fn flow_json(flow: &Flow, now: &Value) -> Value {
+    let (port, kind) = if flow.protocol.has_types() { (None, Some(flow.port)) } else { (Some(flow.port), None) };
     json!({
         "direction": flow.direction.to_string(),
         "source": name(&flow.source),
         "destination": name(&flow.destination),
-        "port": flow.port,
+        "port": port,
+        "type": kind,
         "protocol": flow.protocol.to_string(),
         "method": flow.request.as_ref().map(|request| &request.method),
         "url": flow.request.as_ref().map(|request| &request.url),

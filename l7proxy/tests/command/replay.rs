@@ -141,6 +141,19 @@ fn connections_that_were_refused() {
 }
 
 #[test]
+fn messages_that_were_refused() {
+    let message = |kind: u8| refusal(&json!({"l4": {"ICMPv4": {"type": kind}}, "drop_reason_desc": "POLICY_DENIED"}));
+    let pings = policy("{}").replace("    toPorts:", "    icmps: [{fields: [{type: 8, family: IPv4}]}]\n    #");
+    let lines: String = [message(8), message(13)].iter().flat_map(|flow| [flow.to_string(), "\n".to_owned()]).collect();
+    let desk = Desk::new(&[("config.yaml", CONFIG), ("policies/p.yaml", &pings), ("flows.jsonl", &lines)]);
+    let ended = desk.run(&["replay", "--config", "config.yaml", "flows.jsonl"]);
+    let told =
+        "1x EGRESS default/web -> default/api type 8/ICMP: was denied, now allowed by CiliumNetworkPolicy default/p";
+    assert!(ended.lines()[0].starts_with(told), "{}{}", ended.out, ended.err);
+    assert_eq!(ended.lines().pop(), Some("2 flows judged: 1 equal, 1 changed"));
+}
+
+#[test]
 fn headers_that_are_not_recorded() {
     let rule = "{method: GET, headers: ['X-A: b']}";
     let ended = replay(rule, &[request("FORWARDED", "GET", "/a"), request("DROPPED", "POST", "/a")]);

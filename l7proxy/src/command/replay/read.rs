@@ -280,11 +280,19 @@ impl Raw {
         }
     }
 
+    /// And the destination port, or the type of a message. What is 0 is left out (protojson).
     fn layer4(&self) -> (Protocol, u16) {
-        for (name, protocol) in [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)] {
-            if let Some(ports) = self.l4.get(name) {
-                let port = ports.get("destination_port").and_then(Value::as_u64);
-                return (protocol, port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default());
+        let known = [
+            ("TCP", Protocol::Tcp, "destination_port"),
+            ("UDP", Protocol::Udp, "destination_port"),
+            ("SCTP", Protocol::Sctp, "destination_port"),
+            ("ICMPv4", Protocol::Icmp, "type"),
+            ("ICMPv6", Protocol::Icmp6, "type"),
+        ];
+        for (name, protocol, field) in known {
+            if let Some(fields) = self.l4.get(name) {
+                let number = fields.get(field).and_then(Value::as_u64);
+                return (protocol, number.and_then(|number| u16::try_from(number).ok()).unwrap_or_default());
             }
         }
         (if self.kind == "L7" { Protocol::Tcp } else { Protocol::Any }, 0)

@@ -25,7 +25,7 @@ mod status;
 pub use explain::Explained;
 pub use flow::Flow;
 pub use network::{Netns, Network, Place, ip};
-pub use status::{Direction, Endpoint, Kernel, Policy, Status};
+pub use status::{Applied, Direction, Endpoint, Kernel, Policy, Status};
 
 /// A node under test. What is declared last goes first: the process, then pods, then the rest.
 #[derive(Debug)]

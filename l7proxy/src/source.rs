@@ -9,4 +9,4 @@ mod versions;
 pub mod watch;
 
 pub use fault::Fault;
-pub use versions::{Placed, PolicyState, PolicyStatus, Versions};
+pub use versions::{AppliedPolicy, Placed, PolicyState, PolicyStatus, Versions};

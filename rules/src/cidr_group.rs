@@ -161,6 +161,10 @@ impl InForce {
     #[must_use]
     pub fn unmet_groups(&self, all: &[Self]) -> Vec<FieldError> {
         let Self::Policy(policy) = self else { return Vec::new() };
+        // Most name none, and need not know the others.
+        if self.all_cidrs().all(|cidr| matches!(cidr.of, Addresses::Net(_))) {
+            return Vec::new();
+        }
         let valid = all.iter().filter_map(|in_force| match in_force {
             Self::Policy(policy) => Some(&**policy),
             Self::Refused(_) => None,

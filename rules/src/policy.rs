@@ -13,7 +13,7 @@ use crate::{
     labels::Labels,
     manifest::{Policy, Refused},
     selector::Selector,
-    verdict::Protocol,
+    verdict::{Direction, Protocol},
 };
 
 /// Kinds of policies.
@@ -285,6 +285,37 @@ impl InForce {
         }
     }
 
+    /// Whether it says anything of one direction of an endpoint with `labels`.
+    #[must_use]
+    pub fn applies(&self, labels: &Labels, direction: Direction) -> bool {
+        match self {
+            Self::Policy(policy) => {
+                let of_calico = || match &policy.calico {
+                    Some(Object::Policy(policy)) => {
+                        Endpoint::of(labels).is_some_and(|endpoint| policy.applies_to(&endpoint, direction))
+                    }
+                    Some(Object::Tier(_) | Object::NetworkSet(_)) | None => false,
+                };
+                let speaks = |section: &Section| section.default_deny || !section.entries.is_empty();
+                let mut rules = policy.rules.iter();
+                rules.any(|rule| speaks(rule.section(direction)) && rule.subject.matches(labels)) || of_calico()
+            }
+            Self::Refused(refused) => refused.scopes.iter().any(|scope| {
+                let denies = match direction {
+                    Direction::Ingress => scope.ingress,
+                    Direction::Egress => scope.egress,
+                };
+                denies && scope.subject.matches(labels)
+            }),
+        }
+    }
+
+    /// Whether its denials are only told.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.audit)
+    }
+
     /// Tells this version of a policy from every other one that is in memory.
     #[must_use]
     pub fn pointer(&self) -> (*const Policy, *const Refused) {
@@ -329,7 +360,7 @@ impl InForce {
         }
     }
 
-    fn all_cidrs(&self) -> impl Iterator<Item = &Cidr> {
+    pub(crate) fn all_cidrs(&self) -> impl Iterator<Item = &Cidr> {
         let rules = match self {
             Self::Policy(policy) => policy.rules.as_slice(),
             Self::Refused(_) => &[],

@@ -42,6 +42,21 @@ pub struct Endpoint {
     pub state: String,
     /// Why it is not ready.
     pub error: Option<String>,
+    /// Policies that say something of it.
+    pub policies: Vec<Applied>,
+}
+
+/// A policy of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Applied {
+    /// Kind, namespace and name.
+    pub policy: String,
+    /// As in [`Policy::state`].
+    pub state: String,
+    /// It says something of what enters.
+    pub ingress: bool,
+    /// It says something of what leaves.
+    pub egress: bool,
 }
 
 /// One direction of a pod.
@@ -60,6 +75,8 @@ pub struct Policy {
     pub policy: String,
     /// `in force`, `last good version` or `refused`.
     pub state: String,
+    /// Since when.
+    pub revision: u64,
     /// What is wrong with it.
     pub errors: Vec<String>,
 }

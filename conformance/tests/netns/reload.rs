@@ -4,10 +4,11 @@ use anyhow::Result;
 use conformance::{
     Node,
     client::curl,
+    node::Applied,
     server::{self, Load},
 };
 
-use crate::manifests::{READ_ONLY, READ_ONLY_NAME};
+use crate::manifests::{GUARDED, GUARDED_NAME, READ_ONLY, READ_ONLY_NAME};
 
 #[test]
 fn no_request_is_lost_and_the_verdict_flips() -> Result<()> {
@@ -93,5 +94,47 @@ fn a_removed_manifest_removes_its_policy() -> Result<()> {
     node.wait_revision(before)?;
     assert!(node.status()?.policies.is_empty());
     assert_eq!(curl(&client, &[], &url)?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn status_says_of_each_policy_what_it_does_and_to_whom() -> Result<()> {
+    let mut node = Node::new()?;
+    node.pod("default/client", &[("app", "client")])?;
+    node.pod("default/api", &[("app", "api")])?;
+    node.write_manifest("read-only.yaml", READ_ONLY)?;
+    node.write_manifest("guarded.yaml", &GUARDED.replace("method:", "verb:"))?;
+    node.start()?;
+    let revision = node.apply("read-only.yaml", &READ_ONLY.replace("/read.*", "("))?;
+    let status = node.status()?;
+    let of = |name: &str| status.policy(name).map(|policy| (policy.state.as_str(), policy.revision < revision));
+    assert_eq!((of(READ_ONLY_NAME), of(GUARDED_NAME)), (Some(("last good version", true)), Some(("refused", true))));
+    let applied = |policy: &str, state: &str, ingress: bool| Applied {
+        policy: policy.to_owned(),
+        state: state.to_owned(),
+        ingress,
+        egress: !ingress,
+    };
+    let of_pod = |pod: &str| status.endpoint(pod).map(|pod| pod.policies.clone());
+    assert_eq!(of_pod("default/client"), Some(vec![applied(READ_ONLY_NAME, "last good version", false)]));
+    assert_eq!(of_pod("default/api"), Some(vec![applied(GUARDED_NAME, "refused", true)]));
+
+    let output = node.run("status", &[])?;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in [
+        "2 pods; 2 policies: 1 last good version, 1 refused".to_owned(),
+        format!("  egress: {READ_ONLY_NAME} (last good version)"),
+        format!(
+            "policy {READ_ONLY_NAME}: last good version, of revision 1, stays in force: what its file holds now is not valid; \
+             for default/client"
+        ),
+        format!(
+            "policy {GUARDED_NAME}: refused since revision 1: it allows nothing, and what it selects is under default deny; \
+             for default/api"
+        ),
+    ] {
+        assert!(told.lines().any(|known| known == line), "{line} is not in\n{told}");
+    }
+    assert!(told.contains("guarded.yaml:12: spec.ingress[0].toPorts[0].rules.http[0].verb: unknown field"), "{told}");
     Ok(())
 }

@@ -315,6 +315,7 @@ impl Control {
             };
             let error = self.failed.get(&endpoint.pod).cloned();
             Some(EndpointStatus {
+                policies: super::status::applied(&self.assembler, &self.versions, &state.peer),
                 pod: endpoint.pod.clone(),
                 id,
                 identity: state.peer.identity,

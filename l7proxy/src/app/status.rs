@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use crate::{config::Config, redirect::Redirect, source::PolicyStatus};
+use super::Assembler;
+use crate::{
+    config::Config,
+    endpoint::Peer,
+    redirect::Redirect,
+    source::{AppliedPolicy, PolicyStatus, Versions},
+};
 
 /// The node process as a whole.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +56,8 @@ pub struct EndpointStatus {
     pub state: &'static str,
     /// Why it is not ready.
     pub error: Option<String>,
+    /// Policies that say something of it.
+    pub policies: Vec<AppliedPolicy>,
 }
 
 /// One direction of a pod.
@@ -87,6 +95,11 @@ pub(super) fn kernel(redirect: &Redirect) -> KernelStatus {
         policy_standbys: filed.standby,
         policy_entries: filed.entries,
     }
+}
+
+/// The policies of a pod.
+pub(super) fn applied(assembler: &Assembler, versions: &Versions, pod: &Peer) -> Vec<AppliedPolicy> {
+    assembler.identities().labels(pod.identity()).map(|labels| versions.applied(labels)).unwrap_or_default()
 }
 
 /// What the configuration asks for and this version does not do: told, never silently dropped.

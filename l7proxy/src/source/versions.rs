@@ -7,7 +7,7 @@ use std::{
 };
 
 use rules::{
-    InForce, PolicyKey,
+    Direction, InForce, Labels, PolicyKey,
     manifest::{Document, FieldError, Policy, Refused},
 };
 use serde::Serialize;
@@ -54,8 +54,23 @@ pub struct PolicyStatus {
     pub state: PolicyState,
     /// Revision since which it is in force in this form.
     pub revision: u64,
+    /// Its denials are only told.
+    pub audit: bool,
     /// What is wrong with it: `file:line: field: reason`.
     pub errors: Vec<String>,
+}
+
+/// A policy of one pod.
+#[derive(Clone, Debug, Serialize)]
+pub struct AppliedPolicy {
+    /// Kind, namespace and name.
+    pub policy: String,
+    /// How it is in force.
+    pub state: PolicyState,
+    /// It says something of what enters the pod.
+    pub ingress: bool,
+    /// It says something of what leaves it.
+    pub egress: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -152,9 +167,22 @@ impl Versions {
             file: entry.file.display().to_string(),
             state: entry.state,
             revision: entry.revision,
+            audit: entry.in_force.is_audited(),
             errors: self.errors_of(entry).iter().chain(&entry.unmet_groups(&all)).map(Fault::to_string).collect(),
         };
         self.entries.iter().map(line).collect()
+    }
+
+    /// The policies of a pod with these labels.
+    #[must_use]
+    pub fn applied(&self, labels: &Labels) -> Vec<AppliedPolicy> {
+        let applied = |((key, _), entry): (&Copy, &Entry)| {
+            let [ingress, egress] =
+                [Direction::Ingress, Direction::Egress].map(|direction| entry.in_force.applies(labels, direction));
+            let applied = || AppliedPolicy { policy: key.to_string(), state: entry.state, ingress, egress };
+            (ingress || egress).then(applied)
+        };
+        self.entries.iter().filter_map(applied).collect()
     }
 
     /// What cannot be tied to a policy, a line each.
@@ -246,6 +274,9 @@ impl Versions {
         let entry = match before.entries.get(&(Arc::clone(&key), 0)) {
             Some(known) if known.state != PolicyState::Refused => {
                 Entry { state: PolicyState::LastGood, errors, file: file.to_path_buf(), line, ..known.clone() }
+            }
+            Some(known) if known.in_force == InForce::Refused(Arc::clone(refused)) => {
+                Entry { file: file.to_path_buf(), ..known.clone() }
             }
             _ => Entry {
                 in_force: InForce::Refused(Arc::clone(refused)),

@@ -1,3 +1,5 @@
+use rules::Label;
+
 use super::*;
 
 fn policy(name: &str, method: &str) -> String {
@@ -74,6 +76,35 @@ fn an_unchanged_policy_keeps_its_revision() {
     let first = Versions::default().next(&[file("p.yaml", &policy("x", "GET"))], 1);
     let second = first.next(&[file("p.yaml", &policy("x", "GET")), file("q.yaml", &policy("y", "GET"))], 2);
     assert_eq!(states(&second).iter().map(|(_, _, revision)| *revision).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_refused_policy_keeps_its_revision_as_long_as_it_is_the_same() {
+    let bad = policy("x", "GET").replace("method", "verb");
+    let first = Versions::default().next(&[file("p.yaml", &bad)], 1);
+    let second = first.next(&[file("p.yaml", &bad), file("q.yaml", &policy("y", "GET"))], 2);
+    assert_eq!(states(&second)[0], ("CiliumNetworkPolicy default/x".to_owned(), PolicyState::Refused, 1));
+    assert_eq!(first.in_force()[0].pointer(), second.in_force()[0].pointer(), "nothing is made anew");
+    let third = second.next(&[file("p.yaml", &bad.replace("verb", "verbs"))], 3);
+    assert_eq!(states(&third)[0], ("CiliumNetworkPolicy default/x".to_owned(), PolicyState::Refused, 3));
+}
+
+#[test]
+fn the_policies_of_a_pod() {
+    let text = policy("x", "GET") + &policy("y", "GET").replace("method", "verb");
+    let versions = Versions::default().next(&[file("p.yaml", &text)], 1);
+    let applied = |app: &str| {
+        let applied = versions.applied(&Labels::new([
+            Label::new("k8s", "io.kubernetes.pod.namespace", "default"),
+            Label::new("k8s", "app", app),
+        ]));
+        let one = |one: &AppliedPolicy| (one.policy.clone(), one.state, one.ingress, one.egress);
+        applied.iter().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(applied("other"), []);
+    let name = |name: &str| format!("CiliumNetworkPolicy default/{name}");
+    let wanted = [(name("x"), PolicyState::InForce, false, true), (name("y"), PolicyState::Refused, false, true)];
+    assert_eq!(applied("a"), wanted);
 }
 
 #[test]

@@ -97,6 +97,12 @@ impl Flow {
         if rule.is_empty() { self.text("/flow/extensions/value/nearest/rule") } else { rule }
     }
 
+    /// Calico's tier whose end denied it.
+    #[must_use]
+    pub fn tier(&self) -> &str {
+        self.text("/flow/extensions/value/tier")
+    }
+
     /// The field of the nearest rule that failed.
     #[must_use]
     pub fn failed_field(&self) -> &str {

@@ -32,3 +32,55 @@ fn what_an_audited_policy_denies_passes_and_is_told() -> Result<()> {
     assert!(server::connect(&client, (api.v4, 9090), None)?.is_refused());
     Ok(())
 }
+
+const CALICO: &str = r#"
+apiVersion: projectcalico.org/v3
+kind: Tier
+metadata: {name: trial}
+spec: {order: 1}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: trial.api, annotations: {l7proxy.io/audit: "true"}}
+spec:
+  tier: trial
+  selector: app == 'api'
+  ingress:
+    - {action: Deny, protocol: TCP, destination: {ports: [9091]}}
+    - action: Allow
+      protocol: TCP
+      source: {selector: app == 'client'}
+      destination: {ports: [8080]}
+      http: {methods: [GET], paths: [{prefix: /read}]}
+"#;
+
+#[test]
+fn what_an_audited_calico_policy_denies_passes_and_is_told() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http(&api, 8080)?;
+    let _others = [server::tcp(&api, "0.0.0.0:9090")?, server::tcp(&api, "0.0.0.0:9091")?];
+    node.write_manifest("policy.yaml", CALICO)?;
+    node.start()?;
+    let url = format!("http://{}:8080/write", api.v4);
+    assert_eq!(curl(&client, &[], &url)?.status, 200);
+    assert_eq!(server.seen()?.len(), 1);
+    let reply = |port| Ok::<_, anyhow::Error>(server::connect(&client, (api.v4, port), Some("hello"))?.reply);
+    assert_eq!((reply(9090)?.as_deref(), reply(9091)?.as_deref()), (Some("hello"), Some("hello")));
+    let told = node.wait_flows(0, 3, Flow::is_verdict)?;
+    assert!(told.iter().all(|flow| flow.verdict() == "AUDIT"), "{told:?}");
+    assert!(told.iter().all(|flow| flow.policies() == ["GlobalNetworkPolicy /trial.api"]), "{told:?}");
+    assert_eq!(told.iter().map(Flow::tier).collect::<Vec<_>>(), ["trial", "trial", ""]);
+    assert_eq!(told.iter().map(Flow::failed_field).collect::<Vec<_>>(), ["path", "destination.ports", ""]);
+    assert_eq!(told[2].rule(), "ingress[0]");
+    node.apply("policy.yaml", &CALICO.replace("\"true\"", "\"false\""))?;
+    assert_eq!(curl(&client, &[], &url)?.status, 403, "enforced from now on");
+    for port in [9090, 9091] {
+        assert!(server::connect(&client, (api.v4, port), None)?.is_refused(), "{port}");
+    }
+    let refused = node.wait_flows(0, 6, Flow::is_verdict)?;
+    assert!(refused[3..].iter().all(|flow| flow.verdict() == "DROPPED"), "{refused:?}");
+    assert_eq!(refused[3..].iter().map(Flow::tier).collect::<Vec<_>>(), ["trial", "trial", ""]);
+    Ok(())
+}

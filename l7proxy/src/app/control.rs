@@ -1,34 +1,33 @@
 //! The control loop: reads what is asked for, makes it so, answers `status`, ends in order.
+//!
+//! Owns what this process knows of its pods. Never touches a request. Start at [`Control::run`]; the order of a change is
+//! in `sync.rs`.
 
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use rules::Direction;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time,
 };
 
 use super::{
-    Assembled, Assembler, DirectionStatus, EndpointStatus, RunError, Status, Workers,
-    pods::{LocalPod, open_listeners, open_namespace},
+    Assembler, RunError, Workers,
+    pods::{LocalPod, open_namespace},
     refusals,
 };
 use crate::{
-    accept::Door,
     admin,
-    config::{Config, Endpoint},
-    endpoint::EndpointId,
+    config::Config,
     flow,
     metrics::Counters,
     policy::Store,
-    redirect::{Desired, Enrolment, Place, REDIRECT, Redirect, Refusals, Shortfall},
+    redirect::{Place, Redirect, Refusals},
     source::{
         Versions,
         standalone::{self, Input},
@@ -36,6 +35,12 @@ use crate::{
     },
     sys,
 };
+
+mod report;
+mod signals;
+mod sync;
+
+use self::signals::{Stop, next_change};
 
 /// What is in flight at the end has this long.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -178,112 +183,6 @@ impl Control {
         self.sync(redirect, workers).await
     }
 
-    /// Makes it so: listeners → policy for the data path → kernel; for what goes, the reverse.
-    async fn sync(&mut self, redirect: &mut Redirect, workers: &Workers) -> Result<(), RunError> {
-        self.revision += 1;
-        let assembled = self.assembler.assemble(&self.config, &self.versions.in_force(), self.revision);
-        let Assembled { world, pods, identities, cidrs } = assembled;
-        let gone = self.open_pods(redirect, workers).await?;
-        self.store.publish(world);
-        let mut desired = Desired { identities, cidrs, ..Desired::default() };
-        for (name, pod) in pods {
-            if let Some(local) = self.pods.get(&name) {
-                desired.pods.insert(local.netns.cookie(), pod);
-            }
-        }
-        let sockets = |cookie: u64| {
-            let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
-            Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
-        };
-        let shortfall = match redirect.apply(&desired, sockets) {
-            Ok(shortfall) => shortfall,
-            // The kernel keeps what it had or less; told, and tried again at the next change.
-            Err(error) if self.revision > 1 => {
-                tracing::error!(%error, "the kernel did not take all of the change");
-                self.errors.push(error.to_string());
-                Shortfall::default()
-            }
-            Err(error) => return Err(RunError::of(&error)),
-        };
-        for error in shortfall.errors {
-            tracing::error!(%error, "pods keep the policy that they had");
-            self.errors.push(error.to_string());
-        }
-        for pod in shortfall.not_enrolled {
-            self.fail(pod.cookie, &pod.error.to_string());
-        }
-        for local in gone {
-            local.closed.cancel();
-        }
-        Ok(())
-    }
-
-    /// Opens namespaces and listeners of pods that are new; gives those whose pods are gone, still open.
-    async fn open_pods(&mut self, redirect: &Redirect, workers: &Workers) -> Result<Vec<LocalPod>, RunError> {
-        let mut gone = Vec::new();
-        let mut known = std::mem::take(&mut self.pods);
-        self.failed.clear();
-        for endpoint in &self.config.endpoints {
-            let Some(place) = endpoint.namespace_path() else { continue };
-            let netns = match open_namespace(&endpoint.pod, &place.path()) {
-                Ok(netns) => netns,
-                Err(error) => {
-                    self.failed.insert(endpoint.pod.clone(), error);
-                    continue;
-                }
-            };
-            if let Some(local) = known.remove(&endpoint.pod) {
-                if local.netns.cookie() == netns.cookie() {
-                    self.pods.insert(endpoint.pod.clone(), local);
-                    continue;
-                }
-                gone.push(local);
-            }
-            match open_listeners(netns, redirect) {
-                Ok(local) => {
-                    self.pods.insert(endpoint.pod.clone(), local);
-                }
-                Err(error) => {
-                    self.failed.insert(endpoint.pod.clone(), format!("{}: {error}", endpoint.pod));
-                    continue;
-                }
-            }
-            self.serve(&endpoint.pod, workers).await?;
-        }
-        gone.extend(known.into_values());
-        Ok(gone)
-    }
-
-    /// Hands a pod's listeners to the workers.
-    async fn serve(&self, pod: &str, workers: &Workers) -> Result<(), RunError> {
-        let Some(local) = self.pods.get(pod) else { return Ok(()) };
-        let Some(id) = self.assembler.endpoint(pod) else { return Ok(()) };
-        let address = self.config.endpoints.iter().find(|endpoint| endpoint.pod == pod).and_then(Endpoint::ip4);
-        let Some(address) = address else { return Ok(()) };
-        for (direction, listener) in [(Direction::Ingress, &local.ingress), (Direction::Egress, &local.egress)] {
-            let door = || Door {
-                endpoint: EndpointId(id),
-                direction,
-                netns: Arc::clone(&local.netns),
-                address,
-                store: Arc::clone(&self.store),
-            };
-            workers.open(door, listener, &local.closed).await?;
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, cookie: u64, error: &str) {
-        let name = self.pods.iter().find(|(_, local)| local.netns.cookie() == cookie).map(|(name, _)| name.clone());
-        if let Some(name) = name {
-            tracing::error!(pod = name, error, "not enrolled");
-            if let Some(local) = self.pods.remove(&name) {
-                local.closed.cancel();
-            }
-            self.failed.insert(name, error.to_owned());
-        }
-    }
-
     fn follow(&self, watch: &mut Watch) {
         let files = self.config.policies.iter().map(PathBuf::as_path).chain([self.file.as_path()]);
         let secrets = watch.follow_secrets(self.config.secrets.as_deref());
@@ -301,57 +200,6 @@ impl Control {
         for local in std::mem::take(&mut self.pods).into_values() {
             local.closed.cancel();
         }
-    }
-
-    fn status(&self, redirect: &Redirect) -> Status {
-        let world = self.store.current();
-        let endpoints = self.config.endpoints.iter().filter_map(|endpoint| {
-            let id = self.assembler.endpoint(&endpoint.pod)?;
-            let state = world.endpoints.get(&EndpointId(id))?;
-            let direction = |direction: Direction| {
-                let policy = state.direction(direction);
-                let redirects = policy.entries().iter().filter(|entry| super::assemble::action(entry) == REDIRECT);
-                DirectionStatus { enforced: policy.enforced(), redirects: redirects.count() }
-            };
-            let error = self.failed.get(&endpoint.pod).cloned();
-            Some(EndpointStatus {
-                policies: super::status::applied(&self.assembler, &self.versions, &state.peer),
-                pod: endpoint.pod.clone(),
-                id,
-                identity: state.peer.identity,
-                ingress: direction(Direction::Ingress),
-                egress: direction(Direction::Egress),
-                state: if error.is_none() { "ready" } else { "error" },
-                error,
-            })
-        });
-        let mut errors = self.errors.clone();
-        errors.extend(self.versions.problems());
-        let mut counters: BTreeMap<_, _> = self.counters.snapshot().into_iter().collect();
-        match redirect.counters() {
-            Ok(kernel) => counters.extend(kernel),
-            Err(error) => errors.push(error.to_string()),
-        }
-        Status {
-            ready: self.ready,
-            revision: self.revision,
-            pid: std::process::id(),
-            endpoints: endpoints.collect(),
-            policies: self.versions.status(),
-            errors,
-            skipped: self.versions.skipped().iter().map(ToString::to_string).collect(),
-            kernel: super::status::kernel(redirect),
-            not_enforced: super::status::not_enforced(&self.config),
-            counters,
-        }
-    }
-}
-
-/// Waits for SIGHUP or a change of a file. Awaits nothing after it saw one: dropped then, it would lose it.
-async fn next_change(watch: &mut Watch, hangup: &mut Signal) -> std::io::Result<()> {
-    tokio::select! {
-        changed = watch.changed() => changed,
-        _ = hangup.recv() => Ok(()),
     }
 }
 
@@ -378,23 +226,4 @@ fn fixed_changes(before: &Config, after: &Config) -> Vec<String> {
     ];
     let changed = sections.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(name, _)| format!("{name}: changed; takes effect after a restart")).collect()
-}
-
-/// SIGTERM or SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

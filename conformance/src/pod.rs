@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 mod http;
 mod load;
+mod talk;
 mod tcp;
 mod udp;
 
@@ -24,17 +25,21 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["http-server", address, record] => http::serve(address, &Record::open(Path::new(record))?),
-        ["tcp-server", address, record] => tcp::serve(address, &Record::open(Path::new(record))?),
+        ["tcp-server", address, record] => tcp::serve(address, Path::new(record)),
+        ["tcp-server-of-one", address, record] => tcp::serve_one(address, Path::new(record)),
         ["udp-server", address] => udp::serve(address),
         ["connect", address] => report(&tcp::connect(address, None)?),
         ["connect", address, text] => report(&tcp::connect(address, Some(text))?),
         ["hold", address, path] => http::hold(address, path),
         ["udp-send", address, text] => report(&udp::send(address, text, false)?),
         ["udp-connect", address, text] => report(&udp::send(address, text, true)?),
+        ["talk", address] => talk::tcp(address),
+        ["udp-talk", address] => talk::udp(address),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
-            "usage: conformance-pod http-server|tcp-server ADDRESS RECORD | udp-server ADDRESS | connect ADDRESS [TEXT] | \
-             hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | load ADDRESS PATH CLIENTS"
+            "usage: conformance-pod http-server|tcp-server|tcp-server-of-one ADDRESS RECORD | udp-server ADDRESS | \
+             connect ADDRESS [TEXT] | hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
+             load ADDRESS PATH CLIENTS"
         ),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,6 +48,15 @@ pub struct Seen {
     pub local: SocketAddr,
 }
 
+/// How a connection ended, says the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct End {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Nothing at an orderly end.
+    pub errno: Option<i32>,
+}
+
 /// What became of an attempt.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Outcome {
@@ -77,6 +86,20 @@ impl Outcome {
         const ECONNREFUSED: i32 = 111;
         self.result == "failed" && self.errno == Some(ECONNREFUSED)
     }
+
+    /// The connection was ended from outside: here by this end's kernel, or by the other end's.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        const ECONNABORTED: i32 = 103;
+        const ECONNRESET: i32 = 104;
+        self.result == "failed" && matches!(self.errno, Some(ECONNABORTED | ECONNRESET))
+    }
+
+    /// What was sent came back.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.result == "answered"
+    }
 }
 
 impl Server {
@@ -89,7 +112,16 @@ impl Server {
 
     /// Everything that reached it.
     pub fn seen(&self) -> Result<Vec<Seen>> {
-        let text = fs::read_to_string(self.directory.path().join("seen"))?;
+        self.lines("seen")
+    }
+
+    /// How connections ended, of a TCP server.
+    pub fn ended(&self) -> Result<Vec<End>> {
+        self.lines("seen.ends")
+    }
+
+    fn lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        let text = fs::read_to_string(self.directory.path().join(name))?;
         text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
     }
 }
@@ -107,6 +139,11 @@ pub fn http_at(pod: &Place, address: &str) -> Result<Server> {
 /// A server that sends back what it gets.
 pub fn tcp(pod: &Place, address: &str) -> Result<Server> {
     Server::start(pod, "tcp-server", address)
+}
+
+/// The same for one connection; nobody listens once it is there.
+pub fn tcp_of_one(pod: &Place, address: &str) -> Result<Server> {
+    Server::start(pod, "tcp-server-of-one", address)
 }
 
 /// The same with datagrams; it records nothing.
@@ -179,6 +216,33 @@ impl Held {
     pub fn request(&mut self) -> Result<Value> {
         let answer = self.0.ask()?;
         serde_json::from_str(&answer).with_context(|| answer.clone())
+    }
+}
+
+/// One open connection of a client inside a pod to a server that sends back what it gets.
+#[derive(Debug)]
+pub struct Talk(Process);
+
+impl Talk {
+    /// Over TCP.
+    pub fn tcp(pod: &Place, address: impl Into<SocketAddr>) -> Result<Self> {
+        Self::open(pod, "talk", address.into())
+    }
+
+    /// Over a connected socket of UDP.
+    pub fn udp(pod: &Place, address: impl Into<SocketAddr>) -> Result<Self> {
+        Self::open(pod, "udp-talk", address.into())
+    }
+
+    fn open(pod: &Place, kind: &str, address: SocketAddr) -> Result<Self> {
+        let mut command = pod.command(program()?);
+        Ok(Self(Process::spawn_ready(command.args([kind, &address.to_string()]))?))
+    }
+
+    /// A word there and back.
+    pub fn word(&mut self) -> Result<Outcome> {
+        let report = self.0.ask()?;
+        serde_json::from_str(&report).with_context(|| report.clone())
     }
 }
 

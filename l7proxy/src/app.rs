@@ -10,6 +10,7 @@ use crate::{flow, metrics::Counters, redirect, source::standalone};
 
 mod assemble;
 mod control;
+mod existing;
 mod pods;
 mod refusals;
 mod resolved;

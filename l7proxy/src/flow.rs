@@ -38,7 +38,7 @@ pub enum Record {
     Request(HttpRecord),
     /// It was answered, or ended without an answer.
     Response(HttpRecord),
-    /// The kernel refused a connection or a datagram.
+    /// The kernel refused a connection or a datagram, or a connection was ended.
     Drop(DropRecord),
 }
 
@@ -109,7 +109,7 @@ pub enum Verdict {
     Error,
 }
 
-/// A connection or datagram that the kernel refused, or would have.
+/// A connection or datagram that the kernel refused, or would have, or a connection that was ended.
 #[derive(Debug)]
 pub struct DropRecord {
     /// When.
@@ -132,6 +132,8 @@ pub struct DropRecord {
     pub nearest: Option<Nearest>,
     /// It passed: what denies it is only audited.
     pub audit: bool,
+    /// It was open.
+    pub ended: bool,
     /// Who asked, when it is a process of this node.
     pub process: Option<Process>,
     /// As Hubble names it.

@@ -52,6 +52,12 @@ counters! {
     denied_bodies_cut,
     /// Connections that became tunnels.
     upgrades,
+    /// Connections that were older than the policy that does not allow them, and were ended.
+    existing_connections_ended,
+    /// Looks at all sockets of a pod for such connections.
+    existing_looks,
+    /// Looks for such connections that failed.
+    existing_looks_failed,
     /// Records of allowed requests for which there was no room.
     records_lost_forwarded,
     /// Records of denials for which there was no room.

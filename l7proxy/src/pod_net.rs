@@ -17,6 +17,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys;
 
+mod diag;
+
+pub use diag::{Diag, Flow, Hand, Kind, Opener, Transport};
+
 /// Connections that may wait in a listener for their accept.
 const BACKLOG: i32 = 1024;
 
@@ -75,9 +79,11 @@ impl PodNetns {
 
     /// A TCP socket of the namespace, not bound and not connected, non-blocking.
     pub fn socket(&self) -> io::Result<Socket> {
-        inside(&self.namespace, &self.home, || {
-            Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))
-        })
+        self.inside(|| Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP)))
+    }
+
+    fn inside<T>(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        inside(&self.namespace, &self.home, make)
     }
 }
 

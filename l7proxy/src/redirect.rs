@@ -3,11 +3,12 @@
 //! Owns which namespaces are steered and what the kernel's maps hold. Never knows a policy or a request; it is told
 //! entries. Start at [`Redirect::apply`]. Failing closed is a matter of order, and the order is in `reconcile.rs`.
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf};
+use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, path::PathBuf};
 
 use aya::Ebpf;
 
 mod attach;
+mod changes;
 mod entries;
 mod events;
 mod load;
@@ -22,8 +23,8 @@ pub use maps::DataMaps;
 pub use policies::PolicyFigures;
 pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall};
 pub use redirect_abi::{
-    ALLOW, AUDIT, DENY, EGRESS, INGRESS, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED,
-    REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
+    ALLOW, AUDIT, DENY, EGRESS, INGRESS, OWN_SOCKET, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT,
+    REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
 
 use crate::sys::ProgramBarrier;
@@ -133,6 +134,11 @@ impl Redirect {
     /// Handles for one data worker.
     pub fn data_maps(&self) -> Result<DataMaps, RedirectError> {
         self.maps.for_worker()
+    }
+
+    /// The storage that marks the proxy's own sockets.
+    pub fn own_sockets(&self) -> io::Result<OwnedFd> {
+        self.maps.own_sockets()
     }
 
     /// The stream of refusals; to be taken once.

@@ -103,6 +103,12 @@ impl Flow {
         self.text("/flow/extensions/value/tier")
     }
 
+    /// Why, in one word.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.text("/flow/extensions/value/reason")
+    }
+
     /// The field of the nearest rule that failed.
     #[must_use]
     pub fn failed_field(&self) -> &str {

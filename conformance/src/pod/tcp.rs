@@ -1,8 +1,9 @@
 //! Plain TCP.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -14,19 +15,54 @@ use super::{Record, failed, say};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends back what it gets; records the client's address as `accept()` and as `getpeername()` give it.
-pub(super) fn serve(address: &str, record: &Record) -> Result<()> {
+/// Sends back what it gets. Records the client's address as `accept()` and as `getpeername()` give it, and beside that file
+/// how each connection ended.
+pub(super) fn serve(address: &str, record: &Path) -> Result<()> {
     let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
+    let (begun, ended) = records(record)?;
     say("ready")?;
     thread::scope(|scope| {
         loop {
-            let (stream, accepted) = listener.accept()?;
-            record
-                .write(&json!({ "accepted": accepted, "peer": stream.peer_addr()?, "local": stream.local_addr()? }))?;
+            let stream = accept(&listener, &begun)?;
+            let ended = &ended;
             // A client that resets in the middle is part of some tests.
-            scope.spawn(move || drop(std::io::copy(&mut &stream, &mut &stream)));
+            scope.spawn(move || drop(echo(&stream, ended)));
         }
     })
+}
+
+/// The same for one connection: once it is there, nobody listens any more.
+pub(super) fn serve_one(address: &str, record: &Path) -> Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
+    let (begun, ended) = records(record)?;
+    say("ready")?;
+    let stream = accept(&listener, &begun)?;
+    drop(listener);
+    Ok(echo(&stream, &ended)?)
+}
+
+fn records(path: &Path) -> Result<(Record, Record)> {
+    Ok((Record::open(path)?, Record::open(&path.with_extension("ends"))?))
+}
+
+fn accept(listener: &TcpListener, begun: &Record) -> io::Result<TcpStream> {
+    let (stream, accepted) = listener.accept()?;
+    begun.write(&json!({ "accepted": accepted, "peer": stream.peer_addr()?, "local": stream.local_addr()? }))?;
+    Ok(stream)
+}
+
+fn echo(mut stream: &TcpStream, ended: &Record) -> io::Result<()> {
+    let peer = stream.peer_addr()?;
+    // Not by splice: it loses the errno of a reset.
+    let mut buffer = [0; 2048];
+    let result = loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(length) => stream.write_all(buffer.get(..length).unwrap_or_default())?,
+            Err(error) => break Err(error),
+        }
+    };
+    ended.write(&json!({ "peer": peer, "errno": result.err().and_then(|error| error.raw_os_error()) }))
 }
 
 /// Connects, says what both ends are called, and with a text also what came back for it.

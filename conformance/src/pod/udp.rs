@@ -22,12 +22,23 @@ pub(super) fn serve(address: &str) -> Result<()> {
     }
 }
 
-/// Sends a datagram and waits for the answer; `silent` when none comes.
-pub(super) fn send(address: &str, text: &str, connected: bool) -> Result<Value> {
-    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(PATIENCE / 5))?;
+    Ok(socket)
+}
+
+pub(super) fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address)?;
+    socket.connect(address)?;
+    Ok(socket)
+}
+
+/// Sends a datagram and waits for the answer; `silent` when none comes.
+pub(super) fn send(address: &str, text: &str, connected: bool) -> Result<Value> {
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    let socket = socket(address)?;
     let sent = if connected {
         if let Err(error) = socket.connect(address) {
             return Ok(failed("connect", &error));

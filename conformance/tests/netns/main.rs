@@ -6,6 +6,7 @@ mod configuration;
 mod datagram;
 mod egress;
 mod enrolment;
+mod existing;
 mod explain;
 mod ingress;
 mod isolation;

@@ -18,12 +18,13 @@ use tokio::{
 
 use super::{
     Assembler, RunError, Workers,
+    existing::Existing,
     pods::{LocalPod, open_namespace},
     refusals,
 };
 use crate::{
     admin,
-    config::Config,
+    config::{self, Config},
     flow,
     metrics::Counters,
     policy::Store,
@@ -60,6 +61,8 @@ pub(super) struct Control {
     pods: BTreeMap<String, LocalPod>,
     /// Pods that are not, and why.
     failed: BTreeMap<String, String>,
+    /// Ends connections that are older than the policy; `None`: they are left.
+    existing: Option<Existing>,
     revision: u64,
     ready: bool,
     /// What is wrong with the newest configuration.
@@ -108,6 +111,7 @@ impl Control {
             counters,
             pods: BTreeMap::new(),
             failed: BTreeMap::new(),
+            existing: None,
             revision: 0,
             ready: false,
             errors: Vec::new(),
@@ -128,6 +132,12 @@ impl Control {
         let (asked, mut questions) = mpsc::channel(16);
         let admin = admin::serve(&self.config.admin.socket, asked).map_err(|error| RunError::of(&error))?;
         let mut watch = Watch::new().map_err(|error| RunError::of(&error))?;
+        if self.config.redirect.existing == config::Existing::End {
+            let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
+            let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
+            let existing = Existing::start(own, store, flows.clone(), counters);
+            self.existing = Some(existing.map_err(|error| RunError::of(&error))?);
+        }
         self.sync(&mut redirect, workers).await?;
         drop(input);
         self.follow(&mut watch);

@@ -39,6 +39,7 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
         rule,
         tier,
         nearest,
+        ended: false,
         audit: refusal.reason == redirect::REASON_AUDIT,
         process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),
         reason,

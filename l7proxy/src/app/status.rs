@@ -8,6 +8,7 @@ use super::Assembler;
 use crate::{
     config::Config,
     endpoint::Peer,
+    pod_net::Transport,
     redirect::Redirect,
     source::{AppliedPolicy, PolicyStatus, Versions},
 };
@@ -100,6 +101,17 @@ pub(super) fn kernel(redirect: &Redirect) -> KernelStatus {
 /// The policies of a pod.
 pub(super) fn applied(assembler: &Assembler, versions: &Versions, pod: &Peer) -> Vec<AppliedPolicy> {
     assembler.identities().labels(pod.identity()).map(|labels| versions.applied(labels)).unwrap_or_default()
+}
+
+/// Protocols whose connections outlive a policy that does not allow them, because this kernel cannot end them.
+pub(super) fn existing(lacking: &[Transport]) -> impl Iterator<Item = String> {
+    lacking.iter().map(|transport| {
+        format!(
+            "redirect.existing: this kernel cannot end {transport:?} connections that are older than a policy \
+             (CONFIG_INET_DIAG_DESTROY and CONFIG_INET_{}_DIAG); they stay open",
+            format!("{transport:?}").to_uppercase()
+        )
+    })
 }
 
 /// What the configuration asks for and this version does not do: told, never silently dropped.

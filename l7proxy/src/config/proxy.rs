@@ -14,11 +14,25 @@ pub struct Redirect {
     /// Directory for pins. A bpf file system is mounted on it when it is none.
     #[serde(default = "default_pins")]
     pub pins: PathBuf,
+    /// What becomes of connections that are older than the policy that does not allow them.
+    #[serde(default)]
+    pub existing: Existing,
+}
+
+/// What becomes of connections that are older than the policy that does not allow them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Existing {
+    /// They are ended, with a record.
+    #[default]
+    End,
+    /// They stay until they end by themselves.
+    Leave,
 }
 
 impl Default for Redirect {
     fn default() -> Self {
-        Self { cgroup: None, pins: default_pins() }
+        Self { cgroup: None, pins: default_pins(), existing: Existing::default() }
     }
 }
 

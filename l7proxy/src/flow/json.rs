@@ -121,6 +121,7 @@ impl Formatter {
         let (verdict, reason) = if record.audit { ("AUDIT", None) } else { ("DROPPED", Some(record.reason)) };
         self.open(record.time, verdict, reason, out);
         let (layer4, text) = match record.protocol {
+            6 if record.ended => ("TCP", "TCP Flags: RST"),
             6 => ("TCP", "TCP Flags: SYN"),
             17 => ("UDP", "UDP"),
             132 => ("SCTP", "SCTP"),

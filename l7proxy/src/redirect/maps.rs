@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use aya::{
@@ -80,6 +80,10 @@ impl ControlMaps {
             peers: typed(reopen(&self.shared.peers, "PEERS")?, "PEERS", Map::HashMap)?,
             own: typed(reopen(&self.shared.own, "OWN")?, "OWN", Map::SkStorage)?,
         })
+    }
+
+    pub(super) fn own_sockets(&self) -> io::Result<OwnedFd> {
+        self.shared.own.fd().as_fd().try_clone_to_owned()
     }
 
     pub(super) fn counters(&self) -> Result<Vec<Count>, RedirectError> {

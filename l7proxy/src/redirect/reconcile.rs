@@ -83,7 +83,7 @@ pub struct Shortfall {
 /// A mirror of the maps: they were empty when this process made them.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    desired: Desired,
+    pub(super) desired: Desired,
     filed: Filed,
     attached: bool,
 }

@@ -6,7 +6,7 @@ use rules::Direction;
 
 use super::Control;
 use crate::{
-    app::{DirectionStatus, EndpointStatus, Status, assemble, status},
+    app::{DirectionStatus, EndpointStatus, Status, assemble, existing::Existing, status},
     endpoint::EndpointId,
     redirect::{REDIRECT, Redirect},
 };
@@ -36,11 +36,15 @@ impl Control {
         });
         let mut errors = self.errors.clone();
         errors.extend(self.versions.problems());
+        errors.extend(self.existing.iter().flat_map(Existing::problems));
         let mut counters: BTreeMap<_, _> = self.counters.snapshot().into_iter().collect();
+        counters.extend(self.existing.iter().map(|existing| ("existing_pods_pending", existing.pending())));
         match redirect.counters() {
             Ok(kernel) => counters.extend(kernel),
             Err(error) => errors.push(error.to_string()),
         }
+        let mut not_enforced = status::not_enforced(&self.config);
+        not_enforced.extend(self.existing.iter().flat_map(|existing| status::existing(existing.lacking())));
         Status {
             ready: self.ready,
             revision: self.revision,
@@ -50,7 +54,7 @@ impl Control {
             errors,
             skipped: self.versions.skipped().iter().map(ToString::to_string).collect(),
             kernel: status::kernel(redirect),
-            not_enforced: status::not_enforced(&self.config),
+            not_enforced,
             counters,
         }
     }

@@ -1,6 +1,6 @@
 //! From what is asked for to what is so, in the order in which nothing is open in between.
 
-use std::{os::fd::AsFd, sync::Arc};
+use std::{collections::BTreeSet, os::fd::AsFd, sync::Arc};
 
 use rules::Direction;
 
@@ -9,6 +9,7 @@ use crate::{
     accept::Door,
     app::{
         Assembled, RunError, Workers,
+        existing::Target,
         pods::{LocalPod, open_listeners, open_namespace},
     },
     config::Endpoint,
@@ -34,6 +35,7 @@ impl Control {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
             Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
         };
+        let changed = redirect.changed_by(&desired);
         let shortfall = match redirect.apply(&desired, sockets) {
             Ok(shortfall) => shortfall,
             // The kernel keeps what it had or less; told, and tried again at the next change.
@@ -54,7 +56,22 @@ impl Control {
         for local in gone {
             local.closed.cancel();
         }
+        self.judge_existing(&changed);
         Ok(())
+    }
+
+    /// What was opened before is judged by what is in force now.
+    fn judge_existing(&self, changed: &BTreeSet<u64>) {
+        let Some(existing) = &self.existing else { return };
+        let targets = self.pods.iter().filter_map(|(name, local)| {
+            let target = Target {
+                endpoint: EndpointId(self.assembler.endpoint(name)?),
+                netns: Arc::downgrade(&local.netns),
+                host_allowed: self.config.host.allow,
+            };
+            Some((local.netns.cookie(), target))
+        });
+        existing.judge(targets.filter(|(cookie, _)| changed.contains(cookie)));
     }
 
     /// Opens namespaces and listeners of pods that are new; gives those whose pods are gone, still open.

@@ -122,6 +122,7 @@ fn a_refused_connection_names_the_process() {
         rule: None,
         tier: Some("platform \"x\"".into()),
         audit: false,
+        ended: false,
         time: SystemTime::UNIX_EPOCH,
         direction: Direction::Egress,
         protocol: 6,

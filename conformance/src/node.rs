@@ -24,7 +24,7 @@ mod status;
 
 pub use explain::Explained;
 pub use flow::Flow;
-pub use network::{Netns, Network, Place, ip};
+pub use network::{Netns, Network, Place, Plan, ip};
 pub use status::{Applied, Direction, Endpoint, Kernel, Policy, Status};
 
 /// A node under test. What is declared last goes first: the process, then pods, then the rest.
@@ -86,6 +86,24 @@ impl Node {
             "labels": labels,
         }));
         Ok(Pod { name: name.to_owned(), place })
+    }
+
+    /// A pod that the configuration names and that is not there yet.
+    pub fn plan(&mut self, name: &str, labels: &[(&str, &str)]) -> Result<Plan> {
+        let plan = self.network.plan()?;
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        self.endpoints.push(json!({
+            "pod": name,
+            "netns": plan.path(),
+            "addresses": [plan.v4.to_string(), plan.v6.to_string()],
+            "labels": labels,
+        }));
+        Ok(plan)
+    }
+
+    /// Makes what was planned.
+    pub fn make(&mut self, plan: &Plan) -> Result<Place> {
+        self.network.make(plan)
     }
 
     /// A pod that nobody told the proxy about.

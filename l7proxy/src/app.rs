@@ -8,12 +8,14 @@ use tokio::runtime;
 
 use crate::{flow, metrics::Counters, redirect, source::standalone};
 
+mod arrivals;
 mod assemble;
 mod control;
 mod existing;
 mod pods;
 mod refusals;
 mod resolved;
+mod roster;
 mod status;
 mod workers;
 

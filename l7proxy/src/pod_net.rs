@@ -7,12 +7,18 @@ use std::{
     fs::File,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     process,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    fs::{Mode, OFlags, fstatfs, open},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys;
@@ -21,6 +27,8 @@ mod diag;
 
 pub use diag::{Diag, Flow, Hand, Kind, Opener, Transport};
 
+/// `NSFS_MAGIC` of linux/magic.h: the file system of namespaces.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// Connections that may wait in a listener for their accept.
 const BACKLOG: i32 = 1024;
 
@@ -55,7 +63,11 @@ pub struct PodNetns {
 impl PodNetns {
     /// Opens the namespace and reads its cookie.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let namespace = File::open(path)?;
+        // Without waiting, whatever is there (a FIFO).
+        let namespace: File = open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?.into();
+        if fstatfs(&namespace)?.f_type != NSFS_MAGIC {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no namespace"));
+        }
         let home = File::open("/proc/thread-self/ns/net")?;
         let probe = inside(&namespace, &home, || Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)))?;
         let cookie = sys::netns_cookie(&probe)?;
@@ -66,6 +78,12 @@ impl PodNetns {
     #[must_use]
     pub fn cookie(&self) -> u64 {
         self.cookie
+    }
+
+    /// Whether `path` leads to this namespace now.
+    pub fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let (there, here) = (path.metadata()?, self.namespace.metadata()?);
+        Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
     }
 
     /// A listener on the namespace's loopback, on a port of the kernel's choice: connections reach it by steering only.

@@ -146,6 +146,12 @@ impl Redirect {
         Refusals::new(&mut self.ebpf)
     }
 
+    /// Whether the namespace with this cookie is one of an enrolled pod, and still there.
+    #[must_use]
+    pub fn is_steered(&self, cookie: u64) -> bool {
+        self.links.is_steered(cookie)
+    }
+
     /// Number of links that are attached.
     #[must_use]
     pub fn link_count(&self) -> usize {

@@ -23,6 +23,7 @@ use crate::process;
 #[derive(Debug)]
 pub struct Network {
     number: u8,
+    planned: u8,
     /// Kept for the node's life, whatever a test does with its pods.
     pods: Vec<Arc<Netns>>,
     cgroup: Arc<Cgroup>,
@@ -36,6 +37,30 @@ struct Cgroup(PathBuf);
 #[derive(Debug)]
 pub struct Netns {
     name: String,
+}
+
+/// Where a pod will be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    name: String,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+}
+
+impl Plan {
+    /// File of its network namespace.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
+    /// The node's end of its interface.
+    #[must_use]
+    pub fn host_end(&self) -> String {
+        format!("v{}", self.name)
+    }
 }
 
 /// Where a pod is.
@@ -55,7 +80,7 @@ impl Network {
         static NODES: AtomicU8 = AtomicU8::new(0);
         must_be_isolated()?;
         let number = NODES.fetch_add(1, Ordering::Relaxed);
-        let network = Self { number, pods: Vec::new(), cgroup: Arc::new(Cgroup::new(number)?) };
+        let network = Self { number, planned: 0, pods: Vec::new(), cgroup: Arc::new(Cgroup::new(number)?) };
         let bridge = network.bridge();
         ip(&["link", "add", &bridge, "type", "bridge"])?;
         ip(&["addr", "add", &format!("{}/24", network.host()), "dev", &bridge])?;
@@ -82,14 +107,26 @@ impl Network {
 
     /// A namespace with one interface, joined to the bridge.
     pub fn add(&mut self) -> Result<Place> {
+        let plan = self.plan()?;
+        self.make(&plan)
+    }
+
+    /// Where a pod will be that is not there yet.
+    pub fn plan(&mut self) -> Result<Plan> {
         // .1 is the node.
-        let last = u8::try_from(self.pods.len() + 2).context("this network is full")?;
-        let name = format!("n{}p{last}", self.number);
-        let netns = Arc::new(Netns::new(&name)?);
-        self.pods.push(Arc::clone(&netns));
+        self.planned = self.planned.checked_add(1).context("this network is full")?;
+        let last = self.planned + 1;
         let v4 = Ipv4Addr::new(10, 77, self.number, last);
         let v6 = Ipv6Addr::new(0xfd77, self.number.into(), 0, 0, 0, 0, 0, last.into());
-        let host_end = format!("v{name}");
+        Ok(Plan { name: format!("n{}p{last}", self.number), v4, v6 })
+    }
+
+    /// Makes what was planned; once more, when it was removed.
+    pub fn make(&mut self, plan: &Plan) -> Result<Place> {
+        let Plan { name, v4, v6 } = plan.clone();
+        let netns = Arc::new(Netns::new(&name)?);
+        self.pods.push(Arc::clone(&netns));
+        let host_end = plan.host_end();
         ip(&["link", "add", &host_end, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
         ip(&["link", "set", &host_end, "master", &self.bridge(), "up"])?;
         ip(&["-n", &name, "addr", "add", &format!("{v4}/24"), "dev", "eth0"])?;

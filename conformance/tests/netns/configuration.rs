@@ -43,11 +43,13 @@ fn a_configuration_that_is_not_there() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_that_is_not_there() -> Result<()> {
+fn a_file_that_is_no_namespace() -> Result<()> {
     let mut node = node()?;
-    node.endpoints_mut().push(json!({ "pod": "default/gone", "netns": "/run/netns/gone", "addresses": ["10.99.0.9"] }));
+    let file = node.path("no-namespace");
+    fs::write(&file, "text")?;
+    node.endpoints_mut().push(json!({ "pod": "default/wrong", "netns": file, "addresses": ["10.99.0.9"] }));
     node.write_config()?;
-    must_not_start(&node, &["/run/netns/gone", "default/gone"])
+    must_not_start(&node, &["no-namespace", "default/wrong"])
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod baseline;
 mod configuration;
 mod datagram;
 mod egress;
+mod enrol;
 mod enrolment;
 mod existing;
 mod explain;

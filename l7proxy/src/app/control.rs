@@ -4,7 +4,6 @@
 //! in `sync.rs`.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -18,15 +17,18 @@ use tokio::{
 
 use super::{
     Assembler, RunError, Workers,
+    arrivals::Arrivals,
     existing::Existing,
-    pods::{LocalPod, open_namespace},
+    pods::namespace_error,
     refusals,
+    roster::{self, Roster},
 };
 use crate::{
     admin,
     config::{self, Config},
     flow,
     metrics::Counters,
+    pod_net::PodNetns,
     policy::Store,
     redirect::{Place, Redirect, Refusals},
     source::{
@@ -41,7 +43,10 @@ mod report;
 mod signals;
 mod sync;
 
-use self::signals::{Stop, next_change};
+use self::{
+    signals::{Stop, next_change},
+    sync::Asked,
+};
 
 /// What is in flight at the end has this long.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -57,10 +62,10 @@ pub(super) struct Control {
     versions: Versions,
     store: Arc<Store>,
     counters: Arc<Counters>,
-    /// Pods that are enrolled.
-    pods: BTreeMap<String, LocalPod>,
-    /// Pods that are not, and why.
-    failed: BTreeMap<String, String>,
+    /// Pods that are enrolled, and those that are not yet or no more.
+    pods: Roster,
+    /// What the kernel shall hold, but for which of the pods are enrolled.
+    asked: Asked,
     /// Ends connections that are older than the policy; `None`: they are left.
     existing: Option<Existing>,
     revision: u64,
@@ -90,10 +95,12 @@ impl Control {
         let versions = Versions::default().next(&input.manifests, 1).with_secrets(input.config.secrets.as_deref());
         let mut lines = versions.problems();
         for endpoint in &input.config.endpoints {
-            if let Some(Err(error)) =
-                endpoint.namespace_path().map(|place| open_namespace(&endpoint.pod, &place.path()))
+            let Some(path) = endpoint.namespace_path().map(|place| place.path()) else { continue };
+            // What is not there yet may come.
+            if let Err(error) = PodNetns::open(&path)
+                && !roster::may_come(&path, &error)
             {
-                lines.push(error);
+                lines.push(namespace_error(&endpoint.pod, &path, &error));
             }
         }
         if !lines.is_empty() {
@@ -109,8 +116,8 @@ impl Control {
             versions,
             store: Arc::new(Store::default()),
             counters,
-            pods: BTreeMap::new(),
-            failed: BTreeMap::new(),
+            pods: Roster::default(),
+            asked: Asked::default(),
             existing: None,
             revision: 0,
             ready: false,
@@ -132,6 +139,8 @@ impl Control {
         let (asked, mut questions) = mpsc::channel(16);
         let admin = admin::serve(&self.config.admin.socket, asked).map_err(|error| RunError::of(&error))?;
         let mut watch = Watch::new().map_err(|error| RunError::of(&error))?;
+        let mut arrivals = Arrivals::new(self.pods.ended()).map_err(|error| RunError::of(&error))?;
+        self.await_pods(&mut arrivals)?;
         if self.config.redirect.existing == config::Existing::End {
             let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
             let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
@@ -142,7 +151,7 @@ impl Control {
         drop(input);
         self.follow(&mut watch);
         self.ready = true;
-        tracing::info!(revision = self.revision, endpoints = self.pods.len(), "ready");
+        tracing::info!(revision = self.revision, endpoints = self.pods.iter().count(), "ready");
         loop {
             tokio::select! {
                 biased;
@@ -153,8 +162,12 @@ impl Control {
                     watch.forget().map_err(|error| RunError::of(&error))?;
                     // A directory of a secret that is new is watched before it is read.
                     self.follow(&mut watch);
-                    self.reload(&mut redirect, workers).await?;
+                    self.reload(&mut redirect, workers, &mut arrivals).await?;
                     self.follow(&mut watch);
+                }
+                sign = arrivals.changed(self.pods.due()) => {
+                    let sign = sign.map_err(|error| RunError::of(&error))?;
+                    self.look(sign, &mut redirect, workers, &mut arrivals).await?;
                 }
                 Some(question) = questions.recv() => question.answer(&self.status(&redirect)),
                 drained = drain_refusals(&mut refusals, &self.store, &flows) => drained.map_err(|error| RunError::of(&error))?,
@@ -167,7 +180,12 @@ impl Control {
     }
 
     /// Reads everything anew; what cannot be read stays as it was.
-    async fn reload(&mut self, redirect: &mut Redirect, workers: &Workers) -> Result<(), RunError> {
+    async fn reload(
+        &mut self,
+        redirect: &mut Redirect,
+        workers: &Workers,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), RunError> {
         let manifests = match standalone::read(&self.file) {
             Ok(input) => {
                 self.errors = fixed_changes(&self.config, &input.config);
@@ -190,6 +208,7 @@ impl Control {
         for line in self.errors.iter().chain(&self.versions.errors()) {
             tracing::error!("{line}");
         }
+        self.await_pods(arrivals)?;
         self.sync(redirect, workers).await
     }
 
@@ -207,9 +226,7 @@ impl Control {
         if time::timeout(DRAIN, workers.drain()).await.is_err() {
             tracing::warn!(seconds = DRAIN.as_secs(), "connections were still open at the deadline: reset");
         }
-        for local in std::mem::take(&mut self.pods).into_values() {
-            local.closed.cancel();
-        }
+        self.pods.close();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What this process holds of each enrolled pod: its namespace and two listeners in it.
 
-use std::{net::TcpListener, path::Path, sync::Arc};
+use std::{io, net::TcpListener, path::Path, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -15,22 +15,19 @@ pub(super) struct LocalPod {
     pub(super) closed: CancellationToken,
 }
 
-/// The namespace of `pod`, or the line that says why not.
-pub(super) fn open_namespace(pod: &str, path: &Path) -> Result<Arc<PodNetns>, String> {
-    PodNetns::open(path).map(Arc::new).map_err(|error| {
-        format!("{pod}: network namespace {}: {error}; give the netns file or pid of a running pod", path.display())
-    })
+/// The line that says why a namespace cannot be opened.
+pub(super) fn namespace_error(pod: &str, path: &Path, error: &io::Error) -> String {
+    format!("{pod}: network namespace {}: {error}; give the netns file or pid of a running pod", path.display())
 }
-
 /// Both listeners, marked as our own before anything can reach them.
 pub(super) fn open_listeners(netns: Arc<PodNetns>, redirect: &Redirect) -> Result<LocalPod, String> {
     let mut maps = redirect.data_maps().map_err(|error| error.to_string())?;
-    let mut listen = || -> std::io::Result<TcpListener> {
+    let mut listen = || -> io::Result<TcpListener> {
         let listener = netns.listen()?;
         maps.mark_own(&listener)?;
         Ok(listener)
     };
-    let open = |error: std::io::Error| format!("listener in its network namespace: {error}");
+    let open = |error: io::Error| format!("listener in its network namespace: {error}");
     let ingress = listen().map_err(open)?;
     let egress = listen().map_err(open)?;
     Ok(LocalPod { netns, ingress, egress, closed: CancellationToken::new() })

@@ -53,7 +53,7 @@ pub struct EndpointStatus {
     pub ingress: DirectionStatus,
     /// What leaves it.
     pub egress: DirectionStatus,
-    /// `ready`, or `error`.
+    /// `ready`, `waiting` for its namespace, `ended` with its process, or `error`.
     pub state: &'static str,
     /// Why it is not ready.
     pub error: Option<String>,

@@ -94,6 +94,13 @@ impl Links {
         }
     }
 
+    /// Whether the namespace of a pod is still there; a link ends with its namespace.
+    pub(super) fn is_steered(&self, cookie: u64) -> bool {
+        let pin = self.ours.get(&format!("{POD_PREFIX}{cookie:x}"));
+        // Where nothing can be read it is taken for there: what is there is judged.
+        pin.is_some_and(|pin| sys::link_is_alive(pin).unwrap_or(true))
+    }
+
     /// Removes links of a process before that nothing in the configuration asks for any more.
     pub(super) fn remove_foreign(&self) -> Result<(), RedirectError> {
         for pin in pins(&self.place.pins)? {

@@ -166,6 +166,14 @@ impl Redirect {
         Ok(())
     }
 
+    /// What is steered to a pod's listeners goes to these from now on.
+    pub fn listen(&mut self, cookie: u64, sockets: &Enrolment<'_>) -> Result<(), RedirectError> {
+        for (key, listener) in [(cookie, sockets.ingress), (cookie | LISTENER_EGRESS, sockets.egress)] {
+            self.maps.listeners.insert(key, listener.as_raw_fd(), 0).map_err(RedirectError::map("LISTENERS"))?;
+        }
+        Ok(())
+    }
+
     /// Listeners → steering → switch.
     fn add_pod(
         &mut self,
@@ -177,9 +185,7 @@ impl Redirect {
         let number = self.applied.filed.policies.number(plan, cookie);
         let no_policy = || RedirectError::Map { map: "POLICY", reason: "its policy could not be written".to_owned() };
         let number = number.ok_or_else(no_policy)?;
-        for (key, listener) in [(cookie, sockets.ingress), (cookie | LISTENER_EGRESS, sockets.egress)] {
-            self.maps.listeners.insert(key, listener.as_raw_fd(), 0).map_err(RedirectError::map("LISTENERS"))?;
-        }
+        self.listen(cookie, sockets)?;
         for address in &pod.addresses {
             self.maps.addresses.insert(addr(*address), cookie, 0).map_err(RedirectError::map("ADDRESSES"))?;
         }

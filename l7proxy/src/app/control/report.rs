@@ -22,7 +22,7 @@ impl Control {
                 let redirects = policy.entries().iter().filter(|entry| assemble::action(entry) == REDIRECT);
                 DirectionStatus { enforced: policy.enforced(), redirects: redirects.count() }
             };
-            let error = self.failed.get(&endpoint.pod).cloned();
+            let reason = self.pods.reason(&endpoint.pod);
             Some(EndpointStatus {
                 policies: status::applied(&self.assembler, &self.versions, &state.peer),
                 pod: endpoint.pod.clone(),
@@ -30,8 +30,8 @@ impl Control {
                 identity: state.peer.identity,
                 ingress: direction(Direction::Ingress),
                 egress: direction(Direction::Egress),
-                state: if error.is_none() { "ready" } else { "error" },
-                error,
+                state: reason.as_ref().map_or("ready", |reason| reason.state),
+                error: reason.map(|reason| reason.text),
             })
         });
         let mut errors = self.errors.clone();

@@ -1,6 +1,11 @@
 //! From what is asked for to what is so, in the order in which nothing is open in between.
 
-use std::{collections::BTreeSet, os::fd::AsFd, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::AsFd,
+    sync::Arc,
+    time::Instant,
+};
 
 use rules::Direction;
 
@@ -9,13 +14,23 @@ use crate::{
     accept::Door,
     app::{
         Assembled, RunError, Workers,
+        arrivals::{Arrivals, Sign},
         existing::Target,
-        pods::{LocalPod, open_listeners, open_namespace},
+        roster::Changes,
     },
     config::Endpoint,
     endpoint::EndpointId,
-    redirect::{Desired, Enrolment, Redirect, Shortfall},
+    redirect::{Desired, DesiredPod, Enrolment, Redirect, Shortfall},
 };
+
+/// What the kernel shall hold, but for which of the pods are enrolled.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// Without pods.
+    rest: Desired,
+    /// Every pod of the configuration.
+    pods: BTreeMap<String, DesiredPod>,
+}
 
 impl Control {
     /// Makes it so: listeners → policy for the data path → kernel; for what goes, the reverse.
@@ -23,41 +38,106 @@ impl Control {
         self.revision += 1;
         let assembled = self.assembler.assemble(&self.config, &self.versions.in_force(), self.revision);
         let Assembled { world, pods, identities, cidrs } = assembled;
-        let gone = self.open_pods(redirect, workers).await?;
+        let changes = self.pods.refresh(&self.config.endpoints, redirect, true, Instant::now());
+        self.serve(&changes.opened, workers).await?;
         self.store.publish(world);
-        let mut desired = Desired { identities, cidrs, ..Desired::default() };
-        for (name, pod) in pods {
-            if let Some(local) = self.pods.get(&name) {
-                desired.pods.insert(local.netns.cookie(), pod);
-            }
+        self.asked = Asked { rest: Desired { identities, cidrs, ..Desired::default() }, pods };
+        self.apply(redirect, changes)
+    }
+
+    /// Looks whether pods came or went; policy is as it was.
+    pub(super) async fn look(
+        &mut self,
+        sign: Sign,
+        redirect: &mut Redirect,
+        workers: &Workers,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), RunError> {
+        let is_file = sign == Sign::File;
+        if is_file {
+            self.await_pods(arrivals)?;
         }
+        let changes = self.pods.refresh(&self.config.endpoints, redirect, is_file, Instant::now());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.serve(&changes.opened, workers).await?;
+        self.apply(redirect, changes)
+    }
+
+    /// From now on a namespace that comes is noticed. To be called before it is looked for.
+    pub(super) fn await_pods(&self, arrivals: &mut Arrivals) -> Result<(), RunError> {
+        for problem in arrivals.follow(&self.config.endpoints).map_err(|error| RunError::of(&error))? {
+            tracing::warn!("{problem}");
+        }
+        Ok(())
+    }
+
+    /// Makes the kernel agree with what is asked for and who is there.
+    fn apply(&mut self, redirect: &mut Redirect, changes: Changes) -> Result<(), RunError> {
+        let desired = self.desired();
         let sockets = |cookie: u64| {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
             Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
         };
-        let changed = redirect.changed_by(&desired);
-        let shortfall = match redirect.apply(&desired, sockets) {
+        let judged_anew = redirect.changed_by(&desired);
+        // Namespaces of pods that had ended, and were found again.
+        let opened = changes.opened.iter().filter_map(|pod| Some(self.pods.get(pod)?.netns.cookie()));
+        let returned: Vec<u64> = opened.filter(|cookie| redirect.is_steered(*cookie)).collect();
+        let mut errors = Vec::new();
+        let mut shortfall = match redirect.apply(&desired, sockets) {
             Ok(shortfall) => shortfall,
             // The kernel keeps what it had or less; told, and tried again at the next change.
-            Err(error) if self.revision > 1 => {
-                tracing::error!(%error, "the kernel did not take all of the change");
-                self.errors.push(error.to_string());
+            Err(error) if self.ready => {
+                errors.push(error);
                 Shortfall::default()
             }
             Err(error) => return Err(RunError::of(&error)),
         };
-        for error in shortfall.errors {
-            tracing::error!(%error, "pods keep the policy that they had");
-            self.errors.push(error.to_string());
+        // Their pods keep the policy that they had.
+        errors.append(&mut shortfall.errors);
+        for cookie in returned {
+            let listening = sockets(cookie).map(|sockets| redirect.listen(cookie, &sockets));
+            errors.extend(listening.and_then(Result::err));
+        }
+        for error in errors {
+            self.complain(error.to_string());
         }
         for pod in shortfall.not_enrolled {
-            self.fail(pod.cookie, &pod.error.to_string());
+            self.pods.fail(pod.cookie, &pod.error.to_string());
         }
-        for local in gone {
+        for local in changes.closed {
             local.closed.cancel();
         }
-        self.judge_existing(&changed);
+        self.judge_existing(&judged_anew);
         Ok(())
+    }
+
+    /// Told in `status` until the configuration is read again.
+    fn complain(&mut self, error: String) {
+        tracing::error!("{error}");
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
+    }
+
+    /// Pods that are enrolled, and what may be left of those that ended.
+    fn desired(&self) -> Desired {
+        let mut desired = self.asked.rest.clone();
+        for (cookie, departed) in self.pods.departed() {
+            let Some(mut pod) = self.asked.pods.get(&departed.pod).cloned() else { continue };
+            if departed.replaced {
+                // They are the new one's.
+                pod.addresses.clear();
+            }
+            desired.pods.insert(cookie, pod);
+        }
+        let enrolled = self
+            .pods
+            .iter()
+            .filter_map(|(name, local)| Some((local.netns.cookie(), self.asked.pods.get(name)?.clone())));
+        desired.pods.extend(enrolled);
+        desired
     }
 
     /// What was opened before is judged by what is in force now.
@@ -74,44 +154,15 @@ impl Control {
         existing.judge(targets.filter(|(cookie, _)| changed.contains(cookie)));
     }
 
-    /// Opens namespaces and listeners of pods that are new; gives those whose pods are gone, still open.
-    async fn open_pods(&mut self, redirect: &Redirect, workers: &Workers) -> Result<Vec<LocalPod>, RunError> {
-        let mut gone = Vec::new();
-        let mut known = std::mem::take(&mut self.pods);
-        self.failed.clear();
-        for endpoint in &self.config.endpoints {
-            let Some(place) = endpoint.namespace_path() else { continue };
-            let netns = match open_namespace(&endpoint.pod, &place.path()) {
-                Ok(netns) => netns,
-                Err(error) => {
-                    self.failed.insert(endpoint.pod.clone(), error);
-                    continue;
-                }
-            };
-            if let Some(local) = known.remove(&endpoint.pod) {
-                if local.netns.cookie() == netns.cookie() {
-                    self.pods.insert(endpoint.pod.clone(), local);
-                    continue;
-                }
-                gone.push(local);
-            }
-            match open_listeners(netns, redirect) {
-                Ok(local) => {
-                    self.pods.insert(endpoint.pod.clone(), local);
-                }
-                Err(error) => {
-                    self.failed.insert(endpoint.pod.clone(), format!("{}: {error}", endpoint.pod));
-                    continue;
-                }
-            }
-            self.serve(&endpoint.pod, workers).await?;
+    /// Hands pods' listeners to the workers.
+    async fn serve(&self, pods: &[String], workers: &Workers) -> Result<(), RunError> {
+        for pod in pods {
+            self.serve_one(pod, workers).await?;
         }
-        gone.extend(known.into_values());
-        Ok(gone)
+        Ok(())
     }
 
-    /// Hands a pod's listeners to the workers.
-    async fn serve(&self, pod: &str, workers: &Workers) -> Result<(), RunError> {
+    async fn serve_one(&self, pod: &str, workers: &Workers) -> Result<(), RunError> {
         let Some(local) = self.pods.get(pod) else { return Ok(()) };
         let Some(id) = self.assembler.endpoint(pod) else { return Ok(()) };
         let address = self.config.endpoints.iter().find(|endpoint| endpoint.pod == pod).and_then(Endpoint::ip4);
@@ -127,16 +178,5 @@ impl Control {
             workers.open(door, listener, &local.closed).await?;
         }
         Ok(())
-    }
-
-    fn fail(&mut self, cookie: u64, error: &str) {
-        let name = self.pods.iter().find(|(_, local)| local.netns.cookie() == cookie).map(|(name, _)| name.clone());
-        if let Some(name) = name {
-            tracing::error!(pod = name, error, "not enrolled");
-            if let Some(local) = self.pods.remove(&name) {
-                local.closed.cancel();
-            }
-            self.failed.insert(name, error.to_owned());
-        }
     }
 }

@@ -1,0 +1,182 @@
+//! Pods that come and go by themselves: nobody writes the configuration again.
+
+use std::{fs, process::Command};
+
+use anyhow::Result;
+use conformance::{
+    Node,
+    client::curl,
+    eventually,
+    node::{Plan, Status, ip},
+    process::output,
+    server,
+};
+use serde_json::json;
+
+use crate::manifests::READ_ONLY;
+
+const GUEST: &str = "default/guest";
+
+fn is(state: &str) -> impl Fn(&Status) -> bool {
+    move |status| status.endpoint(GUEST).is_some_and(|pod| pod.state == state)
+}
+
+/// The host end goes when the namespace really is gone, and not before.
+fn wait_gone(plan: &Plan) -> Result<()> {
+    eventually("the end of the namespace", || Ok(ip(&["link", "show", &plan.host_end()]).is_err().then_some(())))
+}
+
+#[test]
+fn a_pod_is_enrolled_when_its_namespace_appears_and_released_when_it_goes() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http(&api, 8080)?;
+    let plan = node.plan(GUEST, &[("app", "client")])?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let (links, pins, descriptors) = (node.status()?.kernel.links, node.pins()?, descriptors(&mut node)?);
+    let url = |path: &str| format!("http://{}:8080{path}", api.v4);
+    for round in 1..=3 {
+        let status = node.wait_status("the pod to be waited for", is("waiting"))?;
+        assert!(status.ready && status.endpoint(GUEST).is_some_and(|pod| pod.egress.enforced), "{status:?}");
+        let place = node.make(&plan)?;
+        node.wait_status("the pod to be enrolled", is("ready"))?;
+        assert_eq!(curl(&place, &[], &url("/read/a"))?.status, 200, "round {round}");
+        assert_eq!(curl(&place, &[], &url("/write"))?.status, 403, "round {round}");
+        assert!(server::connect(&place, (api.v4, 9090), None)?.is_refused(), "round {round}");
+        place.netns().delete()?;
+        wait_gone(&plan)?;
+        let released = |status: &Status| is("waiting")(status) && status.kernel.links == links;
+        node.wait_status("everything of it to be released", released)?;
+        assert_eq!(node.pins()?, pins, "round {round}");
+    }
+    assert_eq!(server.seen()?.len(), 3);
+    eventually("the end of all descriptors", || Ok((self::descriptors(&mut node)? <= descriptors).then_some(())))
+}
+
+fn descriptors(node: &mut Node) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{}/fd", node.proxy()?.id()))?.count())
+}
+
+#[test]
+fn a_namespace_that_is_mounted_late_is_found() -> Result<()> {
+    let mut node = Node::new()?;
+    let plan = node.plan(GUEST, &[("app", "client")])?;
+    node.start()?;
+    fs::write(plan.path(), "")?;
+    node.wait_status("nothing but the file", is("waiting"))?;
+    output(Command::new("unshare").arg(format!("--net={}", plan.path().display())).arg("true"))?;
+    node.wait_status("the pod to be enrolled", is("ready"))?;
+    output(Command::new("umount").arg("--lazy").arg(plan.path()))?;
+    fs::remove_file(plan.path())?;
+    node.wait_status("the pod to be gone", is("waiting"))?;
+    Ok(())
+}
+
+#[test]
+fn the_directory_of_a_namespace_may_come_as_well() -> Result<()> {
+    let mut node = Node::new()?;
+    let stranger = node.stranger()?;
+    let file = node.path("deep/er/netns");
+    let endpoint = json!({ "pod": GUEST, "netns": file, "addresses": [stranger.v4] });
+    node.endpoints_mut().push(endpoint);
+    node.start()?;
+    node.wait_status("the pod to be waited for", is("waiting"))?;
+    fs::create_dir_all(node.path("deep/er"))?;
+    // A name of a namespace need not be a mount.
+    std::os::unix::fs::symlink(stranger.netns().path(), &file)?;
+    node.wait_status("the pod to be enrolled", is("ready"))?;
+    Ok(())
+}
+
+#[test]
+fn a_file_that_never_becomes_a_namespace_is_told() -> Result<()> {
+    let mut node = Node::new()?;
+    let plan = node.plan(GUEST, &[("app", "client")])?;
+    node.start()?;
+    fs::write(plan.path(), "no namespace")?;
+    let status = node.wait_status("an error", is("error"))?;
+    let error = status.endpoint(GUEST).and_then(|pod| pod.error.clone()).unwrap_or_default();
+    assert!(error.contains(&plan.path().display().to_string()), "{error}");
+    fs::remove_file(plan.path())?;
+    node.wait_status("the pod to be waited for again", is("waiting"))?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_ends_with_the_process_that_names_it_and_stays_judged() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http(&api, 8080)?;
+    let other = server::tcp(&api, "0.0.0.0:9090")?;
+    let stranger = node.stranger()?;
+    let process = server::udp(&stranger, "0.0.0.0:5353")?;
+    let labels = json!({ "app": "client" });
+    let endpoint = json!({ "pod": GUEST, "pid": process.id(), "addresses": stranger.addresses(), "labels": labels });
+    node.endpoints_mut().push(endpoint);
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let (links, url) = (node.status()?.kernel.links, format!("http://{}:8080/read/a", api.v4));
+    assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+
+    process.kill()?;
+    node.wait_status("the end of the pod", is("ended"))?;
+    // Others are left in its namespace. What was denied is; what needs the proxy has none.
+    assert!(server::connect(&stranger, (api.v4, 9090), None)?.is_refused());
+    assert!(server::connect(&stranger, (api.v4, 8080), None)?.is_refused());
+    assert_eq!((server.seen()?.len(), other.seen()?.len()), (1, 0));
+    assert_eq!(node.status()?.kernel.links, links);
+
+    stranger.netns().delete()?;
+    node.wait_status("the rest to be released", |status| status.kernel.links == links - 1)?;
+    Ok(())
+}
+
+#[test]
+fn a_namespace_that_is_found_again_is_served_again() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let _server = server::http(&api, 8080)?;
+    let stranger = node.stranger()?;
+    let file = node.path("netns");
+    std::os::unix::fs::symlink(stranger.netns().path(), &file)?;
+    let labels = json!({ "app": "client" });
+    let endpoint = json!({ "pod": GUEST, "netns": file, "addresses": stranger.addresses(), "labels": labels });
+    node.endpoints_mut().push(endpoint);
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let url = format!("http://{}:8080/read/a", api.v4);
+    assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+    fs::remove_file(&file)?;
+    node.wait_status("the pod to be gone", is("waiting"))?;
+    assert!(server::connect(&stranger, (api.v4, 8080), None)?.is_refused());
+    std::os::unix::fs::symlink(stranger.netns().path(), &file)?;
+    node.wait_status("the pod to be enrolled", is("ready"))?;
+    assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+
+    // The same namespace by another name: nothing changes for who is in it.
+    let mut held = server::Held::open(&stranger, (api.v4, 8080), "/read/a")?;
+    assert_eq!(held.request()?["status"], 200);
+    let last = node.endpoints_mut().len() - 1;
+    node.endpoints_mut()[last]["netns"] = json!(stranger.netns().path());
+    let before = node.status()?.revision;
+    node.write_config()?;
+    node.wait_revision(before)?;
+    assert_eq!(held.request()?["status"], 200);
+    assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn one_namespace_is_not_two_pods() -> Result<()> {
+    let mut node = Node::new()?;
+    let first = node.pod("default/first", &[("app", "client")])?;
+    let endpoint = json!({ "pod": GUEST, "netns": first.netns().path(), "addresses": ["10.99.0.1"] });
+    node.endpoints_mut().push(endpoint);
+    node.start()?;
+    let status = node.status()?;
+    let error = status.endpoint(GUEST).and_then(|pod| pod.error.clone()).unwrap_or_default();
+    assert!(error.contains("default/first"), "{error}");
+    assert_eq!(status.endpoint("default/first").map(|pod| pod.state.as_str()), Some("ready"));
+    Ok(())
+}

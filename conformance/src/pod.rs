@@ -33,13 +33,14 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["hold", address, path] => http::hold(address, path),
         ["udp-send", address, text] => report(&udp::send(address, text, false)?),
         ["udp-connect", address, text] => report(&udp::send(address, text, true)?),
+        ["sockets", number] => udp::sockets(number.parse().context("number of sockets")?),
         ["talk", address] => talk::tcp(address),
         ["udp-talk", address] => talk::udp(address),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
             "usage: conformance-pod http-server|tcp-server|tcp-server-of-one ADDRESS RECORD | udp-server ADDRESS | \
              connect ADDRESS [TEXT] | hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
-             load ADDRESS PATH CLIENTS"
+             sockets NUMBER | load ADDRESS PATH CLIENTS"
         ),
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    node::Place,
+    node::{Network, Place},
     process::{self, Process},
 };
 
@@ -164,6 +164,13 @@ pub fn udp_send(pod: &Place, address: impl Into<SocketAddr>, text: &str) -> Resu
 /// Sends one datagram from a connected socket.
 pub fn udp_connect(pod: &Place, address: impl Into<SocketAddr>, text: &str) -> Result<Outcome> {
     attempt(pod, "udp-connect", address.into(), Some(text))
+}
+
+/// Makes so many sockets in a network namespace of its own, which ends with that.
+pub fn sockets(network: &Network, number: u32) -> Result<()> {
+    let mut command = network.command("unshare");
+    command.arg("--net").arg(program()?).args(["sockets", &number.to_string()]);
+    process::output(&mut command).map(drop)
 }
 
 fn attempt(pod: &Place, kind: &str, address: SocketAddr, text: Option<&str>) -> Result<Outcome> {

@@ -15,6 +15,7 @@ mod load;
 mod maps;
 mod policies;
 mod reconcile;
+mod strangers;
 
 pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
@@ -26,6 +27,7 @@ pub use redirect_abi::{
     ALLOW, AUDIT, DENY, EGRESS, INGRESS, OWN_SOCKET, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT,
     REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
+pub use strangers::Strangers;
 
 use crate::sys::ProgramBarrier;
 
@@ -150,6 +152,11 @@ impl Redirect {
     #[must_use]
     pub fn is_steered(&self, cookie: u64) -> bool {
         self.links.is_steered(cookie)
+    }
+
+    /// Namespaces that no pod is enrolled for; to be taken once.
+    pub fn strangers(&mut self) -> Result<Strangers, RedirectError> {
+        Strangers::new(&mut self.ebpf)
     }
 
     /// Number of links that are attached.

@@ -10,6 +10,7 @@ mod event;
 mod lookup;
 mod maps;
 mod origin;
+mod stranger;
 mod verdict;
 
 #[panic_handler]

@@ -9,7 +9,7 @@ use aya_ebpf::{
     bindings::{
         BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock,
     },
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
     helpers::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
@@ -57,6 +57,18 @@ pub static LISTENERS: SockHash<u64, 4096> = SockHash::new();
 /// Refusals. All hooks write, the proxy reads.
 #[btf_map]
 pub static EVENTS: RingBuf<(), { 1 << 19 }> = RingBuf::new();
+
+/// Namespaces that no pod is enrolled for. sock_create writes, the proxy reads.
+#[btf_map]
+pub static STRANGERS: RingBuf<(), { 1 << 16 }> = RingBuf::new();
+
+/// Whether pods are waited for: 0 = no. Proxy writes, sock_create reads.
+#[btf_map]
+pub static AWAITED: Array<u32, 1> = Array::new();
+
+/// Namespaces that were told, and when (nanoseconds since boot). sock_create writes and reads.
+#[btf_map]
+pub static TOLD_STRANGERS: LruHashMap<u64, u64, 4096> = LruHashMap::new();
 
 /// Counters, see `redirect_abi::stat`.
 #[btf_map]

@@ -29,6 +29,14 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// So many sockets, one after the other.
+pub(super) fn sockets(number: u32) -> Result<()> {
+    for _ in 0..number {
+        drop(UdpSocket::bind("0.0.0.0:0")?);
+    }
+    Ok(())
+}
+
 pub(super) fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket(address)?;
     socket.connect(address)?;

@@ -1,10 +1,10 @@
 //! Pods that come and go by themselves: nobody writes the configuration again.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Result;
 use conformance::{
-    Node,
+    Node, Pod,
     client::curl,
     eventually,
     node::{Plan, Status, ip},
@@ -86,6 +86,86 @@ fn the_directory_of_a_namespace_may_come_as_well() -> Result<()> {
     // A name of a namespace need not be a mount.
     std::os::unix::fs::symlink(stranger.netns().path(), &file)?;
     node.wait_status("the pod to be enrolled", is("ready"))?;
+    Ok(())
+}
+
+/// A pod whose namespace is found in a directory that is mounted: nothing but its first socket tells.
+struct Hidden {
+    stranger: Pod,
+    directory: PathBuf,
+}
+
+fn hidden(node: &mut Node) -> Result<Hidden> {
+    let stranger = node.stranger()?;
+    let directory = node.path("mounted");
+    fs::create_dir_all(&directory)?;
+    fs::create_dir_all(node.path("names"))?;
+    std::os::unix::fs::symlink(stranger.netns().path(), node.path("names/guest"))?;
+    let labels = json!({ "app": "client" });
+    let endpoint =
+        json!({ "pod": GUEST, "netns": directory.join("guest"), "addresses": stranger.addresses(), "labels": labels });
+    node.endpoints_mut().push(endpoint);
+    Ok(Hidden { stranger, directory })
+}
+
+impl Hidden {
+    fn mount(&self, node: &Node) -> Result<()> {
+        output(Command::new("mount").arg("--bind").arg(node.path("names")).arg(&self.directory)).map(drop)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // In the node's directory, which is to be removed.
+        drop(output(Command::new("umount").arg("--lazy").arg(&self.directory)));
+    }
+}
+
+#[test]
+fn the_first_socket_of_a_namespace_enrols_it() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let _server = server::http(&api, 8080)?;
+    let hidden = hidden(&mut node)?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let url = format!("http://{}:8080/write", api.v4);
+    hidden.mount(&node)?;
+    node.wait_status("nobody to notice", is("waiting"))?;
+    assert!(server::connect(&api, (api.v4, 9090), None)?.is_refused());
+    output(node.network().command("curl").args(["--silent", "--output", "/dev/null", &url]))?;
+    assert_eq!(told(&node)?, 0, "pods that are there and the node itself are no strangers");
+    let _socket = server::udp(&hidden.stranger, "0.0.0.0:5353")?;
+    node.wait_status("the pod to be enrolled", is("ready"))?;
+    assert_eq!(curl(&hidden.stranger, &[], &url)?.status, 403);
+    let before = told(&node)?;
+    server::sockets(node.network(), 10)?;
+    assert_eq!(told(&node)?, before, "nobody is waited for any more");
+    Ok(())
+}
+
+fn told(node: &Node) -> Result<u64> {
+    Ok(node.status()?.counters.get("unknown_namespaces_told").copied().unwrap_or_default())
+}
+
+#[test]
+fn a_flood_of_unknown_namespaces_is_bounded() -> Result<()> {
+    const NAMESPACES: u32 = 100;
+    const SOCKETS: u32 = 100;
+    let mut node = Node::new()?;
+    let hidden = hidden(&mut node)?;
+    node.start()?;
+    let descriptors = descriptors(&mut node)?;
+    for _ in 0..NAMESPACES {
+        server::sockets(node.network(), SOCKETS)?;
+    }
+    let told = told(&node)?;
+    assert!((NAMESPACES.into()..=u64::from(NAMESPACES * SOCKETS / 10)).contains(&told), "{told} were told");
+    assert_eq!(node.status()?.counters["unknown_namespaces_lost"], 0);
+    eventually("nothing to be held of them", || Ok((self::descriptors(&mut node)? <= descriptors).then_some(())))?;
+    hidden.mount(&node)?;
+    let _socket = server::udp(&hidden.stranger, "0.0.0.0:5353")?;
+    node.wait_status("the pod that is waited for", is("ready"))?;
     Ok(())
 }
 

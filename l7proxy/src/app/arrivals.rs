@@ -7,18 +7,28 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::Notify, time};
 
-use crate::{config::Endpoint, pod_net::NetnsPath, source::watch::Watch};
+use crate::{
+    config::Endpoint,
+    pod_net::NetnsPath,
+    redirect::{RedirectError, Strangers},
+    source::watch::Watch,
+};
+
+/// After a look that found nothing, for looks for the same reason.
+const QUIET: Duration = Duration::from_millis(5);
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     /// A file came or went.
     File,
+    /// A namespace that is not known made a socket.
+    Socket,
     /// A process ended, or it is time.
     Other,
 }
@@ -28,12 +38,29 @@ pub(super) enum Sign {
 pub(super) struct Arrivals {
     files: Watch,
     processes: Arc<Notify>,
+    sockets: Strangers,
+    /// A socket was seen, and nobody looked since.
+    seen: bool,
+    /// Before it is of no use to look for sockets' sake.
+    quiet: Option<Instant>,
 }
 
 impl Arrivals {
     /// `processes` is told when one ended.
-    pub(super) fn new(processes: Arc<Notify>) -> io::Result<Self> {
-        Ok(Self { files: Watch::new()?, processes })
+    pub(super) fn new(processes: Arc<Notify>, sockets: Strangers) -> io::Result<Self> {
+        Ok(Self { files: Watch::new()?, processes, sockets, seen: false, quiet: None })
+    }
+
+    /// Whether sockets of unknown namespaces are signs, that is, whether a pod is waited for. `true`: they are from now on, so
+    /// whoever looked before has to look again.
+    pub(super) fn await_sockets(&mut self, wanted: bool) -> Result<bool, RedirectError> {
+        self.sockets.tell(wanted)
+    }
+
+    /// A look for a socket's sake found nothing: other namespaces than those that are waited for come as well, and may be
+    /// many.
+    pub(super) fn in_vain(&mut self, now: Instant) {
+        self.quiet = Some(now + QUIET);
     }
 
     /// Watches for the files of these pods, and for no others any more. Lines for what cannot be watched. To be called before
@@ -61,9 +88,22 @@ impl Arrivals {
             biased;
             changed = self.files.changed() => changed.map(|()| Sign::File),
             () = self.processes.notified() => Ok(Sign::Other),
+            seen = socket(&mut self.sockets, &mut self.seen, self.quiet) => seen.map(|()| Sign::Socket),
             () = due => Ok(Sign::Other),
         }
     }
+}
+
+async fn socket(sockets: &mut Strangers, seen: &mut bool, quiet: Option<Instant>) -> io::Result<()> {
+    if !*seen {
+        sockets.seen().await?;
+        *seen = true;
+    }
+    if let Some(quiet) = quiet {
+        time::sleep_until(quiet.into()).await;
+    }
+    *seen = false;
+    Ok(())
 }
 
 /// The file, or the nearest of the directories that lead to it and are not there.

@@ -139,7 +139,8 @@ impl Control {
         let (asked, mut questions) = mpsc::channel(16);
         let admin = admin::serve(&self.config.admin.socket, asked).map_err(|error| RunError::of(&error))?;
         let mut watch = Watch::new().map_err(|error| RunError::of(&error))?;
-        let mut arrivals = Arrivals::new(self.pods.ended()).map_err(|error| RunError::of(&error))?;
+        let strangers = redirect.strangers().map_err(|error| RunError::of(&error))?;
+        let mut arrivals = Arrivals::new(self.pods.ended(), strangers).map_err(|error| RunError::of(&error))?;
         self.await_pods(&mut arrivals)?;
         if self.config.redirect.existing == config::Existing::End {
             let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
@@ -147,7 +148,7 @@ impl Control {
             let existing = Existing::start(own, store, flows.clone(), counters);
             self.existing = Some(existing.map_err(|error| RunError::of(&error))?);
         }
-        self.sync(&mut redirect, workers).await?;
+        self.sync(&mut redirect, workers, &mut arrivals).await?;
         drop(input);
         self.follow(&mut watch);
         self.ready = true;
@@ -209,7 +210,7 @@ impl Control {
             tracing::error!("{line}");
         }
         self.await_pods(arrivals)?;
-        self.sync(redirect, workers).await
+        self.sync(redirect, workers, arrivals).await
     }
 
     fn follow(&self, watch: &mut Watch) {

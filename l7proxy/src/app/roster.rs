@@ -113,6 +113,11 @@ impl Roster {
         self.enrolled.values().map(|enrolled| &enrolled.local)
     }
 
+    /// Whether a pod may still come.
+    pub(super) fn awaits(&self) -> bool {
+        self.absent.values().any(|absent| matches!(absent, Absent::Waiting(_) | Absent::Coming(..)))
+    }
+
     /// Namespaces of pods that ended, by cookie.
     pub(super) fn departed(&self) -> impl Iterator<Item = (u64, &Departed)> {
         self.departed.iter().map(|(cookie, departed)| (*cookie, departed))

@@ -14,7 +14,7 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
+        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
         links::{FdLink, LinkError},
     },
 };
@@ -64,6 +64,8 @@ impl Links {
             self.attach(pin, program, |program| {
                 if let Program::SockOps(_) = program {
                     attach_sock_ops(program, cgroup.as_fd()).map_err(|error| describe(&*error))
+                } else if let Program::CgroupSock(_) = program {
+                    attach_sock(program, cgroup.as_fd()).map_err(|error| describe(&*error))
                 } else {
                     attach_sock_addr(program, cgroup.as_fd()).map_err(|error| describe(&*error))
                 }
@@ -144,6 +146,12 @@ fn attach_lookup(program: &mut Program, netns: BorrowedFd<'_>) -> Result<FdLink,
 
 fn attach_sock_ops(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
     let program: &mut SockOps = program.try_into()?;
+    let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+    as_fd_link(program.take_link(id)?.try_into())
+}
+
+fn attach_sock(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
+    let program: &mut CgroupSock = program.try_into()?;
     let id = program.attach(cgroup, CgroupAttachMode::Single)?;
     as_fd_link(program.take_link(id)?.try_into())
 }

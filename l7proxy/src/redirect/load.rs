@@ -1,6 +1,9 @@
 //! From the embedded object to loaded programs.
 
-use std::io;
+use std::{
+    io,
+    net::{Ipv4Addr, UdpSocket},
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -9,6 +12,7 @@ use aya::{
 };
 
 use super::{RedirectError, describe};
+use crate::sys;
 
 #[cfg(redirect_ebpf_object)]
 const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect.o")));
@@ -17,8 +21,8 @@ const OBJECT: Option<&[u8]> = None;
 
 /// Programs at the cgroup, in the order in which they are switched on: connect last, so that nothing is redirected
 /// before it can be steered and remembered.
-pub(super) const AT_CGROUP: [&str; 7] =
-    ["getpeername4", "getpeername6", "tcp_events", "sendmsg4", "sendmsg6", "connect4", "connect6"];
+pub(super) const AT_CGROUP: [&str; 8] =
+    ["getpeername4", "getpeername6", "tcp_events", "socket_made", "sendmsg4", "sendmsg6", "connect4", "connect6"];
 /// The program of each pod's namespace.
 pub(super) const AT_NETNS: &str = "lookup";
 
@@ -29,8 +33,12 @@ pub fn check_permission() -> Result<(), RedirectError> {
 
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
 pub(super) fn load() -> Result<Ebpf, RedirectError> {
+    let own = |error: io::Error| RedirectError::Feature { feature: "SO_NETNS_COOKIE", reason: error.to_string() };
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
-    let mut ebpf = EbpfLoader::new().load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
+    let home = sys::netns_cookie(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(own)?).map_err(own)?;
+    let mut loader = EbpfLoader::new();
+    loader.override_global("PROXY_NETNS", &home, true);
+    let mut ebpf = loader.load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
     for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
         load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
     }
@@ -45,6 +53,8 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramEr
         <&mut SkLookup>::try_from(program)?.load()?;
     } else if let Program::SockOps(_) = program {
         <&mut SockOps>::try_from(program)?.load()?;
+    } else if let Program::CgroupSock(program) = program {
+        program.load()?;
     } else {
         <&mut CgroupSockAddr>::try_from(program)?.load()?;
     }

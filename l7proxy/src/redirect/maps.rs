@@ -96,6 +96,8 @@ impl ControlMaps {
             ("kernel_refused", read(stat::REFUSED)?),
             ("kernel_audited", read(stat::AUDITED)?),
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
+            ("unknown_namespaces_told", read(stat::STRANGERS)?),
+            ("unknown_namespaces_lost", read(stat::STRANGERS_LOST)?),
         ])
     }
 }
@@ -141,7 +143,10 @@ fn conn_key(cookie: u64, source: SocketAddr, port: u16) -> ConnKey {
     ConnKey { cookie, source: addr(source.ip()), source_port: source.port(), port, pad: [0; 4] }
 }
 
-fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, RedirectError> {
+pub(super) fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, RedirectError> {
     let map = ebpf.take_map(name).ok_or(RedirectError::NoObject)?;
     T::try_from(map).map_err(RedirectError::map(name))
 }

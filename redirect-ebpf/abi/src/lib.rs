@@ -215,6 +215,19 @@ pub struct Refusal {
 }
 const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4);
 
+/// `STRANGERS`: a namespace that no pod is enrolled for made a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stranger {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// Process that asked.
+    pub pid: u32,
+    /// Zero.
+    pub pad: u32,
+}
+const _: () = assert!(size_of::<Stranger>() == 8 + 4 + 4);
+
 /// Indexes of `STATS`.
 pub mod stat {
     /// Refusals that found no room in `EVENTS`.
@@ -225,6 +238,10 @@ pub mod stat {
     pub const REFUSED: u32 = 2;
     /// Passed, and would have been refused.
     pub const AUDITED: u32 = 3;
+    /// Namespaces that no pod is enrolled for and that made a socket while a pod was waited for; told each second at most.
+    pub const STRANGERS: u32 = 6;
+    /// The same that found no room in `STRANGERS`.
+    pub const STRANGERS_LOST: u32 = 7;
     /// Number of indexes in use.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 16;
 }

@@ -1,6 +1,6 @@
 //! User space only: which types may be copied to and from maps byte by byte.
 
-use crate::{ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey};
+use crate::{ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger};
 
 macro_rules! pod {
     ($($t:ty),*) => { $(
@@ -9,15 +9,27 @@ macro_rules! pod {
     )* };
 }
 
-pod!(ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey);
+pod!(ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger);
 
 // SAFETY: any bytes are a valid value: integers only.
 unsafe impl bytemuck::Zeroable for Refusal {}
 // SAFETY: `repr(C)`, integers only, no padding.
 unsafe impl bytemuck::Pod for Refusal {}
+// SAFETY: as for `Refusal`.
+unsafe impl bytemuck::Zeroable for Stranger {}
+// SAFETY: as for `Refusal`.
+unsafe impl bytemuck::Pod for Stranger {}
 
 impl Refusal {
     /// A refusal from the bytes of a ring buffer entry; `None` when the length is not that of this type.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == size_of::<Self>()).then(|| bytemuck::pod_read_unaligned(bytes))
+    }
+}
+
+impl Stranger {
+    /// From the bytes of a ring buffer entry; `None` when the length is not that of this type.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == size_of::<Self>()).then(|| bytemuck::pod_read_unaligned(bytes))

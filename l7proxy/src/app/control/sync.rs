@@ -34,7 +34,12 @@ pub(super) struct Asked {
 
 impl Control {
     /// Makes it so: listeners → policy for the data path → kernel; for what goes, the reverse.
-    pub(super) async fn sync(&mut self, redirect: &mut Redirect, workers: &Workers) -> Result<(), RunError> {
+    pub(super) async fn sync(
+        &mut self,
+        redirect: &mut Redirect,
+        workers: &Workers,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), RunError> {
         self.revision += 1;
         let assembled = self.assembler.assemble(&self.config, &self.versions.in_force(), self.revision);
         let Assembled { world, pods, identities, cidrs } = assembled;
@@ -42,7 +47,8 @@ impl Control {
         self.serve(&changes.opened, workers).await?;
         self.store.publish(world);
         self.asked = Asked { rest: Desired { identities, cidrs, ..Desired::default() }, pods };
-        self.apply(redirect, changes)
+        self.apply(redirect, changes)?;
+        self.await_sockets(redirect, workers, arrivals).await
     }
 
     /// Looks whether pods came or went; policy is as it was.
@@ -53,16 +59,37 @@ impl Control {
         workers: &Workers,
         arrivals: &mut Arrivals,
     ) -> Result<(), RunError> {
-        let is_file = sign == Sign::File;
-        if is_file {
+        if sign == Sign::File {
             self.await_pods(arrivals)?;
         }
-        let changes = self.pods.refresh(&self.config.endpoints, redirect, is_file, Instant::now());
+        let now = Instant::now();
+        let changes = self.pods.refresh(&self.config.endpoints, redirect, sign == Sign::File, now);
+        if sign == Sign::Socket && changes.opened.is_empty() {
+            arrivals.in_vain(now);
+        }
         if changes.is_empty() {
             return Ok(());
         }
         self.serve(&changes.opened, workers).await?;
-        self.apply(redirect, changes)
+        self.apply(redirect, changes)?;
+        self.await_sockets(redirect, workers, arrivals).await
+    }
+
+    /// First sockets are signs for as long as a pod is waited for.
+    async fn await_sockets(
+        &mut self,
+        redirect: &mut Redirect,
+        workers: &Workers,
+        arrivals: &mut Arrivals,
+    ) -> Result<(), RunError> {
+        let is_new = arrivals.await_sockets(self.pods.awaits()).map_err(|error| RunError::of(&error))?;
+        if is_new {
+            // One may have come before the kernel told.
+            let changes = self.pods.refresh(&self.config.endpoints, redirect, false, Instant::now());
+            self.serve(&changes.opened, workers).await?;
+            self.apply(redirect, changes)?;
+        }
+        Ok(())
     }
 
     /// From now on a namespace that comes is noticed. To be called before it is looked for.

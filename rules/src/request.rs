@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, header};
 
+mod bytes;
 mod path;
 
 /// How a path is brought to its normal form. Everything that is `false` by default is a relaxation, by name: what it
@@ -141,15 +142,14 @@ impl<'a> RequestView<'a> {
         headers: &'a HeaderMap,
         options: &PathOptions,
     ) -> Result<Self, Malformed> {
-        if method.is_empty() || !method.bytes().all(is_token_byte) {
+        if method.is_empty() || !method.bytes().all(bytes::is_token) {
             return Err(Malformed::Method);
         }
         if method == "CONNECT" {
             return Err(Malformed::Connect);
         }
         let target = std::str::from_utf8(target).map_err(|_| Malformed::Byte)?;
-        let (origin, sent) = split(method, target)?;
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        let Target { origin, authority, path: sent } = split(method, target)?;
         let host = host(headers, http10.then_some(authority.unwrap_or_default()))?;
         // Byte for byte: rules compare the one, and the server may go by the other.
         if authority.is_some_and(|authority| authority != host) {
@@ -208,15 +208,18 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// RFC 9110 §5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// The parts of a request target.
+struct Target<'a> {
+    /// `http://authority`, or nothing.
+    origin: &'a str,
+    authority: Option<&'a str>,
+    /// With its query.
+    path: &'a str,
 }
 
-/// Origin (`http://authority`, or nothing) and the path with its query.
-fn split<'a>(method: &str, target: &'a str) -> Result<(&'a str, &'a str), Malformed> {
+fn split<'a>(method: &str, target: &'a str) -> Result<Target<'a>, Malformed> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Ok(("", target));
+        return Ok(Target { origin: "", authority: None, path: target });
     }
     let (scheme, rest) = target.split_once("://").ok_or(Malformed::Target)?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -230,7 +233,7 @@ fn split<'a>(method: &str, target: &'a str) -> Result<(&'a str, &'a str), Malfor
         return Err(Malformed::Target);
     }
     match path.as_bytes().first() {
-        None | Some(b'/') => Ok((origin, path)),
+        None | Some(b'/') => Ok(Target { origin, authority: Some(authority), path }),
         // "http://host?query": proxies and servers disagree on it.
         Some(_) => Err(Malformed::Target),
     }
@@ -251,23 +254,20 @@ fn host<'a>(headers: &'a HeaderMap, otherwise: Option<&'a str>) -> Result<&'a st
 
 /// `name`, `1.2.3.4` or `[::1]`, each with an optional port. No user information.
 pub(crate) fn is_authority(text: &str) -> bool {
-    let (name, port) = match text.strip_prefix('[') {
+    let (is_name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port),
-            _ => return false,
+            Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+            None => return false,
         },
-        None => match text.find(':').and_then(|colon| text.split_at_checked(colon)) {
-            Some((name, port)) => (name, port),
-            None => (text, ""),
-        },
+        None => {
+            let end = text.bytes().position(|byte| !bytes::is_name(byte)).unwrap_or(text.len());
+            (end > 0, text.get(end..).unwrap_or_default())
+        }
     };
-    let port_is_valid = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| {
-            digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
-        });
-    let name_is_valid =
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'));
-    port_is_valid && name_is_valid
+    let is_port = |digits: &str| {
+        digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+    };
+    is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 #[cfg(test)]

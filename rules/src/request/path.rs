@@ -5,16 +5,16 @@
 
 use std::borrow::Cow;
 
-use super::{Malformed, PathOptions};
+use super::{Malformed, PathOptions, bytes};
 
 /// `target` begins with `/`; the query stays as it is.
 pub(super) fn normalize(target: &str, options: PathOptions) -> Result<Cow<'_, str>, Malformed> {
-    let end = target.find('?').unwrap_or(target.len());
+    let (end, normal) = path_of(target, options)?;
     let (path, query) = target.split_at_checked(end).ok_or(Malformed::Byte)?;
-    if query.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'#' | b'<' | b'>')) {
+    if !query.bytes().all(bytes::is_query) {
         return Err(Malformed::Byte);
     }
-    if is_normal(path, options)? {
+    if normal {
         return Ok(Cow::Borrowed(target));
     }
     let decoded = decode(path, options)?;
@@ -28,23 +28,26 @@ pub(super) fn normalize(target: &str, options: PathOptions) -> Result<Cow<'_, st
     Ok(if normal == target { Cow::Borrowed(target) } else { Cow::Owned(normal) })
 }
 
-/// One pass that also refuses what is never allowed raw. `false`: there is something to decode, merge or remove.
-fn is_normal(path: &str, options: PathOptions) -> Result<bool, Malformed> {
+/// Where the path ends, and whether it is normal: `false` if there is something to decode, merge or remove. One pass, which
+/// also refuses what is never allowed raw.
+fn path_of(target: &str, options: PathOptions) -> Result<(usize, bool), Malformed> {
     let mut normal = true;
     let mut before = b'a';
-    for byte in path.bytes() {
-        match byte {
-            b'%' => normal = false,
-            b'/' | b'.' if before == b'/' => normal = false,
-            b'\\' => return Err(Malformed::Backslash),
-            b';' if !options.allow_path_parameters => return Err(Malformed::PathParameter),
-            b'#' | b'<' | b'>' | b'`' => return Err(Malformed::Byte),
-            byte if !byte.is_ascii_graphic() => return Err(Malformed::Byte),
-            _ => {}
+    for (at, byte) in target.bytes().enumerate() {
+        if !bytes::is_plain(byte) {
+            match byte {
+                b'?' => return Ok((at, normal)),
+                b'%' => normal = false,
+                b'/' | b'.' => normal &= before != b'/',
+                b'\\' => return Err(Malformed::Backslash),
+                b';' if options.allow_path_parameters => {}
+                b';' => return Err(Malformed::PathParameter),
+                _ => return Err(Malformed::Byte),
+            }
         }
         before = byte;
     }
-    Ok(normal)
+    Ok((target.len(), normal))
 }
 
 /// Decodes what is unreserved, refuses what is ambiguous, leaves other escapes as they were sent. An encoded blank stays:

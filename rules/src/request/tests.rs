@@ -156,6 +156,24 @@ fn methods_are_tokens() {
 }
 
 #[test]
+fn every_byte_is_taken_where_it_may_stand() {
+    for byte in 0..=u8::MAX {
+        let is_word = byte.is_ascii_alphanumeric();
+        assert_eq!(bytes::is_token(byte), is_word || b"!#$%&'*+-.^_`|~".contains(&byte), "token {byte}");
+        assert_eq!(bytes::is_name(byte), is_word || b"-._~".contains(&byte), "name {byte}");
+        let raw = byte.is_ascii_graphic() && !b"#<>".contains(&byte);
+        assert_eq!(bytes::is_query(byte), raw, "query {byte}");
+        assert_eq!(bytes::is_plain(byte), raw && !b"?%/.\\;`".contains(&byte), "path {byte}");
+        let view = |target: [u8; 3]| {
+            RequestView::new("GET", &target, false, &headers("h"), &PathOptions::default()).map(|view| view.changed())
+        };
+        assert_eq!(view([b'/', b'?', byte]).is_ok(), raw, "query {byte}");
+        // `%` has no digits, `\`, `;` and `` ` `` are refused.
+        assert_eq!(view([b'/', b'a', byte]).is_ok(), raw && !b"%\\;`".contains(&byte), "path {byte}");
+    }
+}
+
+#[test]
 fn options_star_is_the_only_star() {
     let headers = headers("h");
     let view = RequestView::new("OPTIONS", b"*", false, &headers, &PathOptions::default()).unwrap();

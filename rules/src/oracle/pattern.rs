@@ -6,9 +6,13 @@
 use std::{collections::BTreeSet, iter::Peekable, str::Bytes};
 
 /// Whether all of `value` matches `pattern`; `None` when the pattern is of a form that is not known here. Known are bytes,
-/// `.`, `[..]`, `\` before punctuation, `^`, `$`, `|`, `*`, `+`, `?` (also lazy), `(..)` and `(?:..)`.
+/// `.`, `[..]`, `\` before punctuation, `^`, `$`, `|`, `*`, `+`, `?`, `{n}` and `{n,m}` of digits (also lazy), `(..)`,
+/// `(?:..)`, and `(?i)` in front of all.
 #[must_use]
 pub fn full_match(pattern: &str, value: &[u8]) -> Option<bool> {
+    if let Some(pattern) = pattern.strip_prefix("(?i)") {
+        return full_match(&pattern.to_ascii_lowercase(), &value.to_ascii_lowercase());
+    }
     let mut reader = Reader { rest: pattern.bytes().peekable() };
     let tree = reader.choice()?;
     if reader.rest.next().is_some() {
@@ -27,11 +31,12 @@ enum Tree {
     End,
     Sequence(Vec<Tree>),
     Choice(Vec<Tree>),
-    /// Once or never.
-    Optional(Box<Tree>),
-    /// Any number of times.
-    Star(Box<Tree>),
+    /// At least and at most so often; `None`: however often.
+    Repeat(Box<Tree>, Times),
 }
+
+/// The least and the most.
+type Times = (u8, Option<u8>);
 
 /// Positions in a value.
 type Positions = BTreeSet<usize>;
@@ -51,16 +56,18 @@ impl Tree {
             Self::End => starts.iter().copied().filter(|at| *at == value.len()).collect(),
             Self::Sequence(parts) => parts.iter().fold(starts.clone(), |at, part| part.ends(value, &at)),
             Self::Choice(choices) => choices.iter().flat_map(|choice| choice.ends(value, starts)).collect(),
-            Self::Optional(part) => &part.ends(value, starts) | starts,
-            Self::Star(part) => {
-                let mut known = starts.clone();
-                loop {
+            Self::Repeat(part, (least, most)) => {
+                let mut known = (0..*least).fold(starts.clone(), |at, _| part.ends(value, &at));
+                let mut more = most.map(|most| most.saturating_sub(*least));
+                while more != Some(0) {
                     let grown = &part.ends(value, &known) | &known;
                     if grown == known {
-                        return known;
+                        break;
                     }
                     known = grown;
+                    more = more.map(|more| more.saturating_sub(1));
                 }
+                known
             }
         }
     }
@@ -92,25 +99,33 @@ impl Reader<'_> {
     }
 
     fn repeated(&mut self) -> Option<Tree> {
-        let at = self.rest.clone();
         let part = self.part()?;
-        let tree = match self.rest.peek() {
-            Some(b'*') => Tree::Star(Box::new(part)),
-            Some(b'?') => Tree::Optional(Box::new(part)),
-            Some(b'+') => {
-                // Once, and then as `*`: read a second time.
-                let again = Reader { rest: at }.part()?;
-                Tree::Sequence(vec![part, Tree::Star(Box::new(again))])
-            }
+        let times = match self.rest.peek() {
+            Some(b'*') => (0, None),
+            Some(b'+') => (1, None),
+            Some(b'?') => (0, Some(1)),
+            Some(b'{') => self.counts()?,
             _ => return Some(part),
         };
         self.rest.next();
         // Lazy: of a whole match nobody can tell.
         self.take(b'?');
         match self.rest.peek() {
-            Some(b'*' | b'+' | b'?') => None,
-            _ => Some(tree),
+            Some(b'*' | b'+' | b'?' | b'{') => None,
+            _ => Some(Tree::Repeat(Box::new(part), times)),
         }
+    }
+
+    /// Up to the closing brace, which is left.
+    fn counts(&mut self) -> Option<Times> {
+        self.rest.next();
+        let least = self.digit()?;
+        let most = if self.take(b',') { self.digit()? } else { least };
+        (least <= most && self.rest.peek() == Some(&b'}')).then_some((least, Some(most)))
+    }
+
+    fn digit(&mut self) -> Option<u8> {
+        self.rest.next().filter(u8::is_ascii_digit).and_then(|digit| digit.checked_sub(b'0'))
     }
 
     fn part(&mut self) -> Option<Tree> {
@@ -169,8 +184,16 @@ mod tests {
             ("^/a|/b$", "/a/b", Some(false)),
             (r"a\.b", "axb", Some(false)),
             ("(a*)*", "aaa", Some(true)),
-            ("a{2}", "aa", None),
-            ("(?i)a", "A", None),
+            ("a{2}b{0,2}", "aab", Some(true)),
+            ("a{2}", "a", Some(false)),
+            ("(a|b){1,2}", "ba", Some(true)),
+            ("(a|b){1,2}", "bab", Some(false)),
+            ("a{2,1}", "aa", None),
+            ("a{2}{3}", "aaaaaa", None),
+            ("a{2,}", "aa", None),
+            ("(?i)[a-c]B", "Cb", Some(true)),
+            ("(?i)[^a]", "A", Some(false)),
+            ("a(?i)b", "aB", None),
             ("a)", "a", None),
             ("(a", "a", None),
             ("a**", "a", None),

@@ -3,15 +3,20 @@
 //! Owns what a pattern means: RE2's syntax, as Envoy reads it. Must never accept what RE2 would read otherwise. Start at
 //! [`full_match`].
 
-use std::{fmt, sync::OnceLock};
-
-use regex_automata::{meta::Regex, nfa::thompson};
-use regex_syntax::{
-    ParserBuilder,
-    hir::{Class, Hir, HirKind, Look, Repetition},
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
 };
 
+use regex_automata::{meta::Regex, nfa::thompson};
+use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition, translate::TranslatorBuilder};
+
 mod dialect;
+mod positions;
+mod required;
+
+use self::positions::Positions;
+pub(crate) use self::required::{AnyOf, shortest};
 
 /// A pattern may have this many bytes.
 pub const MAX_PATTERN_BYTES: usize = 16 << 10;
@@ -62,16 +67,19 @@ enum Matcher {
     OneOf(Words),
     /// These bytes, then anything: the commonest form of a path.
     Prefix(Box<[u8]>),
-    Regex(Box<Lazy>),
+    Regex(Arc<Expression>),
 }
 
-/// An anchored syntax tree whose automaton is only built when it is asked on its own: path patterns are asked together.
-#[derive(Clone)]
-struct Lazy {
-    tree: Hir,
+/// A pattern of no simple form.
+struct Expression {
     /// Bytes of its automaton's smallest form.
     memory: usize,
+    /// `None`: it is too large for them, or looks around.
+    positions: Option<Positions>,
+    /// What it is asked by instead; made when it is first asked.
     regex: OnceLock<Option<Regex>>,
+    /// Of one that has positions.
+    required: Box<[AnyOf]>,
 }
 
 /// What a pattern looks like from outside.
@@ -83,8 +91,8 @@ pub(crate) enum Form<'p> {
     OneOf(&'p [Box<[u8]>]),
     /// These bytes, then anything but a line feed.
     Prefix(&'p [u8]),
-    /// Anything else, anchored.
-    Regex(&'p Hir),
+    /// Anything else.
+    Regex,
 }
 
 impl Pattern {
@@ -95,8 +103,11 @@ impl Pattern {
             Matcher::Literal(literal) => **literal == *value,
             Matcher::OneOf(literals) => literals.iter().any(|literal| **literal == *value),
             Matcher::Prefix(prefix) => value.strip_prefix(&**prefix).is_some_and(|rest| !rest.contains(&b'\n')),
-            Matcher::Regex(lazy) => {
-                let regex = lazy.regex.get_or_init(|| regex(&lazy.tree));
+            Matcher::Regex(expression) => {
+                if let Some(positions) = &expression.positions {
+                    return positions.matches(value);
+                }
+                let regex = expression.regex.get_or_init(|| self.tree().as_ref().and_then(regex));
                 // It was proved buildable before it was accepted.
                 regex.as_ref().is_some_and(|regex| regex.is_match(value))
             }
@@ -109,7 +120,21 @@ impl Pattern {
             Matcher::Literal(literal) => Form::Literal(literal),
             Matcher::OneOf(literals) => Form::OneOf(literals),
             Matcher::Prefix(prefix) => Form::Prefix(prefix),
-            Matcher::Regex(lazy) => Form::Regex(&lazy.tree),
+            Matcher::Regex(_) => Form::Regex,
+        }
+    }
+
+    /// Its anchored syntax tree, read once more: few are ever asked for theirs.
+    pub(crate) fn tree(&self) -> Option<Hir> {
+        body(&self.text).ok().map(anchored)
+    }
+
+    /// For some parts of it: every value that matches has one of the words in it, in whatever case. `None`: it had better
+    /// not be asked by itself.
+    pub(crate) fn required(&self) -> Option<&[AnyOf]> {
+        match &self.matcher {
+            Matcher::Literal(_) | Matcher::OneOf(_) | Matcher::Prefix(_) => Some(&[]),
+            Matcher::Regex(expression) => expression.positions.as_ref().map(|_| &*expression.required),
         }
     }
 
@@ -117,7 +142,7 @@ impl Pattern {
     pub(crate) fn memory(&self) -> usize {
         match &self.matcher {
             Matcher::Literal(_) | Matcher::OneOf(_) | Matcher::Prefix(_) => 0,
-            Matcher::Regex(lazy) => lazy.memory,
+            Matcher::Regex(expression) => expression.memory,
         }
     }
 
@@ -148,19 +173,33 @@ pub fn full_match(pattern: &str) -> Result<Pattern, PatternError> {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Err(PatternError::TooLong(pattern.len()));
     }
-    let text = pattern;
-    let pattern = &*dialect::literal_braces(pattern);
-    dialect::refuse_other(pattern)?;
-    let mut parser = ParserBuilder::new().unicode(false).utf8(false).nest_limit(MAX_NESTING).build();
-    let body = parser.parse(pattern).map_err(|error| PatternError::Syntax(short(&error)))?;
+    let body = body(pattern)?;
     let matcher = if let Some(matcher) = plain(&body) {
         matcher
     } else {
-        let tree = anchored(body);
-        let memory = automaton_bytes(&tree)?;
-        Matcher::Regex(Box::new(Lazy { tree, memory, regex: OnceLock::new() }))
+        let memory = automaton_bytes(&anchored(body.clone()))?;
+        // What is too large when its repetitions are written out has been refused by now.
+        let positions = Positions::new(&body);
+        let required = positions.as_ref().map(|_| required::required(&body)).unwrap_or_default();
+        Matcher::Regex(Arc::new(Expression { memory, positions, regex: OnceLock::new(), required }))
     };
-    Ok(Pattern { text: text.to_owned(), matcher })
+    Ok(Pattern { text: pattern.to_owned(), matcher })
+}
+
+/// The syntax tree, without anchors at its ends: the whole value must match in any case.
+fn body(pattern: &str) -> Result<Hir, PatternError> {
+    let pattern = &*dialect::literal_braces(pattern);
+    let mut translator = TranslatorBuilder::new().unicode(false).utf8(false).build();
+    let body = translator.translate(pattern, &dialect::parse(pattern)?);
+    let body = body.map_err(|error| PatternError::Syntax(short(&error)))?;
+    let HirKind::Concat(parts) = body.kind() else { return Ok(body) };
+    let is = |part: &Hir, look| matches!(part.kind(), HirKind::Look(found) if *found == look);
+    let begin = parts.iter().take_while(|part| is(part, Look::Start)).count();
+    let end = parts.iter().rev().take_while(|part| is(part, Look::End)).count();
+    match parts.get(begin..parts.len().saturating_sub(end)) {
+        Some(inside) if begin > 0 || end > 0 => Ok(Hir::concat(inside.to_vec())),
+        _ => Ok(body),
+    }
 }
 
 /// With anchors around the tree.

@@ -254,15 +254,12 @@ fn host<'a>(headers: &'a HeaderMap, otherwise: Option<&'a str>) -> Result<&'a st
 
 /// `name`, `1.2.3.4` or `[::1]`, each with an optional port. No user information.
 pub(crate) fn is_authority(text: &str) -> bool {
-    let (is_name, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
-            None => return false,
-        },
-        None => {
-            let end = text.bytes().position(|byte| !bytes::is_name(byte)).unwrap_or(text.len());
-            (end > 0, text.get(end..).unwrap_or_default())
-        }
+    let (is_name, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        (address.parse::<std::net::Ipv6Addr>().is_ok(), port)
+    } else {
+        let end = text.bytes().position(|byte| !bytes::is_name(byte)).unwrap_or(text.len());
+        (end > 0, text.get(end..).unwrap_or_default())
     };
     let is_port = |digits: &str| {
         digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())

@@ -130,6 +130,6 @@ fn words(pattern: &Pattern) -> Vec<String> {
     match pattern.form() {
         Form::Literal(word) => vec![text(word)],
         Form::OneOf(words) => words.iter().map(|word| text(word)).collect(),
-        Form::Prefix(_) | Form::Regex(_) => Vec::new(),
+        Form::Prefix(_) | Form::Regex => Vec::new(),
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn admits_query(pattern: &Pattern) -> bool {
         Form::Literal(literal) => literal.contains(&b'?'),
         Form::OneOf(literals) => literals.iter().any(|literal| literal.contains(&b'?')),
         Form::Prefix(_) => true,
-        Form::Regex(hir) => names_query(hir) || ends_open(hir),
+        Form::Regex => pattern.tree().is_none_or(|hir| names_query(&hir) || ends_open(&hir)),
     }
 }
 
@@ -25,7 +25,7 @@ pub(super) fn may_begin_with_slash(pattern: &Pattern) -> bool {
         Form::Literal(literal) => literal.starts_with(b"/"),
         Form::OneOf(literals) => literals.iter().any(|literal| literal.starts_with(b"/")),
         Form::Prefix(prefix) => prefix.is_empty() || prefix.starts_with(b"/"),
-        Form::Regex(hir) => begins(hir),
+        Form::Regex => pattern.tree().is_none_or(|hir| begins(&hir)),
     }
 }
 

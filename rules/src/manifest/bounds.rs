@@ -42,6 +42,7 @@ fn a_truncated_text_keeps_its_whole_documents() {
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "places in a short text")]
 fn truncated(last: &str) {
     let text = format!("{GOOD}---\n{last}");
     let whole = parse(GOOD);

@@ -1,5 +1,6 @@
 //! Rules that name the same path, by the method that they name.
 
+use super::Few;
 use crate::pattern::{Form, Pattern};
 
 /// Indexes of rules, ascending.
@@ -26,7 +27,7 @@ impl Bucket {
         match method.map(Pattern::form) {
             Some(Form::Literal(method)) => add(method),
             Some(Form::OneOf(methods)) => methods.iter().for_each(|method| add(method)),
-            Some(Form::Prefix(_) | Form::Regex(_)) | None => self.other.push(index),
+            Some(Form::Prefix(_) | Form::Regex) | None => self.other.push(index),
         }
     }
 
@@ -38,17 +39,20 @@ impl Bucket {
     }
 
     /// Fills `found` up to `most` with the first indexes of each list.
-    pub(super) fn first(&self, most: usize, found: &mut Vec<usize>) {
-        let room = most.saturating_sub(found.len());
-        found.extend(self.other.iter().take(room));
-        if let [(_, only)] = self.by_method.as_slice() {
+    pub(super) fn first(&self, most: usize, found: &mut Few) {
+        let mut add = |list: &[usize]| {
             let room = most.saturating_sub(found.len());
-            found.extend(only.iter().take(room));
-            return;
+            found.extend_from_slice(list.get(..room).unwrap_or(list));
+        };
+        add(&self.other);
+        match self.by_method.as_slice() {
+            [] => {}
+            [(_, only)] => add(only),
+            lists => {
+                let mut rest: Indexes = lists.iter().flat_map(|(_, list)| list.iter().take(most)).copied().collect();
+                rest.sort_unstable();
+                add(&rest);
+            }
         }
-        let mut rest: Indexes = self.by_method.iter().flat_map(|(_, list)| list.iter().take(most)).copied().collect();
-        rest.sort_unstable();
-        let room = most.saturating_sub(found.len());
-        found.extend(rest.into_iter().take(room));
     }
 }

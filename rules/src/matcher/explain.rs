@@ -1,6 +1,6 @@
 //! Every rule of a matcher, and what of it does not hold.
 //!
-//! Looks at all of them: for people who ask. Must never name another rule first than [`HttpMatcher::nearest`] does.
+//! Looks at all of them: for people who ask. Must never name another rule first than [`HttpMatcher::judge`] does.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -14,7 +14,7 @@ impl HttpMatcher {
     /// The nearest rule; then those of which fewer fields are missed; of those, whose path shares the longer beginning with
     /// the request's; of those, in their order.
     pub(crate) fn tried(&self, view: &RequestView<'_>) -> Vec<Tried> {
-        let nearest = self.nearest(view).map(|(compiled, _)| Arc::as_ptr(&compiled.reference));
+        let nearest = self.judge(view).err().flatten().map(|(compiled, _)| Arc::as_ptr(&compiled.reference));
         let tried = |compiled: &CompiledRule| {
             let missed = compiled.rule.missing(view);
             let is_nearest = nearest == Some(Arc::as_ptr(&compiled.reference));

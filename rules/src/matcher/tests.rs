@@ -27,7 +27,7 @@ fn with_view<T>(method: &str, path: &str, ask: impl FnOnce(&RequestView<'_>) -> 
 
 /// The rule that is found, by its place.
 fn find(matcher: &HttpMatcher, method: &str, path: &str) -> Option<usize> {
-    with_view(method, path, |view| matcher.find(view).map(|rule| rule.reference.rule.parse().unwrap()))
+    with_view(method, path, |view| matcher.judge(view).ok().map(|rule| rule.reference.rule.parse().unwrap()))
 }
 
 #[test]
@@ -91,11 +91,53 @@ fn the_nearest_rule_is_of_a_close_path() {
     let matcher = matcher(&rules);
     let nearest = |method: &str, path: &str| {
         with_view(method, path, |view| {
-            let (rule, missed) = matcher.nearest(view).unwrap();
+            let (rule, missed) = matcher.judge(view).unwrap_err().unwrap();
             (rule.reference.rule.parse::<usize>().unwrap(), missed.field)
         })
     };
     assert_eq!(nearest("POST", "/service0042/read"), (42, "method".to_owned()));
     assert_eq!(nearest("POST", "/service0500/writ"), (1000, "path".to_owned()));
     assert_eq!(nearest("GET", "/service0500/write"), (1000, "method".to_owned()));
+}
+
+#[test]
+fn many_patterns_are_found_each_by_itself() {
+    // Words of their own, a word in common, none, and more positions than are asked one by one.
+    let mut rules: Vec<(String, String)> = Vec::new();
+    for index in 0..40 {
+        rules.push(("GET".to_owned(), format!("/own/r{index:02}/[0-9]+")));
+        rules.push(("GET".to_owned(), format!("/common/[a-z]{{{}}}", index + 1)));
+        rules.push(("GET".to_owned(), format!("/[0-9]{{{}}}", index + 1)));
+        rules.push(("GET".to_owned(), format!("/long/[a-z]{{{}}}", index + 65)));
+    }
+    let rules: Vec<(&str, &str)> = rules.iter().map(|(method, path)| (method.as_str(), path.as_str())).collect();
+    let matcher = matcher(&rules);
+    for index in 0..40 {
+        let paths = [
+            format!("/own/r{index:02}/42"),
+            format!("/common/{}", "x".repeat(index + 1)),
+            format!("/{}", "7".repeat(index + 1)),
+            format!("/long/{}", "x".repeat(index + 65)),
+        ];
+        for (form, path) in paths.iter().enumerate() {
+            assert_eq!(find(&matcher, "GET", path), Some(index * 4 + form), "{path}");
+            assert_eq!(find(&matcher, "PUT", path), None, "{path}");
+            assert_eq!(find(&matcher, "GET", &format!("{path}!")), None, "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_nearest_pattern_has_a_word_of_the_path() {
+    let rules: Vec<String> = (0..1000).map(|index| format!("/[a-z]+/r{index:04}/[0-9]+")).collect();
+    let rules: Vec<(&str, &str)> = rules.iter().map(|path| ("GET", path.as_str())).collect();
+    let matcher = matcher(&rules);
+    let nearest = |path: &str| {
+        with_view("GET", path, |view| {
+            let (rule, missed) = matcher.judge(view).unwrap_err().unwrap();
+            (rule.reference.rule.parse::<usize>().unwrap(), missed.field)
+        })
+    };
+    assert_eq!(nearest("/service/r0700/x"), (700, "path".to_owned()));
+    assert_eq!(nearest("/service/none/x"), (0, "path".to_owned()));
 }

@@ -1,6 +1,6 @@
 //! Literal paths, and what paths begin with, in one tree: a walk costs what the path is long.
 
-use super::bucket::Bucket;
+use super::{Buckets, Few, bucket::Bucket};
 
 /// Index of a node.
 type Id = usize;
@@ -80,19 +80,19 @@ impl Trie {
         self.node(prefix).prefix.get_or_insert_default()
     }
 
-    /// Gives every bucket that `path` falls into, and says where it leaves the tree: the last node that shares a byte of
-    /// its label with it.
-    pub(super) fn walk<'t>(&'t self, path: &[u8], consider: &mut impl FnMut(&'t Bucket)) -> Option<&'t Node> {
+    /// Adds every bucket that `path` falls into, and says where it leaves the tree: the last node that shares a byte of its
+    /// label with it.
+    pub(super) fn walk<'t>(&'t self, path: &[u8], found: &mut Buckets<'t>) -> Option<&'t Node> {
         let mut rest = path;
         let mut node = self.nodes.first()?;
         loop {
             let Some(left) = node.after_label(rest) else { return Some(node) };
             if let Some(bucket) = &node.prefix {
-                consider(bucket);
+                found.push(bucket);
             }
             let Some((first, after)) = left.split_first() else {
                 if let Some(bucket) = &node.exact {
-                    consider(bucket);
+                    found.push(bucket);
                 }
                 return Some(node);
             };
@@ -104,7 +104,7 @@ impl Trie {
 
     /// Fills `found` up to `most` with rules of `deepest` and below, whose paths share the longest beginning with the one
     /// that led there.
-    pub(super) fn around(&self, deepest: Option<&Node>, most: usize, found: &mut Vec<usize>) {
+    pub(super) fn around(&self, deepest: Option<&Node>, most: usize, found: &mut Few) {
         let mut open: Vec<&Node> = deepest.into_iter().collect();
         // Every node has a bucket or two children: the number of nodes seen is bounded as the rules are.
         while let Some(node) = open.pop().filter(|_| found.len() < most) {

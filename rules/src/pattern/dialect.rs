@@ -1,6 +1,6 @@
 //! Where RE2 and Rust's syntax differ: what RE2 takes is made readable, what the two read differently is refused.
 //!
-//! Must never let through what means one thing here and another in RE2. Start at [`refuse_other`].
+//! Must never let through what means one thing here and another in RE2. Start at [`parse`].
 
 use std::borrow::Cow;
 
@@ -8,12 +8,14 @@ use regex_syntax::ast::{self, ClassSetBinaryOp, ClassSetItem, Flag, FlagsItemKin
 
 use super::{MAX_NESTING, MAX_REPEAT, PatternError};
 
-/// What Rust's syntax has and RE2 has not, or reads differently: a policy must mean the same to both.
-pub(super) fn refuse_other(pattern: &str) -> Result<(), PatternError> {
+/// Reads a pattern. What Rust's syntax has and RE2 has not, or reads differently, is an error: a policy must mean the same
+/// to both.
+pub(super) fn parse(pattern: &str) -> Result<ast::Ast, PatternError> {
     let tree = ast::parse::ParserBuilder::new().nest_limit(MAX_NESTING).build().parse(pattern);
     let tree = tree
         .map_err(|error| PatternError::Syntax(format!("{} at column {}", error.kind(), error.span().start.column)))?;
-    ast::visit(&tree, Dialect)
+    ast::visit(&tree, Dialect)?;
+    Ok(tree)
 }
 
 struct Dialect;

@@ -38,7 +38,54 @@ fn common_forms_need_no_automaton() {
     assert!(matches!(full_match(r"/api/v1\.0").unwrap().matcher, Matcher::Literal(_)));
     assert!(matches!(full_match("GET|HEAD").unwrap().matcher, Matcher::OneOf(_)));
     assert!(matches("GET|HEAD|OPTIONS", "HEAD") && !matches("GET|HEAD", "GETHEAD"));
+    assert!(matches!(full_match("^/api/v1$").unwrap().matcher, Matcher::Literal(_)));
+    assert!(matches!(full_match("^/api/.*").unwrap().matcher, Matcher::Prefix(_)));
     assert!(matches!(full_match("/api/.+").unwrap().matcher, Matcher::Regex(_)));
+}
+
+#[test]
+fn what_has_too_many_positions_or_looks_around_matches_the_same() {
+    let has_positions = |pattern: &str| full_match(pattern).unwrap().required().is_some();
+    for (pattern, is_small) in [
+        ("/x[a-z]{64}", true),
+        ("/x[a-z]{65}", false),
+        ("/x([a-z]{32}){2}", true),
+        ("/x([a-z]{33})?[a-z]{32}", false),
+        ("/x[a-z]{64}|/y", false),
+        ("^/x.+$", true),
+        ("(^/x|/y)$", false),
+        (r"/x\b.*", false),
+    ] {
+        assert_eq!(has_positions(pattern), is_small, "{pattern}");
+    }
+    let value = |letters: usize| format!("/x{}", "a".repeat(letters));
+    for (pattern, lengths) in
+        [("/x[a-z]{64}", [64, 64]), ("/x[a-z]{65}", [65, 65]), ("/x([a-z]{33})?[a-z]{32}", [32, 65])]
+    {
+        let matching: Vec<usize> = (0..70).filter(|length| matches(pattern, &value(*length))).collect();
+        let lengths: std::collections::BTreeSet<usize> = lengths.into();
+        assert_eq!(matching, Vec::from_iter(lengths), "{pattern}");
+    }
+    assert!(matches(r"/x\b.*", "/x-a") && !matches(r"/x\b.*", "/xa"));
+}
+
+#[test]
+fn repetitions_are_counted() {
+    for (pattern, most) in
+        [("/(ab){2,3}", 5), ("/(ab){2}", 5), ("/(ab){0,1}", 5), ("/(ab){2,}", 9), ("/((ab){1,2}){2}", 9)]
+    {
+        let found: Vec<usize> =
+            (0..most).filter(|times| matches(pattern, &format!("/{}", "ab".repeat(*times)))).collect();
+        let wanted: &[usize] = match pattern {
+            "/(ab){2,3}" => &[2, 3],
+            "/(ab){2}" => &[2],
+            "/(ab){0,1}" => &[0, 1],
+            "/(ab){2,}" => &[2, 3, 4, 5, 6, 7, 8],
+            _ => &[2, 3, 4],
+        };
+        assert_eq!(found, wanted, "{pattern}");
+        assert!(!matches(pattern, "/aba") && !matches(pattern, "/abb"), "{pattern}");
+    }
 }
 
 #[test]

@@ -103,16 +103,16 @@ impl Cell {
         match self {
             Self::Denied(rule) => Judged::Denied(rule.clone(), Unallowed::default()),
             Self::Allowed(rule) | Self::Seen(rule, _) => Judged::Allowed(rule.clone()),
-            Self::Requests(matcher) => {
-                if let Some(compiled) = matcher.find(view) {
-                    return Judged::Allowed(Some(Arc::clone(&compiled.reference)));
+            Self::Requests(matcher) => match matcher.judge(view) {
+                Ok(compiled) => Judged::Allowed(Some(Arc::clone(&compiled.reference))),
+                Err(nearest) => {
+                    let nearest = nearest.map(|(compiled, missed)| {
+                        let rule = Arc::clone(&compiled.reference);
+                        Nearest { rule, field: missed.field, expected: missed.expected }
+                    });
+                    Judged::Denied(None, Unallowed { nearest, by: None })
                 }
-                let nearest = matcher.nearest(view).map(|(compiled, missed)| {
-                    let rule = Arc::clone(&compiled.reference);
-                    Nearest { rule, field: missed.field, expected: missed.expected }
-                });
-                Judged::Denied(None, Unallowed { nearest, by: None })
-            }
+            },
             Self::Ordered(ordered) => ordered.judge(view),
             Self::Both(one, other) => one.judge(view).and(other.judge(view)),
             Self::Lenient(inner) => inner.judge(view).lenient(),

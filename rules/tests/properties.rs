@@ -259,7 +259,8 @@ fn what_endpoints_share_is_what_each_would_have_alone() {
         }
         Ok(())
     });
-    assert!(shares.get() > SHARING / 20 && differ.get() > SHARING / 20, "{shares:?} share, {differ:?} do not");
+    // About one pair a case shares: far fewer would show nothing.
+    assert!(shares.get() > SHARING / 60 && differ.get() > SHARING / 60, "{shares:?} share, {differ:?} do not");
 }
 
 #[test]

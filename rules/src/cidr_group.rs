@@ -199,7 +199,6 @@ impl Addresses {
         match self {
             Self::Net(net) => net.to_string(),
             Self::Group(name) => format!("CIDR group {name}"),
-            Self::Groups(selector) if selector.requirements.is_empty() => "any CIDR group or none".to_owned(),
             Self::Groups(selector) => format!("CIDR groups with {}", selector.summary()),
         }
     }

@@ -29,7 +29,7 @@ impl Identity {
     pub const INIT: Self = Self(5);
     /// Other nodes.
     pub const REMOTE_NODE: Self = Self(6);
-    /// The API server.
+    /// Another node that runs an API server.
     pub const KUBE_APISERVER: Self = Self(7);
     /// The node's ingress proxy.
     pub const INGRESS: Self = Self(8);
@@ -45,16 +45,19 @@ impl fmt::Display for Identity {
     }
 }
 
-const RESERVED: [(Identity, &str); 9] = [
-    (Identity::UNKNOWN, "unknown"),
-    (Identity::HOST, "host"),
-    (Identity::WORLD, "world"),
-    (Identity::UNMANAGED, "unmanaged"),
-    (Identity::HEALTH, "health"),
-    (Identity::INIT, "init"),
-    (Identity::REMOTE_NODE, "remote-node"),
-    (Identity::KUBE_APISERVER, "kube-apiserver"),
-    (Identity::INGRESS, "ingress"),
+/// A number and its labels.
+type Reserved = (Identity, &'static [&'static str]);
+
+const RESERVED: [Reserved; 9] = [
+    (Identity::UNKNOWN, &["unknown"]),
+    (Identity::HOST, &["host"]),
+    (Identity::WORLD, &["world"]),
+    (Identity::UNMANAGED, &["unmanaged"]),
+    (Identity::HEALTH, &["health"]),
+    (Identity::INIT, &["init"]),
+    (Identity::REMOTE_NODE, &["remote-node"]),
+    (Identity::KUBE_APISERVER, &["kube-apiserver", "remote-node"]),
+    (Identity::INGRESS, &["ingress"]),
 ];
 
 /// Every known label set with its number. A number is never given twice while the value lives.
@@ -88,8 +91,8 @@ impl Identities {
             next: Identity::FIRST_ALLOCATED.0,
             next_cidr: Identity::LOCAL_SCOPE | 1,
         };
-        for (identity, name) in RESERVED {
-            identities.insert(identity, Labels::new([Label::new("reserved", name, "")]));
+        for (identity, names) in RESERVED {
+            identities.insert(identity, Labels::new(names.iter().map(|name| Label::new("reserved", name, ""))));
         }
         identities
     }

@@ -211,10 +211,10 @@ pub(crate) enum Entity {
     None,
 }
 
-/// Services whose pods are meant.
+/// Services whose pods are meant; without a namespace, of any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceRef {
-    Named { namespace: String, name: String },
+    Named { namespace: Option<String>, name: String },
     Selected { namespace: Option<String>, selector: Selector },
 }
 

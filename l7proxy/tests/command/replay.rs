@@ -202,6 +202,26 @@ fn addresses_outside_are_judged() {
 }
 
 #[test]
+fn a_node_of_the_api_server_is_one_and_the_other() {
+    let mut node = request("FORWARDED", "GET", "/a");
+    let labels = ["reserved:kube-apiserver", "reserved:remote-node"];
+    node["flow"]["destination"] = json!({"identity": 7, "labels": labels});
+    node["flow"]["IP"]["destination"] = "192.0.2.1".into();
+    for (entity, code) in [("kube-apiserver", 0), ("remote-node", 0), ("host", 1)] {
+        let policy =
+            policy("{}").replace("toEndpoints: [{matchLabels: {app: api}}]", &format!("toEntities: [{entity}]"));
+        let lines = format!("{node}\n");
+        let desk = Desk::new(&[
+            ("config.yaml", CONFIG),
+            ("policies/p.yaml", policy.as_str()),
+            ("flows.jsonl", lines.as_str()),
+        ]);
+        let ended = desk.run(&["replay", "--config", "config.yaml", "flows.jsonl"]);
+        assert_eq!(ended.code, Some(code), "{entity}: {}{}", ended.out, ended.err);
+    }
+}
+
+#[test]
 fn a_broken_line_is_told_and_the_rest_goes_on() {
     let lines =
         format!("{}\n{{\"flow\":\n\n{}\n", request("FORWARDED", "PUT", "/a"), request("FORWARDED", "GET", "/a"));

@@ -327,7 +327,11 @@ fn cidr_groups_that_are_not_there_or_are_not_asked_for() {
         ("{cidrGroupSelector: {matchLabels: {a: b}}}", "no-group", ""),
         ("{cidrGroupSelector: {matchLabels: {a: c}}}", "no-group", "no-group"),
         ("{cidrGroupSelector: {matchExpressions: [{key: a, operator: Exists}]}}", "no-group", ""),
-        ("{cidrGroupSelector: {}}", "every-address", "every-address"),
+        (
+            "{cidrGroupSelector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}}",
+            "every-address",
+            "every-address",
+        ),
         (
             "{cidrGroupSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}",
             "every-address",

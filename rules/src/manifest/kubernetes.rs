@@ -58,7 +58,8 @@ struct Types {
 fn types(spec: &Node, place: &Place, reader: &mut Reader<'_>) -> Types {
     let path = place.field("policyTypes");
     let list = reader.list(spec, &place.path, "policyTypes").filter(|list| !list.is_empty());
-    let Some(list) = list else { return Types { ingress: true, egress: spec.present("egress").is_some() } };
+    let has_egress = || spec.present("egress").is_some_and(|rules| !rules.items().is_empty());
+    let Some(list) = list else { return Types { ingress: true, egress: has_egress() } };
     let mut types = Types { ingress: false, egress: false };
     for (index, node) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    cilium::{Context, Home, Place},
+    cilium::{Context, Place},
     read::{Reader, join},
     selector,
     yaml::Node,
@@ -51,7 +51,7 @@ pub(super) fn peers(
             // Checked and refused by `fqdn`.
             Peers::Nobody
         } else {
-            Peers::Services(services(list, &path, context.home, reader))
+            Peers::Services(services(list, &path, reader))
         };
         if !list.is_empty() {
             kinds.push(*name);
@@ -102,7 +102,7 @@ fn cidr_set(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<Cidr> {
             (Some(name), _) => group(name, &join(&path, "cidrGroupRef"), reader),
             (None, Some(selector)) => {
                 let path = join(&path, "cidrGroupSelector");
-                Some(Addresses::Groups(selector::kubernetes(selector, &path, "", reader)))
+                Some(groups(selector, &path, reader))
             }
         };
         let except = except(node, &path, None, reader);
@@ -117,6 +117,18 @@ fn group(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<Addresses> 
         reader.error(node.line, path, format!("{name:?} is no name; write that of a CiliumCIDRGroup"));
     }
     Some(Addresses::Group(name.to_owned()))
+}
+
+/// What asks for nothing is everybody to Cilium's code, all groups to its documentation.
+fn groups(node: &Node, path: &str, reader: &mut Reader<'_>) -> Addresses {
+    let told = reader.told();
+    let selector = selector::kubernetes(node, path, "", reader);
+    if selector.requirements.is_empty() && reader.told() == told {
+        let reason =
+            "asks for nothing; write labels of the groups, or for every address cidr: 0.0.0.0/0 and cidr: ::/0";
+        reader.error(node.line, path, reason);
+    }
+    Addresses::Groups(selector)
 }
 
 /// `{cidr, except}`; `told`: how many problems were known before it.
@@ -234,7 +246,7 @@ impl Entity {
     }
 }
 
-fn services(list: &[Node], path: &str, home: Home<'_>, reader: &mut Reader<'_>) -> Vec<ServiceRef> {
+fn services(list: &[Node], path: &str, reader: &mut Reader<'_>) -> Vec<ServiceRef> {
     let mut services = Vec::new();
     for (index, node) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -242,9 +254,9 @@ fn services(list: &[Node], path: &str, home: Home<'_>, reader: &mut Reader<'_>) 
             continue;
         }
         match (node.present("k8sService"), node.present("k8sServiceSelector")) {
-            (Some(named), None) => services.extend(named_service(named, &join(&path, "k8sService"), home, reader)),
+            (Some(named), None) => services.extend(named_service(named, &join(&path, "k8sService"), reader)),
             (None, Some(selected)) => {
-                services.extend(selected_services(selected, &join(&path, "k8sServiceSelector"), home, reader));
+                services.extend(selected_services(selected, &join(&path, "k8sServiceSelector"), reader));
             }
             _ => reader.error(node.line, &path, "needs one of k8sService and k8sServiceSelector"),
         }
@@ -252,38 +264,31 @@ fn services(list: &[Node], path: &str, home: Home<'_>, reader: &mut Reader<'_>) 
     services
 }
 
-fn named_service(node: &Node, path: &str, home: Home<'_>, reader: &mut Reader<'_>) -> Option<ServiceRef> {
+/// Without a namespace, the services of any have that name, as in Cilium.
+fn named_service(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ServiceRef> {
     if !reader.keys(node, path, &["serviceName", "namespace"], &[]) {
         return None;
     }
-    let namespace = reader.text(node, path, "namespace").filter(|namespace| !namespace.is_empty());
-    let name = reader.text(node, path, "serviceName");
-    let (Some(name), Some(namespace)) = (name, namespace.or(home.namespace())) else {
-        let missing = if name.is_some() { "namespace" } else { "serviceName" };
-        reader.error(node.line, &join(path, missing), "is missing; a service has a name and a namespace");
+    let namespace = namespace(node, path, reader);
+    let Some(name) = reader.text(node, path, "serviceName") else {
+        reader.error(node.line, &join(path, "serviceName"), "is missing; a service has a name");
         return None;
     };
-    Some(ServiceRef::Named { namespace: namespace.to_owned(), name: name.to_owned() })
+    Some(ServiceRef::Named { namespace, name: name.to_owned() })
 }
 
-fn selected_services(node: &Node, path: &str, home: Home<'_>, reader: &mut Reader<'_>) -> Option<ServiceRef> {
+fn selected_services(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<ServiceRef> {
     if !reader.keys(node, path, &["selector", "namespace"], &[]) {
         return None;
     }
-    let namespace = reader.text(node, path, "namespace").filter(|namespace| !namespace.is_empty());
+    let namespace = namespace(node, path, reader);
     let Some(selector) = node.present("selector") else {
         reader.error(node.line, &join(path, "selector"), "is missing; write the labels of the services");
         return None;
     };
-    let selector = selector::selector(selector, &join(path, "selector"), reader);
-    Some(ServiceRef::Selected { namespace: namespace.or(home.namespace()).map(str::to_owned), selector })
+    Some(ServiceRef::Selected { namespace, selector: selector::selector(selector, &join(path, "selector"), reader) })
 }
 
-impl<'n> Home<'n> {
-    fn namespace(self) -> Option<&'n str> {
-        match self {
-            Self::Namespace(namespace) => Some(namespace),
-            Self::Cluster => None,
-        }
-    }
+fn namespace(node: &Node, path: &str, reader: &mut Reader<'_>) -> Option<String> {
+    reader.text(node, path, "namespace").filter(|namespace| !namespace.is_empty()).map(str::to_owned)
 }

@@ -92,7 +92,10 @@ fn peers() {
     };
     set("{}", &[(".cidr", "is missing")]);
     set("{cidr: 10.0.0.0/8, cidrGroupRef: g}", &[("", "more than one of cidr")]);
-    set("{cidrGroupRef: g, cidrGroupSelector: {}}", &[("", "more than one")]);
+    set("{cidrGroupRef: g, cidrGroupSelector: {matchLabels: {a: b}}}", &[("", "more than one")]);
+    for nothing in ["{}", "{matchLabels: {}}", "{matchLabels: {a: null}, matchExpressions: []}"] {
+        set(&format!("{{cidrGroupSelector: {nothing}}}"), &[(".cidrGroupSelector", "asks for nothing; write labels")]);
+    }
     set("{cidrGroupRef: g}", &[]);
     set("{cidrGroupRef: G}", &[(".cidrGroupRef", "\"G\" is no name; write that of a CiliumCIDRGroup")]);
     set("{cidrGroupRef: ''}", &[(".cidrGroupRef", "is no name")]);

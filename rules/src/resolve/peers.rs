@@ -92,13 +92,12 @@ impl<'a> PeerSets<'a> {
 
 impl ServiceRef {
     fn means(&self, service: &Service) -> bool {
-        match self {
-            Self::Named { namespace, name } => service.namespace == *namespace && service.name == *name,
-            Self::Selected { namespace, selector } => {
-                namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
-                    && selector.matches(&service.labels)
+        let (Self::Named { namespace, .. } | Self::Selected { namespace, .. }) = self;
+        namespace.as_ref().is_none_or(|namespace| service.namespace == *namespace)
+            && match self {
+                Self::Named { name, .. } => service.name == *name,
+                Self::Selected { selector, .. } => selector.matches(&service.labels),
             }
-        }
     }
 }
 
@@ -152,7 +151,8 @@ pub(super) fn text(peers: &Peers) -> String {
         }),
         Peers::Entities(entities) => joined(entities, |entity| entity.name().to_owned()),
         Peers::Services(services) => joined(services, |service| match service {
-            ServiceRef::Named { namespace, name } => format!("service {namespace}/{name}"),
+            ServiceRef::Named { namespace: Some(namespace), name } => format!("service {namespace}/{name}"),
+            ServiceRef::Named { namespace: None, name } => format!("service {name}"),
             ServiceRef::Selected { selector, .. } => format!("services with {}", selector.summary()),
         }),
     }

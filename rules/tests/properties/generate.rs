@@ -24,7 +24,7 @@ const BLOCKS: [&str; 11] = [
     "{cidrGroupSelector: {matchExpressions: [{key: a, operator: In, values: [c, d]}, {key: d, operator: Exists}]}}",
     "{cidrGroupSelector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}, except: [10.1.0.0/16]}",
     "{cidrGroupSelector: {matchLabels: {a: c}, matchExpressions: [{key: d, operator: DoesNotExist}]}}",
-    "{cidrGroupSelector: {}}",
+    "{cidrGroupSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}}",
 ];
 const ENTITIES: [&str; 6] = ["all", "world", "cluster", "cluster-mesh", "host", "none"];
 

@@ -182,6 +182,8 @@ impl World {
         match who {
             "world" => Ok(Identity::WORLD),
             "host" => Ok(Identity::HOST),
+            "remote-node" => Ok(Identity::REMOTE_NODE),
+            "kube-apiserver" => Ok(Identity::KUBE_APISERVER),
             "unknown" => Ok(Identity::UNKNOWN),
             _ => Err(format!("{who} is no pod, address or reserved name")),
         }

@@ -58,7 +58,7 @@ pub(crate) struct Service {
     pub(crate) selector: BTreeMap<String, String>,
 }
 
-/// One question. `from` and `to` are a pod, an address, or a reserved name (`world`, `host`).
+/// One question. `from` and `to` are a pod, an address, or a reserved name (`world`, `host` …).
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Case {

@@ -94,8 +94,9 @@ impl Comparison {
         let is_world = here.pod.is_empty() && here.identity() != Identity::HOST;
         let identity = [
             ("reserved:host", Identity::HOST),
-            ("reserved:remote-node", Identity::REMOTE_NODE),
+            // A node of the API server has both labels.
             ("reserved:kube-apiserver", Identity::KUBE_APISERVER),
+            ("reserved:remote-node", Identity::REMOTE_NODE),
             ("reserved:ingress", Identity::INGRESS),
             ("reserved:health", Identity::HEALTH),
             ("reserved:init", Identity::INIT),

@@ -25,6 +25,7 @@ type Case struct {
 	Manifests  string                       `json:"manifests"`
 	Pods       []Pod                        `json:"pods"`
 	Namespaces map[string]map[string]string `json:"namespaces"`
+	Services   []Service                    `json:"services"`
 	Queries    []Query                      `json:"queries"`
 }
 
@@ -43,7 +44,20 @@ type ContainerPort struct {
 	Protocol string `json:"protocol"`
 }
 
-// Query is one connection, or one request on it. From and To are pods or addresses.
+// Service is one Service. Its name has its namespace in front: ns/name.
+type Service struct {
+	Name     string            `json:"name"`
+	Labels   map[string]string `json:"labels"`
+	Selector map[string]string `json:"selector"`
+}
+
+func (s *Service) split() (namespace, name string) {
+	namespace, name, _ = strings.Cut(s.Name, "/")
+	return namespace, name
+}
+
+// Query is one connection, or one request on it. From and To are pods, addresses, or names of reserved identities. The
+// port of ICMP is its type.
 type Query struct {
 	From      string   `json:"from"`
 	To        string   `json:"to"`
@@ -80,11 +94,13 @@ func run() error {
 	policy.SetPolicyEnabled(option.DefaultEnforcement)
 	option.Config.EnableL7Proxy = true
 	option.Config.EnableSCTP = true
+	option.Config.EnableICMPRules = true
 	api.InitEntities(cluster)
-	reader, err := newReader(logger)
+	schemas, err := newSchemas(logger)
 	if err != nil {
 		return err
 	}
+	reader := &reader{logger, schemas}
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 16<<20)
 	out := bufio.NewWriter(os.Stdout)
@@ -105,35 +121,38 @@ func run() error {
 }
 
 func answer(logger *slog.Logger, reader *reader, c Case) Answer {
-	answer := Answer{Name: c.Name, Errors: []string{}, Verdicts: []string{}}
-	rules, errs := reader.rules(c.Manifests)
-	if len(errs) > 0 {
-		answer.Errors = errs
-		return answer
-	}
-	answer.Verdicts = make([]string, len(c.Queries))
+	verdicts := make([]string, len(c.Queries))
 	for _, ipv6 := range []bool{false, true} {
-		if err := ask(logger, c, rules, ipv6, answer.Verdicts); err != nil {
-			return Answer{Name: c.Name, Errors: []string{err.Error()}, Verdicts: []string{}}
+		if errs := ask(logger, reader, c, ipv6, verdicts); len(errs) > 0 {
+			return Answer{Name: c.Name, Errors: errs, Verdicts: []string{}}
 		}
 	}
-	return answer
+	return Answer{Name: c.Name, Errors: []string{}, Verdicts: verdicts}
 }
 
 // ask fills in the verdicts of the queries of one family of addresses, each under an agent of that family alone: one of
 // both families splits what is outside in two, and reserved:world selects neither half.
-func ask(logger *slog.Logger, c Case, rules api.Rules, ipv6 bool, verdicts []string) error {
+func ask(logger *slog.Logger, reader *reader, c Case, ipv6 bool, verdicts []string) []string {
+	// What prefixes mean to an agent depends on its families when it reads them.
 	option.Config.EnableIPv4, option.Config.EnableIPv6 = !ipv6, ipv6
-	world, err := newWorld(logger, c, rules)
+	services, err := newServices(c.Services)
 	if err != nil {
-		return err
+		return []string{err.Error()}
+	}
+	said, errs := reader.read(c.Manifests, services)
+	if len(errs) > 0 {
+		return errs
+	}
+	world, err := newWorld(logger, c, said, ipv6)
+	if err != nil {
+		return []string{err.Error()}
 	}
 	for i, query := range c.Queries {
 		if query.isIPv6() != ipv6 {
 			continue
 		}
 		if verdicts[i], err = world.verdict(query); err != nil {
-			return err
+			return []string{err.Error()}
 		}
 	}
 	return nil

@@ -4,23 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"regexp"
 	"strings"
 
 	envoypolicy "github.com/cilium/cilium/pkg/envoy/policy"
-	"github.com/cilium/cilium/pkg/k8s/apis/cilium.io/client"
+	"github.com/cilium/cilium/pkg/k8s"
 	v2 "github.com/cilium/cilium/pkg/k8s/apis/cilium.io/v2"
-	"github.com/cilium/cilium/pkg/k8s/apis/cilium.io/v2/validator"
+	networking "github.com/cilium/cilium/pkg/k8s/slim/k8s/api/networking/v1"
 	"github.com/cilium/cilium/pkg/policy/api"
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
-	v1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"github.com/cilium/cilium/pkg/policy/types"
+	"github.com/cilium/cilium/pkg/policy/utils"
+	v1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	sigsyaml "sigs.k8s.io/yaml"
 )
@@ -31,38 +27,25 @@ const cluster = "default"
 // reader makes rules of manifests: first the API server's part (the schema of the CRD), then the agent's, then what Envoy
 // would refuse to load.
 type reader struct {
-	logger    *slog.Logger
-	validator *validator.NPValidator
-	structure *schema.Structural
+	logger  *slog.Logger
+	schemas *schemas
 }
 
-func newReader(logger *slog.Logger) (*reader, error) {
-	validator, err := validator.NewNPValidator(logger)
-	if err != nil {
-		return nil, err
-	}
-	crd := client.GetPregeneratedCRD(logger, client.CNPCRDName)
-	var internal apiextensions.JSONSchemaProps
-	if err := v1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
-		crd.Spec.Versions[0].Schema.OpenAPIV3Schema, &internal, nil); err != nil {
-		return nil, err
-	}
-	structure, err := schema.NewStructural(&internal)
-	if err != nil {
-		return nil, err
-	}
-	return &reader{logger, validator, structure}, nil
+// read is what a case's manifests say.
+type read struct {
+	entries types.PolicyEntries
+	groups  []*v2.CiliumCIDRGroup
 }
 
-// rules returns the rules of all documents, or everything that is wrong, each with its stage in front.
-func (r *reader) rules(manifests string) (api.Rules, []string) {
-	var rules api.Rules
+// read returns what all documents say, or everything that is wrong, each with its stage in front.
+func (r *reader) read(manifests string, services *services) (*read, []string) {
+	all := &read{}
 	var errs []string
 	documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(manifests)))
 	for {
 		text, err := documents.Read()
 		if errors.Is(err, io.EOF) {
-			return rules, errs
+			return all, errs
 		}
 		if err != nil {
 			return nil, append(errs, "yaml: "+err.Error())
@@ -70,52 +53,84 @@ func (r *reader) rules(manifests string) (api.Rules, []string) {
 		if len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
-		some, stage, err := r.document(text)
-		if err != nil {
+		if stage, err := r.document(text, services, all); err != nil {
 			errs = append(errs, stage+": "+err.Error())
 		}
-		rules = append(rules, some...)
 	}
 }
 
-func (r *reader) document(text []byte) (rules api.Rules, stage string, err error) {
+func (r *reader) document(text []byte, services *services, all *read) (stage string, err error) {
 	var object map[string]any
 	if err := sigsyaml.UnmarshalStrict(text, &object); err != nil {
-		return nil, "yaml", err
+		return "yaml", err
 	}
 	if object == nil {
-		return nil, "", nil
+		return "", nil
 	}
-	// As the API server does before it looks at the schema. Fields that it does not know it would drop, but tells of
-	// them first, and kubectl refuses then.
-	options := schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}
-	if paths := pruning.PruneWithOptions(object, r.structure, true, options); len(paths) > 0 {
-		return nil, "schema", fmt.Errorf("unknown fields: %s", strings.Join(paths, ", "))
+	if object["kind"] == "NetworkPolicy" {
+		entries, stage, err := r.kubernetes(text)
+		all.entries = append(all.entries, entries...)
+		return stage, err
 	}
-	defaulting.PruneNonNullableNullsWithoutDefaults(object, r.structure)
-	defaulting.Default(object, r.structure)
-	var unknown validator.ErrUnknownFields
-	// What the validator takes for unknown is also what is written though it is empty.
-	if err := r.validator.ValidateCNP(&unstructured.Unstructured{Object: object}); err != nil && !errors.As(err, &unknown) {
-		return nil, "schema", err
+	if err := r.schemas.admit(object); err != nil {
+		return "schema", err
 	}
-	pruned, err := sigsyaml.Marshal(object)
+	admitted, err := sigsyaml.Marshal(object)
 	if err != nil {
-		return nil, "decode", err
+		return "decode", err
 	}
+	if object["kind"] == "CiliumCIDRGroup" {
+		group := &v2.CiliumCIDRGroup{}
+		if err := sigsyaml.Unmarshal(admitted, group); err != nil {
+			return "decode", err
+		}
+		all.groups = append(all.groups, group)
+		return "", nil
+	}
+	// Cluster-wide policies are such as well to the agent, in no namespace.
 	cnp := &v2.CiliumNetworkPolicy{}
-	if err := sigsyaml.Unmarshal(pruned, cnp); err != nil {
-		return nil, "decode", err
+	if err := sigsyaml.Unmarshal(admitted, cnp); err != nil {
+		return "decode", err
 	}
-	if cnp.Namespace == "" {
-		// The API server knows it from the request's path; without one, the agent takes the policy for a cluster-wide one.
+	switch {
+	case object["kind"] == "CiliumClusterwideNetworkPolicy":
+		cnp.Namespace = ""
+	case cnp.Namespace == "":
+		// The API server knows it from the request's path.
 		cnp.Namespace = "default"
 	}
-	rules, err = cnp.Parse(r.logger, cluster)
+	services.resolve(cnp)
+	rules, err := cnp.Parse(r.logger, cluster)
 	if err != nil {
-		return nil, "agent", err
+		return "agent", err
 	}
-	return rules, "envoy", envoyAccepts(r.logger, rules)
+	all.entries = append(all.entries, utils.RulesToPolicyEntries(rules)...)
+	return "envoy", envoyAccepts(r.logger, rules)
+}
+
+// kubernetes reads a NetworkPolicy. Of the API server's part, unknown fields and one default are here: all that it says of
+// values is in no module.
+func (r *reader) kubernetes(text []byte) (types.PolicyEntries, string, error) {
+	whole := &v1.NetworkPolicy{}
+	if err := sigsyaml.UnmarshalStrict(text, whole); err != nil {
+		return nil, "schema", err
+	}
+	if len(whole.Spec.PolicyTypes) == 0 {
+		whole.Spec.PolicyTypes = []v1.PolicyType{v1.PolicyTypeIngress}
+		if len(whole.Spec.Egress) > 0 {
+			whole.Spec.PolicyTypes = append(whole.Spec.PolicyTypes, v1.PolicyTypeEgress)
+		}
+	}
+	admitted, err := sigsyaml.Marshal(whole)
+	if err != nil {
+		return nil, "decode", err
+	}
+	policy := &networking.NetworkPolicy{}
+	if err := sigsyaml.Unmarshal(admitted, policy); err != nil {
+		return nil, "decode", err
+	}
+	entries, err := k8s.ParseNetworkPolicy(r.logger, cluster, policy)
+	return entries, "agent", err
 }
 
 // envoyAccepts applies the checks of Envoy's protobuf messages, and compiles what the agent leaves to Envoy.

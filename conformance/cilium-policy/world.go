@@ -15,8 +15,6 @@ import (
 	k8s "github.com/cilium/cilium/pkg/k8s/apis/cilium.io"
 	"github.com/cilium/cilium/pkg/labels"
 	"github.com/cilium/cilium/pkg/policy"
-	"github.com/cilium/cilium/pkg/policy/api"
-	"github.com/cilium/cilium/pkg/policy/utils"
 	testpolicy "github.com/cilium/cilium/pkg/testutils/policy"
 	ports "github.com/cilium/cilium/pkg/types"
 	"github.com/cilium/cilium/pkg/u8proto"
@@ -27,7 +25,7 @@ type world struct {
 	logger   *slog.Logger
 	repo     *policy.Repository
 	pods     map[string]*pod
-	byCIDR   map[netip.Prefix]*identity.Identity
+	outside  addresses
 	named    ports.NamedPortMultiMap
 	resolved map[string]*policy.EndpointPolicy
 }
@@ -38,11 +36,10 @@ type pod struct {
 	ports map[string]ports.PortProto
 }
 
-func newWorld(logger *slog.Logger, c Case, rules api.Rules) (*world, error) {
+func newWorld(logger *slog.Logger, c Case, said *read, ipv6 bool) (*world, error) {
 	w := &world{
 		logger:   logger,
 		pods:     map[string]*pod{},
-		byCIDR:   map[netip.Prefix]*identity.Identity{},
 		resolved: map[string]*policy.EndpointPolicy{},
 	}
 	known := identity.ListReservedIdentities()
@@ -57,26 +54,19 @@ func newWorld(logger *slog.Logger, c Case, rules api.Rules) (*world, error) {
 		named.Update(pod.who.ID, nil, pod.ports)
 	}
 	w.named = named
-	entries := utils.RulesToPolicyEntries(rules)
-	for _, prefix := range policy.GetCIDRPrefixes(entries) {
-		prefix = prefix.Masked()
-		if _, ok := w.byCIDR[prefix]; ok {
-			continue
-		}
-		who := identity.LookupReservedIdentityByLabels(labels.GetCIDRLabels(prefix))
-		if who == nil {
-			number := identity.IdentityScopeLocal | identity.NumericIdentity(len(w.byCIDR)+1)
-			who = identity.NewIdentity(number, labels.GetCIDRLabels(prefix))
-			known[who.ID] = who.LabelArray
-		}
-		w.byCIDR[prefix] = who
+	var err error
+	if w.outside, err = newAddresses(logger, policy.GetCIDRPrefixes(said.entries), said.groups, ipv6); err != nil {
+		return nil, err
+	}
+	for _, who := range w.outside {
+		known[who.ID] = who.LabelArray
 	}
 	translator := envoypolicy.NewEnvoyL7RulesTranslator(logger, nil)
 	manager := identitymanager.NewIDManager(logger)
 	w.repo = policy.NewPolicyRepository(logger, known, nil, translator, manager, testpolicy.NewPolicyMetricsNoop())
 	w.repo.SetNamedPortsGetter(w)
 	w.repo.UpdateIdentities(known, nil)
-	w.repo.MustAddPolicyEntries(entries)
+	w.repo.MustAddPolicyEntries(said.entries)
 	return w, nil
 }
 
@@ -110,22 +100,19 @@ func (w *world) GetNamedPorts() ports.NamedPortMultiMap {
 	return w.named
 }
 
-// peer is the identity of a pod's name or of an address, by the longest prefix that any policy mentions.
+// peer is the identity of a pod's name, of a reserved identity's, or of an address.
 func (w *world) peer(name string) (*identity.Identity, error) {
 	if pod, ok := w.pods[name]; ok {
 		return pod.who, nil
+	}
+	if reserved := identity.GetReservedID(name); reserved != identity.IdentityUnknown {
+		return identity.LookupReservedIdentity(reserved), nil
 	}
 	address, err := netip.ParseAddr(name)
 	if err != nil {
 		return nil, fmt.Errorf("%s is neither a pod nor an address", name)
 	}
-	longest, who := -1, identity.LookupReservedIdentity(identity.GetWorldIdentityFromIP(address))
-	for prefix, of := range w.byCIDR {
-		if prefix.Contains(address) && prefix.Bits() > longest {
-			longest, who = prefix.Bits(), of
-		}
-	}
-	return who, nil
+	return w.outside.of(address), nil
 }
 
 // endpoint is the policy of one pod, resolved once.

@@ -20,6 +20,12 @@ pub(crate) fn about(case: &Case, query: &Query) -> Vec<&'static str> {
         ("default-deny-without-rules", documents(case).iter().any(has_default_deny_without_rules)),
         ("rule-without-ports", documents(case).iter().any(has_rule_without_ports)),
         ("null-label", case.manifests.contains(":null")),
+        ("other-direction", documents(case).iter().any(|document| leaves_out(document, query.direction))),
+        ("type-0", query.protocol.starts_with("ICMP") && has_type_0(case)),
+        ("service-of-nobody", query.direction == "egress" && asks(case, "egress", is_of_nobody)),
+        ("services-in-deny", query.direction == "egress" && asks(case, "egressDeny", |_| true)),
+        ("shared-list", documents(case).iter().any(has_shared_list)),
+        ("pod-in-block", is_in_block(case, query)),
         ("dotted-reserved", case.manifests.contains("\"reserved.")),
     ];
     words.into_iter().filter(|(_, holds)| *holds).map(|(word, _)| word).collect()
@@ -56,12 +62,15 @@ fn documents(case: &Case) -> Vec<Value> {
     case.manifests.split("\n---\n").filter_map(|document| serde_json::from_str(document).ok()).collect()
 }
 
+fn specs(document: &Value) -> impl Iterator<Item = &Value> {
+    document.get("specs").and_then(Value::as_array).into_iter().flatten().chain(document.get("spec"))
+}
+
 /// `enableDefaultDeny` is true for a direction that has no rules.
 fn has_default_deny_without_rules(document: &Value) -> bool {
-    let specs = document.get("specs").and_then(Value::as_array).into_iter().flatten().chain(document.get("spec"));
     let has_rules =
         |spec: &Value, list: &str| spec.get(list).and_then(Value::as_array).is_some_and(|rules| !rules.is_empty());
-    specs.into_iter().any(|spec| {
+    specs(document).any(|spec| {
         let asks = |direction| spec.pointer(&format!("/enableDefaultDeny/{direction}")) == Some(&Value::Bool(true));
         let directions = [("ingress", "ingressDeny"), ("egress", "egressDeny")];
         directions.iter().any(|(allow, deny)| asks(allow) && !has_rules(spec, allow) && !has_rules(spec, deny))
@@ -97,6 +106,56 @@ fn has_rule_without_ports(value: &Value) -> bool {
             rules.is_some_and(|rules| rules.iter().any(is_empty)) || has_rule_without_ports(value)
         }),
         Value::Array(list) => list.iter().any(has_rule_without_ports),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// A policy of Kubernetes' own with rules for a direction that is not among its types.
+fn leaves_out(document: &Value, direction: &str) -> bool {
+    let types = document.pointer("/spec/policyTypes").and_then(Value::as_array);
+    let name = if direction == "ingress" { "Ingress" } else { "Egress" };
+    let named = types.is_none_or(|types| types.is_empty() || types.iter().any(|one| one.as_str() == Some(name)));
+    let rules = document.pointer(&format!("/spec/{direction}")).and_then(Value::as_array);
+    !named && rules.is_some_and(|rules| !rules.is_empty())
+}
+
+fn has_type_0(case: &Case) -> bool {
+    ["\"type\":0}", "\"type\":\"0\"}", "\"type\":\"EchoReply\"}"].iter().any(|text| case.manifests.contains(text))
+}
+
+/// Whether an entry of `list` with services is one of those that are asked for.
+fn asks(case: &Case, list: &str, wanted: fn(&Value) -> bool) -> bool {
+    let entries = |spec: &Value| spec.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
+    let documents = documents(case);
+    let asked = documents.iter().flat_map(specs).flat_map(entries);
+    asked.into_iter().any(|entry| entry.get("toServices").is_some() && wanted(&entry))
+}
+
+/// It is about ports or messages, and none of its services has a selector.
+fn is_of_nobody(entry: &Value) -> bool {
+    let services = entry.get("toServices").and_then(Value::as_array);
+    let name = |service: &Value| service.pointer("/k8sService/serviceName").and_then(Value::as_str).map(str::to_owned);
+    let of_nobody = |service| name(service).is_some_and(|name| !["api", "back", "empty"].contains(&name.as_str()));
+    (entry.get("toPorts").is_some() || entry.get("icmps").is_some())
+        && services.is_some_and(|services| services.iter().all(of_nobody))
+}
+
+/// A pod, and a block that holds the addresses of all pods.
+fn is_in_block(case: &Case, query: &Query) -> bool {
+    let blocks = ["0.0.0.0/0", "10.0.0.0/8"].map(|cidr| format!("\"ipBlock\":{{\"cidr\":\"{cidr}\""));
+    !is_outside(query) && blocks.iter().any(|block| case.manifests.contains(block))
+}
+
+/// Several ports over a list of HTTP rules that Go's decoder leaves room behind.
+fn has_shared_list(value: &Value) -> bool {
+    let length = |value: Option<&Value>| value.and_then(Value::as_array).map_or(0, Vec::len);
+    match value {
+        Value::Object(map) => {
+            let rules = length(map.get("rules").and_then(|rules| rules.get("http")));
+            let is_shared = length(map.get("ports")) > 1 && rules > 2 && !rules.is_power_of_two();
+            is_shared || map.values().any(has_shared_list)
+        }
+        Value::Array(list) => list.iter().any(has_shared_list),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }

@@ -3,11 +3,14 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::random::Random;
 
 mod beyond;
 mod edges;
+mod groups;
+mod kubernetes;
 mod query;
 mod spec;
 
@@ -20,6 +23,7 @@ pub(crate) struct Case {
     pub(crate) manifests: String,
     pub(crate) pods: Vec<Pod>,
     pub(crate) namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) services: Vec<Service>,
     pub(crate) queries: Vec<Query>,
 }
 
@@ -29,6 +33,13 @@ pub(crate) struct Pod {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ports: Vec<ContainerPort>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) selector: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -46,11 +57,15 @@ pub(crate) fn cases(seed: u64, made: usize) -> Vec<Case> {
         let mut case = case(name, manifests, &mut random);
         if case.name.starts_with(edges::PATTERN) {
             case.queries.extend(query::of_all_paths());
+        } else if case.name.starts_with(edges::AMONG_GROUPS) {
+            case.queries.extend(query::of_all_addresses());
+        } else if case.name.starts_with(edges::EGRESS) && case.manifests.contains("\"icmps\"") {
+            case.queries.extend(query::of_all_types());
         }
         cases.push(case);
     }
     for index in 0..made {
-        let mut documents = random.list(1, 3, spec::policy);
+        let mut documents = random.list(1, 3, policy);
         // One case in three asks for more than is supported, or for what is not valid.
         if index % 3 == 0 {
             let which = random.below(documents.len());
@@ -58,16 +73,46 @@ pub(crate) fn cases(seed: u64, made: usize) -> Vec<Case> {
                 beyond::spoil(document, &mut random);
             }
         }
+        if random.percent(50) {
+            documents.extend(groups::documents().into_iter().filter(|_| random.percent(60)));
+        }
         let texts: Vec<String> = documents.iter().map(ToString::to_string).collect();
         cases.push(case(format!("made-{index}"), texts.join("\n---\n"), &mut random));
     }
     cases
 }
 
+/// Kinds meet: policies of all of them in one case.
+fn policy(random: &mut Random) -> Value {
+    match random.below(10) {
+        0..2 => kubernetes::policy(random),
+        2..4 => spec::clusterwide(random),
+        _ => spec::policy(random),
+    }
+}
+
 fn case(name: String, manifests: String, random: &mut Random) -> Case {
     let mut queries = query::fixed();
     queries.extend(random.list(12, 12, query::query));
-    Case { name, manifests, pods: pods(), namespaces: namespaces(), queries }
+    Case { name, manifests, pods: pods(), namespaces: namespaces(), services: services(), queries }
+}
+
+/// In both namespaces, of the same name too; one selects nobody, one is without selector.
+fn services() -> Vec<Service> {
+    type Described<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, &'a str)]);
+    let described: [Described<'_>; 5] = [
+        ("default/api", &[("app", "api"), ("use", "web")], &[("app", "api")]),
+        ("other/api", &[("app", "api")], &[("app", "api"), ("tier", "back")]),
+        ("default/back", &[("use", "web")], &[("tier", "back")]),
+        ("other/empty", &[("use", "none")], &[("app", "nosuch")]),
+        ("default/headless", &[("use", "none")], &[]),
+    ];
+    let service = |(name, labels, selector): Described<'_>| Service {
+        name: name.to_owned(),
+        labels: texts(labels),
+        selector: texts(selector),
+    };
+    described.into_iter().map(service).collect()
 }
 
 fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

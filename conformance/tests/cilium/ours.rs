@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rules::{
     ContainerPort, Direction, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Labels, NamedPorts,
-    PathOptions, PodLabels, PortNames, Protocol, RequestView,
+    PathOptions, PodLabels, PortNames, Protocol, RequestView, Service,
     manifest::{self, Document},
 };
 
@@ -38,6 +38,17 @@ pub(crate) fn answer(case: &Case) -> Result<Answer> {
     Ok(Answer::Accepted(verdicts?))
 }
 
+/// Who is neither a pod nor an address.
+const RESERVED: [(&str, Identity); 7] = [
+    ("host", Identity::HOST),
+    ("remote-node", Identity::REMOTE_NODE),
+    ("kube-apiserver", Identity::KUBE_APISERVER),
+    ("ingress", Identity::INGRESS),
+    ("init", Identity::INIT),
+    ("health", Identity::HEALTH),
+    ("unmanaged", Identity::UNMANAGED),
+];
+
 /// `spec.egress[0].toFQDNs` → `toFQDNs`.
 fn last(field: &str) -> String {
     let name = field.rsplit_once('.').map_or(field, |(_, name)| name);
@@ -58,6 +69,7 @@ impl<'a> World<'a> {
         let mut identities = Identities::new();
         let (mut pods, mut ports) = (BTreeMap::new(), BTreeMap::new());
         let none = BTreeMap::new();
+        let nets = policies.iter().flat_map(InForce::pod_cidrs).collect();
         for pod in &case.pods {
             let namespace = pod.name.split('/').next().unwrap_or_default();
             let labels = Labels::from(PodLabels {
@@ -67,7 +79,10 @@ impl<'a> World<'a> {
                 labels: &pod.labels,
                 namespace_labels: case.namespaces.get(namespace).unwrap_or(&none),
             });
-            let identity = identities.allocate(&labels);
+            // Of both addresses, that of the family that blocks are about here.
+            let address = pod.addresses.iter().find(|address| address.is_ipv4());
+            let identity =
+                address.map_or(Identity::UNKNOWN, |address| identities.allocate_at(&labels, *address, &nets));
             ports.insert(identity, numbers(pod));
             pods.insert(pod.name.as_str(), (identity, labels));
         }
@@ -77,9 +92,12 @@ impl<'a> World<'a> {
         Self { case, policies, identities, pods, ports, resolved: BTreeMap::new() }
     }
 
-    /// A pod, or what the longest prefix that any policy mentions stands for.
+    /// A pod, a reserved identity, or what the longest prefix that any policy mentions stands for.
     fn peer(&self, name: &str) -> Result<Identity> {
         if let Some((identity, _)) = self.pods.get(name) {
+            return Ok(*identity);
+        }
+        if let Some((_, identity)) = RESERVED.iter().find(|(known, _)| *known == name) {
             return Ok(*identity);
         }
         let address: IpAddr = name.parse().with_context(|| format!("{name} is neither a pod nor an address"))?;
@@ -95,7 +113,10 @@ impl<'a> World<'a> {
         let pod = self.case.pods.iter().find(|pod| pod.name == name).with_context(|| format!("{name} is no pod"))?;
         let (_, labels) = self.pods.get(name).with_context(|| format!("{name} is no pod"))?;
         let named = NamedPorts { own: numbers(pod), peers: self.ports.clone() };
-        let policy = Arc::new(rules::resolve(&self.policies, labels, &named, &self.identities, &[]));
+        let services = self.case.services.iter();
+        let services: Vec<Service> =
+            services.map(|service| Service::new(&service.name, &service.labels, &service.selector)).collect();
+        let policy = Arc::new(rules::resolve(&self.policies, labels, &named, &self.identities, &services));
         self.resolved.insert(pod.name.as_str(), Arc::clone(&policy));
         Ok(policy)
     }
@@ -136,6 +157,8 @@ fn protocol(name: &str) -> Protocol {
     match name {
         "TCP" => Protocol::Tcp,
         "UDP" => Protocol::Udp,
+        "ICMP" => Protocol::Icmp,
+        "ICMPv6" => Protocol::Icmp6,
         _ => Protocol::Sctp,
     }
 }

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::spec::insert;
+use super::{groups, spec::insert};
 use crate::random::Random;
 
+mod icmps;
 mod ports;
 mod selectors;
 
@@ -25,12 +26,17 @@ enum Place {
 
 /// Each piece with its name.
 pub(super) fn pieces() -> Vec<(String, Value)> {
-    let all = in_rules().into_iter().chain(ports::pieces()).chain(selectors::pieces());
+    let of_groups = groups::pieces().into_iter().map(|piece| (Place::Egress, json!({"toCIDRSet": [piece]})));
+    let of_rules = in_rules().into_iter().chain(ports::pieces()).chain(icmps::pieces());
+    let all = of_rules.chain(selectors::pieces()).chain(of_groups);
     all.enumerate().map(|(index, (place, piece))| (format!("{place:?}-{index}"), wrapped(place, &piece))).collect()
 }
 
-/// Puts one piece into a policy that may be valid.
+/// Puts one piece into a policy of Cilium's kinds that may be valid.
 pub(super) fn spoil(policy: &mut Value, random: &mut Random) {
+    if policy.get("kind").and_then(Value::as_str).is_none_or(|kind| !kind.starts_with("Cilium")) {
+        return;
+    }
     let pieces = pieces();
     let (_, piece) = random.pick(&pieces);
     if let Some(spec) = policy.get_mut("spec").and_then(Value::as_object_mut)
@@ -75,6 +81,22 @@ fn wrapped(place: Place, piece: &Value) -> Value {
     }
 }
 
+/// An entry of egress without peers: ports, and paths of their requests.
+fn requests(ports: &[&str], paths: &[&str]) -> Value {
+    let ports: Vec<Value> = ports.iter().map(|port| json!({"port": port, "protocol": "TCP"})).collect();
+    let rules: Vec<Value> = paths.iter().map(|path| json!({"path": path})).collect();
+    json!({"toPorts": [{"ports": ports, "rules": {"http": rules}}]})
+}
+
+/// Ports that share a list of rules, of which one gets more.
+fn shared_lists() -> Vec<Value> {
+    let shared = requests(&["8080", "80"], &["/a", "/b", "/c"]);
+    vec![
+        json!({"egress": [shared, requests(&["8080"], &["/own"]), requests(&["80"], &["/api"])]}),
+        json!({"egress": [requests(&["8080"], &[]), shared, requests(&["80"], &["/d"])]}),
+    ]
+}
+
 fn in_rules() -> Vec<(Place, Value)> {
     let label = json!({"matchLabels": {"app": "api"}});
     let spec = [
@@ -101,7 +123,6 @@ fn in_rules() -> Vec<(Place, Value)> {
         json!({"toCIDRSet": [{"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}]}),
         json!({"toCIDRSet": []}),
         json!({"toEntities": ["world"]}),
-        json!({"toServices": [{"k8sService": {"serviceName": "a", "namespace": "default"}}]}),
         json!({"toFQDNs": [{"matchName": "example.com"}]}),
         json!({"toGroups": [{"aws": {"labels": {"a": "b"}}}]}),
         json!({"toNodes": [{}]}),
@@ -129,6 +150,30 @@ fn in_rules() -> Vec<(Place, Value)> {
         json!({"authentication": {"mode": "disabled"}}),
         json!({"fromEndpoints": [], "toPorts": [{"ports": [{"port": "80"}]}]}),
     ];
-    let places = [(Place::Spec, spec.to_vec()), (Place::Egress, egress.to_vec()), (Place::Ingress, ingress.to_vec())];
+    let places = [
+        (Place::Spec, spec.to_vec()),
+        (Place::Egress, egress.to_vec()),
+        (Place::Egress, services()),
+        (Place::Spec, shared_lists()),
+        (Place::Ingress, ingress.to_vec()),
+    ];
     places.into_iter().flat_map(|(place, pieces)| pieces.into_iter().map(move |piece| (place, piece))).collect()
+}
+
+fn services() -> Vec<Value> {
+    vec![
+        json!({"toServices": [{"k8sService": {"serviceName": "a", "namespace": "default"}}]}),
+        json!({"toServices": [{"k8sService": {"serviceName": "api"}}]}),
+        json!({"toServices": [{"k8sService": {"serviceName": "api", "namespace": ""}}]}),
+        json!({"toServices": [{"k8sService": {"serviceName": "api"}}], "toPorts": [{"ports": [{"port": "80"}]}]}),
+        json!({"toServices": [{"k8sService": {"namespace": "default"}}]}),
+        json!({"toServices": [{"k8sServiceSelector": {"selector": {"matchLabels": {"use": "web"}}}}]}),
+        json!({"toServices": [{"k8sServiceSelector": {"selector": {}}}]}),
+        json!({"toServices": [{"k8sServiceSelector": {"namespace": "default"}}]}),
+        json!({"toServices": [{"k8sServiceSelector": {"selector": {"matchLabels": {"a:b": "c"}}}}]}),
+        json!({"toServices": [{}]}),
+        json!({"toServices": []}),
+        json!({"toServices": [], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]}),
+        json!({"toServices": [{"k8sService": {"serviceName": "nosuch", "namespace": "default"}}], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]}),
+    ]
 }

@@ -2,13 +2,30 @@
 
 use serde_json::{Value, json};
 
-use super::{beyond, spec::insert};
+use super::{beyond, groups, kubernetes, spec::insert};
 
 /// Names of cases that are about a pattern begin with it.
 pub(super) const PATTERN: &str = "Pattern";
+/// The same for what stands in an entry of egress.
+pub(super) const EGRESS: &str = "Egress";
+/// The same for what names CIDR groups that are there.
+pub(super) const AMONG_GROUPS: &str = "Among-groups";
 
 pub(super) fn manifests() -> Vec<(String, String)> {
-    let of_pieces = beyond::pieces().into_iter().map(|(name, spec)| (name, policy(&spec).to_string()));
+    let pieces = || beyond::pieces().into_iter();
+    let of_pieces = pieces().map(|(name, spec)| (name, policy(&spec).to_string()));
+    let alone = [
+        json!({"nodeSelector": {}, "ingress": [{}]}),
+        json!({"nodeSelector": {"matchLabels": {"a": "b"}}, "egress": [{"toEntities": ["all"]}]}),
+        json!({"endpointSelector": {"matchLabels": {"reserved:init": ""}}, "egress": [{"toEndpoints": [{}]}]}),
+        json!({"endpointSelector": {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "other"}}, "ingress": [{}]}),
+        json!({"endpointSelector": {}, "egress": [{"toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "other"}}]}]}),
+        json!({"endpointSelector": {}, "egress": [{"toEndpoints": [{"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["api"]}]}]}]}),
+        json!({"endpointSelector": {}, "ingress": [{"fromEndpoints": [{"matchLabels": {"reserved:host": ""}}]}]}),
+    ];
+    let of_cluster = pieces()
+        .chain(alone.into_iter().enumerate().map(|(index, spec)| (format!("Alone-{index}"), spec)))
+        .map(|(name, spec)| (format!("Cluster-{name}"), clusterwide(&spec).to_string()));
     let of_patterns = PATTERNS.iter().enumerate().map(|(index, pattern)| {
         let ports = json!([{"port": "8080", "protocol": "TCP"}]);
         let rule = json!({"toPorts": [{"ports": ports, "rules": {"http": [{"path": pattern}]}}]});
@@ -16,7 +33,40 @@ pub(super) fn manifests() -> Vec<(String, String)> {
         (format!("{PATTERN}-{index}"), policy(&spec).to_string())
     });
     let envelopes = envelopes().into_iter().enumerate().map(|(index, text)| (format!("Envelope-{index}"), text));
-    of_pieces.chain(of_patterns).chain(envelopes).collect()
+    let other = |kind: &'static str, documents: Vec<Value>| {
+        documents
+            .into_iter()
+            .enumerate()
+            .map(move |(index, document)| (format!("{kind}-{index}"), document.to_string()))
+    };
+    let others = other("Kubernetes", kubernetes::edges()).chain(other("Group", groups::edges()));
+    let among = among_groups().into_iter().enumerate().map(|(index, text)| (format!("{AMONG_GROUPS}-{index}"), text));
+    of_pieces.chain(of_cluster).chain(of_patterns).chain(envelopes).chain(others).chain(among).collect()
+}
+
+/// Every way to name groups, to allow and to deny, beside all groups.
+fn among_groups() -> Vec<String> {
+    let all = groups::documents().map(|document| document.to_string()).join("\n---\n");
+    let mut texts = Vec::new();
+    for reference in groups::references() {
+        let to = json!([{"toCIDRSet": [reference]}]);
+        let world = json!([{"toEntities": ["world"]}]);
+        for spec in [json!({"egress": to}), json!({"egress": world, "egressDeny": to})] {
+            let mut spec = spec;
+            insert(&mut spec, "endpointSelector", json!({}));
+            texts.push(format!("{}\n---\n{all}", policy(&spec)));
+        }
+    }
+    texts
+}
+
+fn clusterwide(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumClusterwideNetworkPolicy",
+        "metadata": {"name": "edge"},
+        "spec": spec,
+    })
 }
 
 fn policy(spec: &Value) -> Value {

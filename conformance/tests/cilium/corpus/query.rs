@@ -6,10 +6,11 @@ use crate::random::Random;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Query {
-    /// A pod or an address.
+    /// A pod, an address, or the name of a reserved identity.
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) direction: &'static str,
+    /// Of ICMP, the type.
     pub(crate) port: u16,
     pub(crate) protocol: &'static str,
     pub(crate) http: Option<Request>,
@@ -27,6 +28,9 @@ pub(crate) struct Request {
 const PODS: [&str; 6] = ["default/client", "default/api", "default/db", "other/client", "other/api", "other/bare"];
 const ADDRESSES: [&str; 6] =
     ["192.0.2.10", "192.0.2.200", "198.51.100.7", "203.0.113.1", "2001:db8::1", "2001:db8:1::1"];
+const RESERVED: [&str; 7] = ["host", "remote-node", "kube-apiserver", "ingress", "init", "health", "unmanaged"];
+/// Types of ICMP messages.
+const TYPES: [u16; 6] = [8, 8, 0, 3, 128, 255];
 const PORTS: [u16; 14] = [8080, 8080, 8080, 8080, 8080, 8080, 80, 80, 8081, 53, 9090, 443, 1, 65535];
 const METHODS: [&str; 8] = ["GET", "GET", "GET", "POST", "HEAD", "OPTIONS", "get", "PROPFIND"];
 const PATHS: [&str; 16] = [
@@ -106,17 +110,40 @@ pub(crate) fn of_all_paths() -> Vec<Query> {
     PATHS.iter().map(query).collect()
 }
 
+/// Every type of both families: for names of types.
+pub(crate) fn of_all_types() -> Vec<Query> {
+    let to = "default/api";
+    let of = |protocol| (0..=255).map(move |port| connection(to, protocol, port));
+    of("ICMP").chain(of("ICMPv6")).collect()
+}
+
+/// Every address: for CIDR groups.
+pub(crate) fn of_all_addresses() -> Vec<Query> {
+    ADDRESSES.iter().map(|address| connection(address, "TCP", 80)).collect()
+}
+
+fn connection(to: &str, protocol: &'static str, port: u16) -> Query {
+    let (from, to) = ("default/client".to_owned(), to.to_owned());
+    Query { from, to, direction: "egress", port, protocol, http: None }
+}
+
 pub(crate) fn query(random: &mut Random) -> Query {
     let egress = random.percent(55);
     // Policies are of namespace default, mostly.
     let subject = if random.percent(80) { random.between(0, 2) } else { random.between(3, 5) };
     let subject = PODS.get(subject).copied().unwrap_or_default().to_owned();
-    let peer = if random.percent(65) { random.pick(&PODS) } else { random.pick(&ADDRESSES) }.to_owned();
+    let peer = match random.below(20) {
+        0 => random.pick(&RESERVED),
+        1..8 => random.pick(&ADDRESSES),
+        _ => random.pick(&PODS),
+    };
+    let peer = peer.to_owned();
     let (from, to) = if egress { (subject, peer) } else { (peer, subject) };
-    let protocol = random.pick(&["TCP", "TCP", "TCP", "TCP", "TCP", "UDP", "UDP", "SCTP"]);
+    let protocol = random.pick(&["TCP", "TCP", "TCP", "TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6"]);
+    let port = if protocol.starts_with("ICMP") { random.pick(&TYPES) } else { random.pick(&PORTS) };
     let http = (protocol == "TCP" && random.percent(80)).then(|| request(random));
     let direction = if egress { "egress" } else { "ingress" };
-    Query { from, to, direction, port: random.pick(&PORTS), protocol, http }
+    Query { from, to, direction, port, protocol, http }
 }
 
 fn request(random: &mut Random) -> Request {

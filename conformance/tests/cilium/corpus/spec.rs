@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::groups;
 use crate::random::Random;
 
 pub(super) fn policy(random: &mut Random) -> Value {
@@ -18,6 +19,16 @@ pub(super) fn policy(random: &mut Random) -> Value {
         insert(&mut policy, "specs", random.list(1, 2, spec).into());
     }
     policy
+}
+
+/// The same in the cluster as a whole.
+pub(super) fn clusterwide(random: &mut Random) -> Value {
+    json!({
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumClusterwideNetworkPolicy",
+        "metadata": {"name": format!("c{}", random.below(1000))},
+        "spec": spec(random),
+    })
 }
 
 /// Sets a field of a map.
@@ -75,10 +86,25 @@ fn deny(random: &mut Random, of: &str) -> Value {
 
 /// `of`: what the names of its peers begin with.
 fn allow(random: &mut Random, of: &str) -> Value {
-    const ENTITIES: [&str; 6] = ["all", "world", "cluster", "host", "remote-node", "kube-apiserver"];
+    const ENTITIES: [&str; 14] = [
+        "all",
+        "world",
+        "cluster",
+        "host",
+        "remote-node",
+        "kube-apiserver",
+        "all",
+        "world",
+        "cluster",
+        "cluster-mesh",
+        "ingress",
+        "init",
+        "unmanaged",
+        "health",
+    ];
     let (endpoints, cidr) = (&*format!("{of}Endpoints"), &*format!("{of}CIDR"));
     let mut allow = json!({});
-    match random.below(24) {
+    match random.below(27) {
         0 => insert(&mut allow, endpoints, json!([])),
         1 => insert(&mut allow, cidr, json!([])),
         2..7 => {}
@@ -88,10 +114,12 @@ fn allow(random: &mut Random, of: &str) -> Value {
             let entities = random.list(1, 2, |random| random.pick(&ENTITIES));
             insert(&mut allow, &format!("{of}Entities"), json!(entities));
         }
-        18..20 => insert(&mut allow, &format!("{of}CIDRSet"), random.list(1, 2, cidr_set).into()),
+        18..22 => insert(&mut allow, &format!("{of}CIDRSet"), random.list(1, 2, cidr_set).into()),
+        22 if of == "to" => insert(&mut allow, "toServices", random.list(1, 2, service).into()),
         _ => insert(&mut allow, cidr, random.list(1, 3, net).into()),
     }
-    match random.below(20) {
+    match random.below(22) {
+        20.. => insert(&mut allow, "icmps", random.list(1, 2, messages).into()),
         0 => insert(&mut allow, "toPorts", json!([])),
         1 if random.percent(50) => insert(&mut allow, "toPorts", json!([{}])),
         2 if random.percent(50) => insert(&mut allow, "toPorts", json!([{"ports": []}])),
@@ -99,6 +127,35 @@ fn allow(random: &mut Random, of: &str) -> Value {
         _ => insert(&mut allow, "toPorts", random.list(1, 2, port_rule).into()),
     }
     allow
+}
+
+fn messages(random: &mut Random) -> Value {
+    let fields = [
+        json!({"type": 8}),
+        json!({"type": "EchoRequest"}),
+        json!({"type": 3}),
+        json!({"type": "0"}),
+        json!({"family": "IPv4", "type": 255}),
+        json!({"family": "IPv6", "type": "EchoRequest"}),
+        json!({"family": "IPv6", "type": 8}),
+    ];
+    json!({"fields": random.list(0, 2, |random| random.pick(&fields))})
+}
+
+fn service(random: &mut Random) -> Value {
+    let services = [
+        json!({"k8sService": {"serviceName": "api", "namespace": "default"}}),
+        json!({"k8sService": {"serviceName": "api", "namespace": "other"}}),
+        json!({"k8sService": {"serviceName": "back", "namespace": "default"}}),
+        json!({"k8sService": {"serviceName": "empty", "namespace": "other"}}),
+        json!({"k8sService": {"serviceName": "headless", "namespace": "default"}}),
+        json!({"k8sService": {"serviceName": "nosuch", "namespace": "default"}}),
+        json!({"k8sServiceSelector": {"selector": {"matchLabels": {"use": "web"}}, "namespace": "default"}}),
+        json!({"k8sServiceSelector": {"selector": {"matchLabels": {"k8s:app": "api"}}, "namespace": "other"}}),
+        json!({"k8sServiceSelector": {"selector": {"matchExpressions": [{"key": "use", "operator": "DoesNotExist"}]}, "namespace": "other"}}),
+        json!({"k8sServiceSelector": {"selector": {}, "namespace": "other"}}),
+    ];
+    random.pick(&services)
 }
 
 fn cidr_set(random: &mut Random) -> Value {
@@ -110,6 +167,9 @@ fn cidr_set(random: &mut Random) -> Value {
         ("::/0", &["2001:db8::/48"]),
         ("2001:db8::/32", &[]),
     ];
+    if random.percent(50) {
+        return groups::reference(random);
+    }
     let (cidr, except) = random.pick(&EXCEPT);
     if except.is_empty() || random.percent(30) {
         json!({"cidr": cidr})

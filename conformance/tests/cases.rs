@@ -23,4 +23,4 @@ macro_rules! cases {
     };
 }
 
-cases!(additive, both_sides, cidr, headers, host, l4_opens_l7, methods, path_anchoring);
+cases!(additive, both_sides, cidr, cidr_groups, headers, host, l4_opens_l7, methods, path_anchoring);

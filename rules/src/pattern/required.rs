@@ -160,6 +160,7 @@ mod tests {
     fn words_are_those_without_which_nothing_matches() {
         for (pattern, wanted) in [
             ("/users/[0-9]+", &[&["/users/"][..]][..]),
+            ("/Users/[0-9]+", &[&["/users/"]]),
             ("/users/[0-9]+/(edit|view)", &[&["/users/"], &["/edit", "/view"]]),
             ("/api/v[12]/r1/[a-z]+", &[&["/api/v1/r1/", "/api/v2/r1/"]]),
             ("(?i)/Users/.*", &[&["/users/"]]),

@@ -12,64 +12,98 @@ use rules::{
 use super::answer::in_force;
 
 const WORDS: [&str; 12] =
-    ["api", "v1", "v2", "users", "orders", "user", "items", "item7", "r0042", "r0043", "r0142", "reports"];
+    ["api", "v1", "users", "Orders", "orders", "user", "items", "item7", "r0042", "r0043", "R0142", "reports"];
 
 fn word() -> impl Strategy<Value = String> {
     // Most are of the first few.
     prop_oneof![2 => select(WORDS[..4].to_vec()), 1 => select(WORDS.to_vec())].prop_map(str::to_owned)
 }
 
-/// One segment of a pattern: each form in which a word may be needed, optional, one of several, or spelled otherwise.
-fn segment() -> impl Strategy<Value = String> {
-    let classes =
-        select(vec!["[a-z]+", "[0-9]+", "[a-z0-9]*", ".", ".*", ".+", "[^/]+", "", "[a-z]{2,5}", "r[0-9]{4}"]);
-    prop_oneof![
-        6 => word(),
-        3 => classes.prop_map(str::to_owned),
-        1 => (word(), word()).prop_map(|(one, other)| format!("({one}|{other})")),
-        1 => (word(), word()).prop_map(|(one, other)| format!("(?:{one}|{other}x?|[0-9])")),
-        1 => (word(), word()).prop_map(|(one, other)| format!("({one}|)({other})?")),
-        1 => word().prop_map(|word| format!("{word}?")),
-        1 => word().prop_map(|word| format!("({word}/)*")),
-        1 => word().prop_map(|word| format!("({word}/?)+")),
-        1 => word().prop_map(|word| format!("({word}){{0,2}}")),
-        1 => word().prop_map(|word| format!("({word}){{1,2}}")),
-        1 => word().prop_map(|word| format!(".*{word}")),
-        1 => word().prop_map(|word| format!("{word}[sz]?")),
-        1 => word().prop_map(|word| format!("[uUoOiI]{word}")),
-        1 => (word(), word()).prop_map(|(one, other)| format!("({one}/{other}|{other}|[a-z]+/{one})")),
-    ]
+/// A text with patterns in it, and one that it matches.
+type Example = (String, String);
+
+/// One segment of a pattern: each form in which a word may be needed, absent, one of several, or spelled otherwise.
+fn segment() -> impl Strategy<Value = Example> {
+    let plain = word().prop_map(|word| (word.clone(), word));
+    let classes = vec![
+        ("[a-z]+", "x"),
+        ("[0-9]+", "42"),
+        ("[a-z0-9]*", ""),
+        (".", "x"),
+        (".*", "x/x"),
+        ("[^/]+", "X"),
+        ("[a-z]{2,5}", "xyz"),
+        ("r[0-9]{4}", "r0042"),
+    ];
+    let classes = select(classes).prop_map(|(pattern, example)| (pattern.to_owned(), example.to_owned()));
+    let forms = vec![
+        ("(ONE|TWO)", "TWO"),
+        ("(?:ONE|TWOx?|[0-9])", "7"),
+        ("(ONE|)(TWO)?[a-z]*", "x"),
+        ("(ONE|TWO|[a-z]+)", "x"),
+        ("ONE[sz]?", "ONE"),
+        ("[uUoOiI]ONE", "oONE"),
+        ("(ONE/)*TWO", "TWO"),
+        ("(ONE/)?TWO", "TWO"),
+        ("(ONE/?)+", "ONEONE"),
+        ("ONE(TWO){0,2}", "ONE"),
+        ("(ONE){1,2}", "ONE"),
+        (".*ONE", "TWOONE"),
+        ("(ONE/TWO|TWO|[a-z]+/ONE)", "x/ONE"),
+    ];
+    let forms = (word(), word(), select(forms)).prop_map(|(one, two, (pattern, example))| {
+        let with_words = |text: &str| text.replace("ONE", &one).replace("TWO", &two);
+        (with_words(pattern), with_words(example))
+    });
+    prop_oneof![2 => plain, 1 => classes, 2 => forms]
 }
 
-fn pattern() -> impl Strategy<Value = String> {
+fn pattern() -> impl Strategy<Value = Example> {
     let front = select(vec!["", "", "", "", "^", "(?i)", "(?i)", ".*"]);
-    let end = select(vec!["", "", "", "/.*", "(/.*)?", "(\\?.*)?", "$", "/?", "($|/items)"]);
-    let other = prop_oneof![
-        // Longer than what is asked position by position.
-        1 => (word(), word()).prop_map(|(one, other)| format!("/{one}/[a-z]{{9}}[0-9]{{9}}{0}{0}{0}|/{one}/{other}", "x?y?z?(a|b){9}")),
-        1 => super::generate::pattern().prop_filter("no path is any path", |text| !text.is_empty()),
+    let ends = vec![
+        ("", ""),
+        ("", ""),
+        ("/.*", "/x"),
+        ("(/.*)?", ""),
+        ("(\\?.*)?", "?q"),
+        ("$", ""),
+        ("/?", ""),
+        ("($|/items)", ""),
     ];
-    prop_oneof![
-        9 => (front, vec(segment(), 1..5), end).prop_map(|(front, segments, end)| format!("{front}/{}{end}", segments.join("/"))),
-        1 => other,
-    ]
+    let of_segments = (front, vec(segment(), 1..5), select(ends)).prop_map(|(front, segments, (end, example))| {
+        let (patterns, examples): (Vec<String>, Vec<String>) = segments.into_iter().unzip();
+        (format!("{front}/{}{end}", patterns.join("/")), format!("/{}{example}", examples.join("/")))
+    });
+    // Longer than what is asked position by position.
+    let long = word().prop_map(|word| {
+        let pattern = format!("/{word}/[a-z]{{9}}[0-9]{{9}}{0}{0}{0}|/{word}/[a-z]+", "x?y?z?(a|b){9}");
+        (pattern, format!("/{word}/xyz"))
+    });
+    let any = super::generate::pattern().prop_filter("no path is any path", |text| !text.is_empty());
+    prop_oneof![9 => of_segments, 1 => long, 1 => any.prop_map(|text| (text, "/a/b".to_owned()))]
 }
 
 fn path() -> impl Strategy<Value = String> {
     let segment = prop_oneof![
         6 => word(),
-        1 => word().prop_map(|word| word.to_ascii_uppercase()),
         1 => (word(), word()).prop_map(|(one, other)| format!("{one}{other}")),
         1 => select(vec!["", "42", "x", "Users", "itemss", "r9999"]).prop_map(str::to_owned),
     ];
     let query = select(vec!["", "", "", "?q", "?users"]);
-    (vec(segment, 1..6), query).prop_map(|(segments, query)| format!("/{}{query}", segments.join("/")))
+    (vec(segment, 1..6), query, 0..5_u8).prop_map(|(segments, query, case)| {
+        let path = format!("/{}{query}", segments.join("/"));
+        if case == 0 { path.to_ascii_uppercase() } else { path }
+    })
 }
 
-/// Patterns, up to far more than are asked one by one, and paths.
+/// Patterns, up to far more than are asked one by one, and paths: some that are examples of the first of them.
 pub(crate) fn patterns() -> impl Strategy<Value = (Vec<String>, Vec<String>)> {
     let patterns = prop_oneof![1 => vec(pattern(), 1..4), 1 => vec(pattern(), 5..60)];
-    (patterns, vec(path(), 6))
+    (patterns, vec(path(), 4)).prop_map(|(examples, mut paths)| {
+        let (patterns, examples): (Vec<String>, Vec<String>) = examples.into_iter().unzip();
+        paths.extend(examples.into_iter().take(4));
+        (patterns, paths)
+    })
 }
 
 pub(crate) fn compiled(patterns: Vec<String>) -> Vec<(String, Pattern)> {

@@ -17,6 +17,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys;
 
+mod exits;
+mod netlink;
+
+pub use exits::{Exit, HostEnd, NoHostEnd};
+
 /// Connections that may wait in a listener for their accept.
 const BACKLOG: i32 = 1024;
 
@@ -62,6 +67,14 @@ impl PodNetns {
     #[must_use]
     pub fn cookie(&self) -> u64 {
         self.cookie
+    }
+
+    /// The interfaces that lead out of it, with their ends on the node.
+    pub fn exits(&self) -> io::Result<Vec<Exit>> {
+        if sys::netns_cookie(Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?)? == self.cookie {
+            return Ok(vec![Exit { name: "everything".to_owned(), end: Err(NoHostEnd::HostNetwork) }]);
+        }
+        exits::exits(&self.namespace, &self.home)
     }
 
     /// A listener on the namespace's loopback, on a port of the kernel's choice: connections reach it by steering only.

@@ -5,7 +5,7 @@
 
 use core::{arch::asm, ffi::c_void, mem::offset_of};
 
-use aya_ebpf::bindings::{bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops};
+use aya_ebpf::bindings::{__sk_buff, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops};
 use redirect_abi::{Addr, v4};
 
 const AF_INET: u32 = 2;
@@ -185,6 +185,18 @@ impl SockOps {
     #[inline(always)]
     pub fn remote_port(self) -> u16 {
         u32::from_be(ld32::<_, { offset_of!(bpf_sock_ops, remote_port) }>(self.0)) as u16
+    }
+}
+
+/// Context of a program at an interface: a packet.
+#[derive(Clone, Copy)]
+pub struct Packet(pub *mut __sk_buff);
+
+impl Packet {
+    /// Index of the interface.
+    #[inline(always)]
+    pub fn interface(self) -> u32 {
+        ld32::<_, { offset_of!(__sk_buff, ifindex) }>(self.0)
     }
 }
 

@@ -3,6 +3,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod backstop;
 mod connect;
 mod ctx;
 mod datagram;

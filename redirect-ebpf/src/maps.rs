@@ -25,6 +25,10 @@ pub static PODS: HashMap<u64, Pod, 1024, SPARSE> = HashMap::new();
 #[btf_map]
 pub static ADDRESSES: HashMap<Addr, u64, 4096, SPARSE> = HashMap::new();
 
+/// Interface of the node that is the other end of a pod's → the pod's cookie. Proxy writes, the backstop reads.
+#[btf_map]
+pub static ENDS: HashMap<u32, u64, 4096, SPARSE> = HashMap::new();
+
 /// Exact address → identity. Proxy writes, verdicts read.
 #[btf_map]
 pub static IDENTITIES: HashMap<Addr, u32, 131_072, SPARSE> = HashMap::new();

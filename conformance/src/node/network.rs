@@ -113,6 +113,12 @@ impl Drop for Network {
 }
 
 impl Place {
+    /// The node's end of its interface.
+    #[must_use]
+    pub fn host_end(&self) -> String {
+        format!("v{}", self.netns.name)
+    }
+
     /// Its network namespace.
     #[must_use]
     pub fn netns(&self) -> &Netns {
@@ -146,6 +152,12 @@ impl Netns {
     /// Removes it now.
     pub fn delete(&self) -> Result<()> {
         ip(&["netns", "del", &self.name]).map(|_output| ())
+    }
+
+    /// As `ip netns` knows it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its file.

@@ -1,6 +1,7 @@
 //! The real binary with real eBPF on a node made of network namespaces. Run by `cargo xtask test netns`.
 
 mod audit;
+mod backstop;
 mod baseline;
 mod configuration;
 mod datagram;

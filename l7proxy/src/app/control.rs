@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -28,13 +27,12 @@ use crate::{
     flow,
     metrics::Counters,
     policy::Store,
-    redirect::{Desired, Enrolment, Place, REDIRECT, Redirect, Refusals},
+    redirect::{Desired, REDIRECT, Redirect, Refusals},
     source::{
         Versions,
         standalone::{self, Input},
         watch::Watch,
     },
-    sys,
 };
 
 /// What is in flight at the end has this long.
@@ -59,21 +57,6 @@ pub(super) struct Control {
     ready: bool,
     /// What is wrong with the newest configuration.
     errors: Vec<String>,
-}
-
-/// Where the kernel side goes.
-pub(super) fn place(config: &Config) -> Result<Place, RunError> {
-    let cgroup = match &config.redirect.cgroup {
-        Some(path) => path.clone(),
-        None => sys::cgroup2_mount().map_err(|error| RunError::of(&error))?,
-    };
-    if !cgroup.is_dir() {
-        return Err(RunError::one(format!(
-            "redirect.cgroup: {}: no such directory; give one of the cgroup2 hierarchy",
-            cgroup.display()
-        )));
-    }
-    Ok(Place { cgroup, pins: config.redirect.pins.clone() })
 }
 
 impl Control {
@@ -193,7 +176,7 @@ impl Control {
         }
         let sockets = |cookie: u64| {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
-            Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
+            Some(local.enrolment())
         };
         let failed = match redirect.apply(&desired, sockets) {
             Ok(failed) => failed,
@@ -310,12 +293,14 @@ impl Control {
                 DirectionStatus { enforced: policy.enforced(), redirects: redirects.count() }
             };
             let error = self.failed.get(&endpoint.pod).cloned();
+            let guard = self.pods.get(&endpoint.pod).and_then(|local| redirect.guard(local.netns.cookie()));
             Some(EndpointStatus {
                 pod: endpoint.pod.clone(),
                 id,
                 identity: state.peer.identity,
                 ingress: direction(Direction::Ingress),
                 egress: direction(Direction::Egress),
+                backstop: guard.map(ToString::to_string),
                 state: if error.is_none() { "ready" } else { "error" },
                 error,
             })

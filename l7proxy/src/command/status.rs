@@ -55,8 +55,10 @@ fn text(status: &Value) {
             if enforced { format!("{name} enforced ({redirects} redirects)") } else { format!("{name} open") }
         };
         let error = at(endpoint, "/error").as_str().map(|error| format!(": {error}")).unwrap_or_default();
+        let backstop =
+            at(endpoint, "/backstop").as_str().map(|guard| format!(", backstop: {guard}")).unwrap_or_default();
         say(format_args!(
-            "endpoint {} [{}]: {}, {}, {}{error}",
+            "endpoint {} [{}]: {}, {}, {}{backstop}{error}",
             word(at(endpoint, "/pod")),
             at(endpoint, "/id"),
             word(at(endpoint, "/state")),

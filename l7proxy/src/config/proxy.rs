@@ -14,11 +14,27 @@ pub struct Redirect {
     /// Directory for pins. A bpf file system is mounted on it when it is none.
     #[serde(default = "default_pins")]
     pub pins: PathBuf,
+    /// How the programs at the node's end of pods' interfaces are attached.
+    #[serde(default)]
+    pub backstop: Backstop,
+}
+
+/// How the programs at the node's end of pods' interfaces are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backstop {
+    /// By tcx where the kernel has it, else by clsact.
+    #[default]
+    Auto,
+    /// By clsact.
+    Clsact,
+    /// Not at all.
+    Off,
 }
 
 impl Default for Redirect {
     fn default() -> Self {
-        Self { cgroup: None, pins: default_pins() }
+        Self { cgroup: None, pins: default_pins(), backstop: Backstop::default() }
     }
 }
 

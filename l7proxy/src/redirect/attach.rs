@@ -20,11 +20,15 @@ use aya::{
 };
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::{Place, RedirectError, describe, load};
+use super::{
+    Mechanism, Place, RedirectError,
+    backstop::{CLSACT_PREFIX, remove_filter},
+    describe, load,
+};
 use crate::sys;
 
 /// Pins of pods' links are named after the namespace's cookie, which is never used again.
-const POD_PREFIX: &str = "pod_";
+pub(super) const POD_PREFIX: &str = "pod_";
 const CGROUP_PREFIX: &str = "cgroup_";
 
 /// The links of this node, by the name of their pin.
@@ -88,10 +92,30 @@ impl Links {
     }
 
     pub(super) fn detach_pod(&mut self, cookie: u64) -> Result<(), RedirectError> {
-        match self.ours.remove(&format!("{POD_PREFIX}{cookie:x}")) {
-            Some(pin) => fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin")),
-            None => Ok(()),
+        let lookup = format!("{POD_PREFIX}{cookie:x}");
+        let at_ends = [format!("{lookup}_"), format!("{CLSACT_PREFIX}{cookie:x}_")];
+        let is_of_pod = |name: &String| *name == lookup || at_ends.iter().any(|prefix| name.starts_with(prefix));
+        let names: Vec<String> = self.ours.keys().filter(|name| is_of_pod(name)).cloned().collect();
+        for name in names {
+            if let Some(pin) = self.ours.remove(&name) {
+                remove(&pin)?;
+            }
         }
+        Ok(())
+    }
+
+    /// How the backstop is to be attached.
+    pub(super) fn mechanism(&self) -> Mechanism {
+        self.place.backstop
+    }
+
+    pub(super) fn pin_path(&self, name: &str) -> PathBuf {
+        self.place.pins.join(name)
+    }
+
+    /// Remembers a pin as one of ours.
+    pub(super) fn keep(&mut self, name: String, pin: PathBuf) {
+        self.ours.insert(name, pin);
     }
 
     /// Removes links of a process before that nothing in the configuration asks for any more.
@@ -99,13 +123,13 @@ impl Links {
         for pin in pins(&self.place.pins)? {
             let ours = self.ours.values().any(|known| known == &pin);
             if !ours {
-                fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin"))?;
+                remove(&pin)?;
             }
         }
         Ok(())
     }
 
-    fn attach(
+    pub(super) fn attach(
         &mut self,
         name: String,
         program: &mut Program,
@@ -147,7 +171,7 @@ fn attach_sock_addr(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdL
     as_fd_link(program.take_link(id)?.try_into())
 }
 
-fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<ProgramError>> {
+pub(super) fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<ProgramError>> {
     link.map_err(|error| Box::new(ProgramError::IOError(std::io::Error::other(error))))
 }
 
@@ -158,7 +182,7 @@ fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
         let entry = entry.map_err(RedirectError::path(directory, "list the pins"))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(POD_PREFIX) || name.starts_with(CGROUP_PREFIX) {
+        if [POD_PREFIX, CGROUP_PREFIX, CLSACT_PREFIX].iter().any(|prefix| name.starts_with(prefix)) {
             pins.push(entry.path());
         }
     }
@@ -167,20 +191,26 @@ fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
     Ok(pins)
 }
 
-pub(super) fn cleanup(place: &Place) -> Result<usize, RedirectError> {
-    if !sys::is_bpffs(&place.pins) {
+/// Switches off what a pin stands for.
+fn remove(pin: &Path) -> Result<(), RedirectError> {
+    remove_filter(pin).map_err(|reason| RedirectError::Filter { pin: pin.to_path_buf(), reason })?;
+    fs::remove_file(pin).map_err(RedirectError::path(pin, "remove the pin"))
+}
+
+pub(super) fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
+    if !sys::is_bpffs(directory) {
         return Ok(0);
     }
-    let pins = pins(&place.pins)?;
+    let pins = pins(directory)?;
     for pin in &pins {
-        fs::remove_file(pin).map_err(RedirectError::path(pin, "remove the pin"))?;
+        remove(pin)?;
     }
-    let parent = place.pins.parent().unwrap_or(Path::new("/"));
+    let parent = directory.parent().unwrap_or(Path::new("/"));
     if !sys::is_bpffs(parent) {
         // Ours: the directory above is no bpf file system.
-        unmount(&place.pins, UnmountFlags::DETACH)
-            .map_err(|error| RedirectError::path(&place.pins, "unmount the bpf file system")(error.into()))?;
-        fs::remove_dir(&place.pins).map_err(RedirectError::path(&place.pins, "remove the directory"))?;
+        unmount(directory, UnmountFlags::DETACH)
+            .map_err(|error| RedirectError::path(directory, "unmount the bpf file system")(error.into()))?;
+        fs::remove_dir(directory).map_err(RedirectError::path(directory, "remove the directory"))?;
     }
     Ok(pins.len())
 }

@@ -1,11 +1,11 @@
 //! From the embedded object to loaded programs.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
-    programs::{CgroupSockAddr, Program, ProgramError, SkLookup, SockOps},
+    programs::{CgroupSockAddr, Program, ProgramError},
 };
 
 use super::{RedirectError, describe};
@@ -22,29 +22,47 @@ pub(super) const AT_CGROUP: [&str; 7] =
 /// The program of each pod's namespace.
 pub(super) const AT_NETNS: &str = "lookup";
 
+/// The programs at the node's end of a pod's interfaces: what leaves the pod, and what enters it. The kernel may lack what
+/// they need; then there is no backstop, and `status` says so.
+pub(super) const BACKSTOP_OUT: &str = "backstop_out";
+pub(super) const BACKSTOP_IN: &str = "backstop_in";
+
 /// Whether this process may do what it is here for; asked first, because everything else fails without.
 pub fn check_permission() -> Result<(), RedirectError> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err(RedirectError::NotPermitted) }
 }
 
+/// Programs that could not be loaded and are not needed to start, and why.
+pub(super) type Missing = BTreeMap<&'static str, String>;
+
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
-pub(super) fn load() -> Result<Ebpf, RedirectError> {
+pub(super) fn load() -> Result<(Ebpf, Missing), RedirectError> {
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
     let mut ebpf = EbpfLoader::new().load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
     for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
         load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
     }
-    Ok(ebpf)
+    let mut missing = Missing::new();
+    for name in [BACKSTOP_OUT, BACKSTOP_IN] {
+        if let Err(error) = load_program(&mut ebpf, name) {
+            let reason = describe(&*error);
+            tracing::warn!(program = name, reason, "not loaded");
+            missing.insert(name, reason);
+        }
+    }
+    Ok((ebpf, missing))
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramError>> {
     let Some(program) = ebpf.program_mut(name) else {
         return Err(Box::new(ProgramError::IOError(io::Error::other("not in the object; run `cargo xtask build`"))));
     };
-    if name == AT_NETNS {
-        <&mut SkLookup>::try_from(program)?.load()?;
-    } else if let Program::SockOps(_) = program {
-        <&mut SockOps>::try_from(program)?.load()?;
+    if let Program::SkLookup(program) = program {
+        program.load()?;
+    } else if let Program::SockOps(program) = program {
+        program.load()?;
+    } else if let Program::SchedClassifier(program) = program {
+        program.load()?;
     } else {
         <&mut CgroupSockAddr>::try_from(program)?.load()?;
     }

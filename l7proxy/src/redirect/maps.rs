@@ -48,6 +48,7 @@ pub(super) struct ControlMaps {
     pub(super) cidrs: LpmTrie<MapData, Addr, u32>,
     pub(super) policy: LpmTrie<MapData, PolicyKey, PolicyValue>,
     pub(super) listeners: SockHash<MapData, u64>,
+    pub(super) ends: HashMap<MapData, u32, u64>,
     stats: PerCpuArray<MapData, u64>,
     shared: Shared,
 }
@@ -69,6 +70,7 @@ impl ControlMaps {
             cidrs: take(ebpf, "CIDRS")?,
             policy: take(ebpf, "POLICY")?,
             listeners: take(ebpf, "LISTENERS")?,
+            ends: take(ebpf, "ENDS")?,
             stats: take(ebpf, "STATS")?,
             shared: Shared { conns: data(ebpf, "CONNS")?, peers: data(ebpf, "PEERS")?, own: data(ebpf, "OWN")? },
         })
@@ -90,6 +92,7 @@ impl ControlMaps {
         Ok(vec![
             ("kernel_redirected_connects", read(stat::REDIRECTED)?),
             ("kernel_refused", read(stat::REFUSED)?),
+            ("kernel_backstop_packets", read(stat::BACKSTOP_SEEN)?),
             ("kernel_audited", read(stat::AUDITED)?),
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
         ])

@@ -10,11 +10,12 @@ use std::{
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
 use redirect_abi::{
-    Addr, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, POLICY_BITS_ANY, POLICY_BITS_PROTOCOL, Pod,
-    PolicyKey, PolicyValue,
+    Addr, BACKSTOP, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, POLICY_BITS_ANY,
+    POLICY_BITS_PROTOCOL, Pod, PolicyKey, PolicyValue,
 };
 
-use super::{Redirect, RedirectError, maps::addr};
+use super::{Guard, Redirect, RedirectError, maps::addr};
+use crate::pod_net::Exit;
 
 /// First of the ports of a pod's address that stand for its egress listener.
 const EGRESS_PORT: u16 = 15_001;
@@ -75,6 +76,8 @@ pub struct Enrolment<'a> {
     pub ingress: BorrowedFd<'a>,
     /// Listener for what leaves the pod.
     pub egress: BorrowedFd<'a>,
+    /// Interfaces that lead out of it.
+    pub exits: &'a [Exit],
 }
 
 /// A pod that could not be enrolled.
@@ -182,7 +185,7 @@ impl Redirect {
         Ok(())
     }
 
-    /// Listeners → steering → switch.
+    /// Listeners → backstop → steering → switch.
     fn add_pod(&mut self, cookie: u64, pod: &DesiredPod, sockets: &Enrolment<'_>) -> Result<(), RedirectError> {
         for (key, listener) in [(cookie, sockets.ingress), (cookie | LISTENER_EGRESS, sockets.egress)] {
             self.maps.listeners.insert(key, listener.as_raw_fd(), 0).map_err(RedirectError::map("LISTENERS"))?;
@@ -192,13 +195,13 @@ impl Redirect {
         for address in &pod.addresses {
             self.maps.addresses.insert(addr(*address), cookie, 0).map_err(RedirectError::map("ADDRESSES"))?;
         }
-        if self.applied.attached {
-            self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)?;
-            return self.switch(cookie, pod, slot);
+        if !self.applied.attached {
+            // Links of a process before are given programs that read this process' maps: they must find the pod there.
+            self.switch(cookie, pod, slot)?;
         }
-        // Nothing runs yet: the link is the switch.
-        self.switch(cookie, pod, slot)?;
-        self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)
+        self.guard_pod(cookie, sockets.exits)?;
+        self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)?;
+        self.switch(cookie, pod, slot)
     }
 
     /// Gives the number and the entries that are out of use now.
@@ -216,10 +219,11 @@ impl Redirect {
         Ok((slot != old).then(|| Slot { number: old, entries: Arc::clone(&known.entries) }))
     }
 
-    /// Switch → steering → the rest. Its listeners leave the map when they are closed.
+    /// Switch → steering and backstop → the rest. Its listeners leave the map when they are closed.
     fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<Option<Slot>, RedirectError> {
         ignore_missing(self.maps.pods.remove(&cookie), "PODS")?;
         self.links.detach_pod(cookie)?;
+        self.unguard_pod(cookie)?;
         for address in &pod.addresses {
             let owner = self.maps.addresses.get(&addr(*address), 0).ok();
             if owner == Some(cookie) {
@@ -238,7 +242,8 @@ impl Redirect {
             endpoint: pod.endpoint,
             flags: flag(pod.ingress_enforced, INGRESS_ENFORCED)
                 | flag(pod.egress_enforced, EGRESS_ENFORCED)
-                | flag(pod.host_allowed, HOST_ALLOWED),
+                | flag(pod.host_allowed, HOST_ALLOWED)
+                | flag(self.guard(cookie).is_some_and(Guard::is_complete), BACKSTOP),
             policy: slot,
             ip4: u32::from_ne_bytes(pod.ip4.octets()),
             egress_port: EGRESS_PORT,
@@ -285,7 +290,7 @@ fn lpm_key(net: IpNet) -> Key<Addr> {
     Key::new(bits, addr(net.network()))
 }
 
-fn ignore_missing(result: Result<(), aya::maps::MapError>, map: &'static str) -> Result<(), RedirectError> {
+pub(super) fn ignore_missing(result: Result<(), aya::maps::MapError>, map: &'static str) -> Result<(), RedirectError> {
     match result {
         Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
         Err(error) => {

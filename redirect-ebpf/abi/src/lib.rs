@@ -46,6 +46,9 @@ pub const EGRESS_ENFORCED: u32 = 2;
 /// Set in [`Pod::flags`]: the node itself may always enter (probes), as in Cilium on Kubernetes.
 pub const HOST_ALLOWED: u32 = 4;
 
+/// Set in [`Pod::flags`]: every interface that leads out of it is guarded, so packets are judged that no hook asked about.
+pub const BACKSTOP: u32 = 8;
+
 /// Bit of a `LISTENERS` key (or'd with the cookie): the listener for what leaves the pod.
 pub const LISTENER_EGRESS: u64 = 1 << 62;
 
@@ -221,6 +224,8 @@ pub mod stat {
     pub const REFUSED: u32 = 2;
     /// Passed, and would have been refused.
     pub const AUDITED: u32 = 3;
+    /// Packets of pods that the backstop looked at.
+    pub const BACKSTOP_SEEN: u32 = 4;
     /// Number of indexes in use.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 16;
 }

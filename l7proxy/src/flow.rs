@@ -138,6 +138,10 @@ pub struct DropRecord {
     pub reason: DropReason,
     /// Why, in one stable word.
     pub detail: &'static str,
+    /// TCP flags of a packet; 0 for a call.
+    pub flags: u8,
+    /// Equal ones that were not recorded since the last one that was.
+    pub repeats: u32,
     /// Revision of what was in force.
     pub revision: u64,
 }
@@ -168,6 +172,10 @@ pub enum DropReason {
     ProxyRedirection,
     /// Nobody knows whose address it is.
     UnroutableIp,
+    /// It is not IP.
+    UnsupportedProtocol,
+    /// A fragment without the first of its packet.
+    Fragment,
 }
 
 impl DropReason {
@@ -180,6 +188,8 @@ impl DropReason {
             Self::PolicyDeny => (181, "POLICY_DENY"),
             Self::InvalidPacket => (134, "INVALID_PACKET_DROPPED"),
             Self::UnroutableIp => (151, "STALE_OR_UNROUTABLE_IP"),
+            Self::UnsupportedProtocol => (139, "UNSUPPORTED_L3_PROTOCOL"),
+            Self::Fragment => (175, "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND"),
             Self::NoPolicy => (165, "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION"),
             Self::ProxyRedirection => (180, "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL"),
         }

@@ -24,8 +24,9 @@ pub use load::check_permission;
 pub use maps::DataMaps;
 pub use reconcile::{Desired, DesiredPod, Enrolment, Entry, NotEnrolled};
 pub use redirect_abi::{
-    ALLOW, AUDIT, DENY, EGRESS, INGRESS, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED,
-    REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
+    ALLOW, AUDIT, DENY, EGRESS, INGRESS, REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED,
+    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_IP, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT,
+    Refusal,
 };
 
 use self::{attach::Links, maps::ControlMaps, reconcile::Applied};
@@ -133,9 +134,9 @@ impl fmt::Debug for Redirect {
 impl Redirect {
     /// Loads programs and maps; nothing is attached yet and nothing that runs is touched.
     pub fn load(place: Place) -> Result<Self, RedirectError> {
-        let (mut ebpf, missing) = load::load()?;
-        let maps = ControlMaps::take(&mut ebpf)?;
         let links = Links::new(place)?;
+        let (mut ebpf, missing) = load::load(&links)?;
+        let maps = ControlMaps::take(&mut ebpf)?;
         let applied = Applied::default();
         Ok(Self { ebpf, maps, links, applied, missing, guards: BTreeMap::new() })
     }

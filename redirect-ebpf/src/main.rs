@@ -8,6 +8,8 @@ mod connect;
 mod ctx;
 mod datagram;
 mod event;
+mod flows;
+mod headers;
 mod lookup;
 mod maps;
 mod origin;

@@ -9,11 +9,15 @@ use aya_ebpf::{
     bindings::{
         BPF_F_CLONE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_sock,
     },
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
     helpers::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
-use redirect_abi::{Addr, ConnKey, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, stat};
+use redirect_abi::{
+    Addr, ConnKey, Flow, FlowKey, FragmentKey, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, Told, ToldKey, stat,
+};
+
+use crate::headers::Headers;
 
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -50,6 +54,29 @@ pub static CONNS: LruHashMap<ConnKey, Peer, 65_536> = LruHashMap::new();
 #[btf_map]
 pub static PEERS: HashMap<ConnKey, Peer, 65_536, SPARSE> = HashMap::new();
 
+/// What was let out or in lately, so that its answers, and errors about it, may go the other way. Backstop and, where there
+/// is none, the hooks write; both read. Shared with the process before and the next one.
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, Flow, 65_536> = LruHashMap::new();
+
+/// Fragmented packets whose first fragment passed. The backstop writes and reads.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, u32, 8192> = LruHashMap::new();
+
+/// Sums of the flows for which a pod lately wanted to send a reset or an acknowledgement that nothing is known of: the next
+/// packet from outside that belongs to one makes it known. The backstop writes and reads; a mistake here only makes a flow
+/// known that exists.
+#[btf_map]
+pub static WANTED: Array<u32, 1024> = Array::new();
+
+/// Room for headers that are read, see `headers::blank`.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Headers, 3> = PerCpuArray::new();
+
+/// When which refusal of a packet was told last. The backstop writes and reads.
+#[btf_map]
+pub static TOLD: LruHashMap<ToldKey, Told, 4096> = LruHashMap::new();
+
 /// UDP that went out, so that its answers may come in. sendmsg writes, sk_lookup reads.
 #[btf_map]
 pub static REPLIES: LruHashMap<ReplyKey, u32, 65_536> = LruHashMap::new();
@@ -66,8 +93,9 @@ pub static EVENTS: RingBuf<(), { 1 << 19 }> = RingBuf::new();
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { stat::COUNT as usize }> = PerCpuArray::new();
 
-/// Marks the proxy's own sockets. Proxy writes by file descriptor, which nobody in a pod can; children of a marked
-/// listener inherit it.
+/// Marks the proxy's own sockets, and TCP sockets of pods that were judged. Proxy writes by file descriptor, which nobody in
+/// a pod can, connect and sock_ops write what they allowed; children of a marked listener inherit it. Shared with the process
+/// before and the next one.
 #[btf_map]
 pub static OWN: Storage<u32, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }> = Storage::new();
 

@@ -35,10 +35,6 @@ fn guard(node: &Node, pod: &str) -> Result<String> {
     Ok(node.status()?.endpoint(pod).and_then(|endpoint| endpoint.backstop.clone()).unwrap_or_default())
 }
 
-fn packets(node: &Node) -> Result<u64> {
-    Ok(node.status()?.counters.get("kernel_backstop_packets").copied().unwrap_or_default())
-}
-
 /// Filters at the node's end of a pod's interface, both ways.
 fn filters(pod: &Pod) -> Result<String> {
     let show = |direction: &str| -> Result<String> {
@@ -58,10 +54,7 @@ fn every_pod_s_way_out_is_guarded() -> Result<()> {
     for pod in ["default/client", "default/api"] {
         assert_eq!(guard(&stage.node, pod)?, "tcx");
     }
-    let before = packets(&stage.node)?;
     assert_eq!(request(&stage)?, 200);
-    // Four packets each way, at least: SYN, request, ACK, FIN.
-    assert!(packets(&stage.node)? >= before + 8);
     Ok(())
 }
 
@@ -74,9 +67,7 @@ fn the_next_process_takes_the_programs_over() -> Result<()> {
         stage.node.kill()?;
         stage.node.start()?;
         assert_eq!(stage.node.pins()?, pins);
-        let before = packets(&stage.node)?;
         assert_eq!(request(&stage)?, 200);
-        assert!(packets(&stage.node)? > before, "the programs tell the new process");
     }
     Ok(())
 }
@@ -86,9 +77,7 @@ fn without_tcx_there_is_clsact() -> Result<()> {
     let mut stage = stage("clsact")?;
     for _ in 0..2 {
         assert_eq!(guard(&stage.node, "default/client")?, "clsact");
-        let before = packets(&stage.node)?;
         assert_eq!(request(&stage)?, 200);
-        assert!(packets(&stage.node)? > before);
         stage.node.kill()?;
         let shown = filters(&stage.client)?;
         assert_eq!(shown.matches(" name backstop_out").count(), 1, "stays when the process is gone: {shown}");
@@ -161,6 +150,26 @@ fn an_interface_that_leads_elsewhere_is_named() -> Result<()> {
         guard(&node, "default/client")?,
         "tcx, absent (side: its other end is not in the node's network namespace)"
     );
+    Ok(())
+}
+
+/// Interfaces that come, go or are replaced while the pod lives are seen with the next change.
+#[test]
+fn a_new_interface_is_guarded_too() -> Result<()> {
+    let stage = stage("auto")?;
+    let (pod, end) = (stage.client.netns().name(), stage.client.host_end());
+    let guarded = stage.node.pins()?;
+    ip(&["link", "del", &end])?;
+    ip(&["link", "add", &end, "type", "veth", "peer", "name", "eth9", "netns", pod])?;
+    stage.node.apply("policy.yaml", &READ_ONLY.replace("GET", "PUT"))?;
+    assert_eq!(guard(&stage.node, "default/client")?, "tcx");
+    let pins = stage.node.pins()?;
+    assert!(pins != guarded && pins.len() == guarded.len(), "at another interface: {guarded:?} {pins:?}");
+    let parent = format!("m{pod}");
+    ip(&["link", "add", &parent, "type", "veth"])?;
+    ip(&["link", "add", "link", &parent, "name", "eth1", "netns", pod, "type", "macvlan"])?;
+    stage.node.apply("policy.yaml", READ_ONLY)?;
+    assert_eq!(guard(&stage.node, "default/client")?, "tcx, absent (eth1: macvlan has no end on the node)");
     Ok(())
 }
 

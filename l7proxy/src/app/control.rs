@@ -211,8 +211,9 @@ impl Control {
                     continue;
                 }
             };
-            if let Some(local) = known.remove(&endpoint.pod) {
+            if let Some(mut local) = known.remove(&endpoint.pod) {
                 if local.netns.cookie() == netns.cookie() {
+                    local.look_around();
                     self.pods.insert(endpoint.pod.clone(), local);
                     continue;
                 }

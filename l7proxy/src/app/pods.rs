@@ -20,6 +20,14 @@ pub(super) struct LocalPod {
 }
 
 impl LocalPod {
+    /// Looks for its ways out anew; what cannot be seen stays as it was.
+    pub(super) fn look_around(&mut self) {
+        match self.netns.exits() {
+            Ok(exits) => self.exits = exits,
+            Err(error) => tracing::warn!(cookie = self.netns.cookie(), %error, "interfaces cannot be listed"),
+        }
+    }
+
     /// What the kernel side needs of it.
     pub(super) fn enrolment(&self) -> Enrolment<'_> {
         Enrolment {

@@ -13,11 +13,13 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::MapInfo,
     programs::{
         CgroupAttachMode, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
         links::{FdLink, LinkError},
     },
 };
+use redirect_abi::SHARED_LAYOUT;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::{
@@ -29,6 +31,8 @@ use crate::sys;
 
 /// Pins of pods' links are named after the namespace's cookie, which is never used again.
 pub(super) const POD_PREFIX: &str = "pod_";
+/// Maps that outlive a process.
+const MAP_PREFIX: &str = "map_";
 const CGROUP_PREFIX: &str = "cgroup_";
 
 /// The links of this node, by the name of their pin.
@@ -92,10 +96,24 @@ impl Links {
     }
 
     pub(super) fn detach_pod(&mut self, cookie: u64) -> Result<(), RedirectError> {
-        let lookup = format!("{POD_PREFIX}{cookie:x}");
-        let at_ends = [format!("{lookup}_"), format!("{CLSACT_PREFIX}{cookie:x}_")];
-        let is_of_pod = |name: &String| *name == lookup || at_ends.iter().any(|prefix| name.starts_with(prefix));
-        let names: Vec<String> = self.ours.keys().filter(|name| is_of_pod(name)).cloned().collect();
+        if let Some(pin) = self.ours.remove(&format!("{POD_PREFIX}{cookie:x}")) {
+            remove(&pin)?;
+        }
+        self.detach_ends(cookie, &[])
+    }
+
+    /// Removes what is attached at ends of a pod's interfaces but these.
+    pub(super) fn detach_ends(&mut self, cookie: u64, but: &[u32]) -> Result<(), RedirectError> {
+        let begins = |prefix: &str| format!("{prefix}{cookie:x}_");
+        let kept: Vec<String> = but
+            .iter()
+            .flat_map(|index| [POD_PREFIX, CLSACT_PREFIX].map(|prefix| format!("{}{index}_", begins(prefix))))
+            .collect();
+        let goes = |name: &str| {
+            [POD_PREFIX, CLSACT_PREFIX].iter().any(|prefix| name.starts_with(&begins(prefix)))
+                && !kept.iter().any(|kept| name.starts_with(kept))
+        };
+        let names: Vec<String> = self.ours.keys().filter(|name| goes(name)).cloned().collect();
         for name in names {
             if let Some(pin) = self.ours.remove(&name) {
                 remove(&pin)?;
@@ -111,6 +129,22 @@ impl Links {
 
     pub(super) fn pin_path(&self, name: &str) -> PathBuf {
         self.place.pins.join(name)
+    }
+
+    /// Where a map is pinned that outlives this process. One of another size is of another version: it begins anew.
+    pub(super) fn shared_map(&self, name: &str, key: usize, value: usize) -> Result<PathBuf, RedirectError> {
+        let pin = self.place.pins.join(format!("{MAP_PREFIX}{}_{SHARED_LAYOUT}", name.to_lowercase()));
+        if pin.exists() {
+            let fits = MapInfo::from_pin(&pin).is_ok_and(|info| {
+                let sizes = (usize::try_from(info.key_size()), usize::try_from(info.value_size()));
+                sizes == (Ok(key), Ok(value))
+            });
+            if !fits {
+                tracing::warn!(pin = %pin.display(), "of another version: begins anew");
+                fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin"))?;
+            }
+        }
+        Ok(pin)
     }
 
     /// Remembers a pin as one of ours.
@@ -175,14 +209,19 @@ pub(super) fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<
     link.map_err(|error| Box::new(ProgramError::IOError(std::io::Error::other(error))))
 }
 
+/// Pins of links, and of what stands for one.
 fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
+    pinned(directory, &[POD_PREFIX, CGROUP_PREFIX, CLSACT_PREFIX])
+}
+
+fn pinned(directory: &Path, prefixes: &[&str]) -> Result<Vec<PathBuf>, RedirectError> {
     let entries = fs::read_dir(directory).map_err(RedirectError::path(directory, "list the pins"))?;
     let mut pins = Vec::new();
     for entry in entries {
         let entry = entry.map_err(RedirectError::path(directory, "list the pins"))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if [POD_PREFIX, CGROUP_PREFIX, CLSACT_PREFIX].iter().any(|prefix| name.starts_with(prefix)) {
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
             pins.push(entry.path());
         }
     }
@@ -201,9 +240,12 @@ pub(super) fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
     if !sys::is_bpffs(directory) {
         return Ok(0);
     }
-    let pins = pins(directory)?;
-    for pin in &pins {
+    let links = pins(directory)?;
+    for pin in &links {
         remove(pin)?;
+    }
+    for pin in pinned(directory, &[MAP_PREFIX])? {
+        remove(&pin)?;
     }
     let parent = directory.parent().unwrap_or(Path::new("/"));
     if !sys::is_bpffs(parent) {
@@ -212,5 +254,5 @@ pub(super) fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
             .map_err(|error| RedirectError::path(directory, "unmount the bpf file system")(error.into()))?;
         fs::remove_dir(directory).map_err(RedirectError::path(directory, "remove the directory"))?;
     }
-    Ok(pins.len())
+    Ok(links.len())
 }

@@ -49,6 +49,8 @@ pub enum Mechanism {
 /// What guards a pod's ways out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
+    /// What there was to guard.
+    exits: Vec<Exit>,
     /// How it is attached where it is.
     mechanism: Option<Mechanism>,
     /// Interface and why it is not attached there.
@@ -66,7 +68,7 @@ impl Guard {
 
     /// A guard of nothing, for one reason.
     fn without(exits: &[Exit], why: &str) -> Self {
-        let mut guard = Self::default();
+        let mut guard = Self { exits: exits.to_vec(), ..Self::default() };
         for exit in exits {
             guard.missing(exit, &why);
         }
@@ -94,8 +96,11 @@ impl fmt::Display for Guard {
 }
 
 impl Redirect {
-    /// Guards a pod's ways out. The programs must know whose they are before they run.
-    pub(super) fn guard_pod(&mut self, cookie: u64, exits: &[Exit]) -> Result<(), RedirectError> {
+    /// Guards a pod's ways out, and says whether that is news. The programs must know whose they are before they run.
+    pub(super) fn guard_pod(&mut self, cookie: u64, exits: &[Exit]) -> Result<bool, RedirectError> {
+        if self.guards.get(&cookie).is_some_and(|guard| guard.exits == exits) {
+            return Ok(false);
+        }
         for end in exits.iter().flat_map(|exit| &exit.end) {
             self.maps.ends.insert(end.index, cookie, 0).map_err(RedirectError::map("ENDS"))?;
         }
@@ -106,8 +111,14 @@ impl Redirect {
         if !guard.is_complete() {
             tracing::warn!(pod = format!("{cookie:x}"), backstop = %guard, "not all ways out are guarded");
         }
-        self.guards.insert(cookie, guard);
-        Ok(())
+        self.links.detach_ends(cookie, &guard.ends)?;
+        let known = self.guards.insert(cookie, guard).unwrap_or_default();
+        for end in
+            known.ends.iter().filter(|end| !exits.iter().flat_map(|exit| &exit.end).any(|new| new.index == **end))
+        {
+            ignore_missing(self.maps.ends.remove(end), "ENDS")?;
+        }
+        Ok(true)
     }
 
     /// Forgets whose the ends were; their links are gone.
@@ -122,7 +133,7 @@ impl Redirect {
 impl Links {
     /// Attaches at the node's end of each of the pod's interfaces. What cannot be guarded is told and hinders nothing.
     pub(super) fn guard(&mut self, ebpf: &mut Ebpf, cookie: u64, exits: &[Exit]) -> Guard {
-        let mut guard = Guard::default();
+        let mut guard = Guard { exits: exits.to_vec(), ..Guard::default() };
         for exit in exits {
             match &exit.end {
                 Err(why) => guard.missing(exit, why),

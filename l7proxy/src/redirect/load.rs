@@ -8,7 +8,9 @@ use aya::{
     programs::{CgroupSockAddr, Program, ProgramError},
 };
 
-use super::{RedirectError, describe};
+use redirect_abi::{Flow, FlowKey};
+
+use super::{RedirectError, attach::Links, describe};
 
 #[cfg(redirect_ebpf_object)]
 const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect.o")));
@@ -27,6 +29,13 @@ pub(super) const AT_NETNS: &str = "lookup";
 pub(super) const BACKSTOP_OUT: &str = "backstop_out";
 pub(super) const BACKSTOP_IN: &str = "backstop_in";
 
+type Shared = (&'static str, usize, usize);
+
+/// Maps that the process before and the next one use too, with the sizes of key and value: what is known of connections that
+/// are open must not be forgotten.
+const SHARED: [Shared; 2] =
+    [("OWN", size_of::<i32>(), size_of::<u32>()), ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>())];
+
 /// Whether this process may do what it is here for; asked first, because everything else fails without.
 pub fn check_permission() -> Result<(), RedirectError> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err(RedirectError::NotPermitted) }
@@ -36,9 +45,13 @@ pub fn check_permission() -> Result<(), RedirectError> {
 pub(super) type Missing = BTreeMap<&'static str, String>;
 
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
-pub(super) fn load() -> Result<(Ebpf, Missing), RedirectError> {
+pub(super) fn load(links: &Links) -> Result<(Ebpf, Missing), RedirectError> {
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
-    let mut ebpf = EbpfLoader::new().load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
+    let mut loader = EbpfLoader::new();
+    for (name, key, value) in SHARED {
+        loader.map_pin_path(name, links.shared_map(name, key, value)?);
+    }
+    let mut ebpf = loader.load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
     for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
         load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
     }

@@ -92,7 +92,8 @@ impl ControlMaps {
         Ok(vec![
             ("kernel_redirected_connects", read(stat::REDIRECTED)?),
             ("kernel_refused", read(stat::REFUSED)?),
-            ("kernel_backstop_packets", read(stat::BACKSTOP_SEEN)?),
+            ("kernel_backstop_dropped", read(stat::BACKSTOP_DROPPED)?),
+            ("kernel_refusals_repeated", read(stat::REPEATS)?),
             ("kernel_audited", read(stat::AUDITED)?),
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
         ])

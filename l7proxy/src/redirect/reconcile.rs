@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
+    process,
     sync::Arc,
 };
 
@@ -97,13 +99,22 @@ struct Slot {
 }
 
 /// A mirror of the maps: they were empty when this process made them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Applied {
     desired: Desired,
     /// Which number a pod's entries are filed under.
     slots: HashMap<u64, u32>,
     last_slot: u32,
     attached: bool,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        // Flows that are remembered from the process before name numbers of its own: ours begin elsewhere.
+        let anywhere = RandomState::new().hash_one(process::id());
+        let last_slot = u32::try_from(anywhere >> 32).unwrap_or_default();
+        Self { desired: Desired::default(), slots: HashMap::new(), last_slot, attached: false }
+    }
 }
 
 impl Redirect {
@@ -145,7 +156,10 @@ impl Redirect {
         let mut old_slots = Vec::new();
         let mut failed = Vec::new();
         for (cookie, pod) in &desired.pods {
-            if let Some(known) = before.pods.get(cookie).filter(|known| *known != pod) {
+            let Some(known) = before.pods.get(cookie) else { continue };
+            // Interfaces come and go while a pod lives.
+            let is_news = enrolment(*cookie).map_or(Ok(false), |sockets| self.guard_pod(*cookie, sockets.exits))?;
+            if is_news || known != pod {
                 old_slots.extend(self.update_pod(*cookie, known, pod)?);
             }
         }

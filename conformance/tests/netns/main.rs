@@ -1,5 +1,6 @@
 //! The real binary with real eBPF on a node made of network namespaces. Run by `cargo xtask test netns`.
 
+mod attack;
 mod audit;
 mod backstop;
 mod baseline;
@@ -7,6 +8,7 @@ mod configuration;
 mod datagram;
 mod egress;
 mod enrolment;
+mod icmp;
 mod ingress;
 mod isolation;
 mod kinds;

@@ -24,6 +24,10 @@ pub(super) fn packet(destination: &str, bytes: &str) -> Result<Value> {
     let domain = if destination.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(WHOLE_PACKET)))?;
     socket.set_broadcast(true)?;
+    if destination.is_multicast() {
+        // No route says where to.
+        socket.bind_device(Some(b"eth0"))?;
+    }
     Ok(match socket.send_to(&decode(bytes)?, &SocketAddr::new(destination, 0).into()) {
         Ok(_) => json!({ "result": "sent" }),
         Err(error) => failed("send", &error),

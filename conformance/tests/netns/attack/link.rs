@@ -60,11 +60,16 @@ fn an_ip_version_that_the_frame_denies() -> Result<()> {
     stage.must_be_stopped(&frame(&stage, 0x0800, &bytes)?, "backstop-malformed")
 }
 
-/// A reset with a tail behind what it says is its end.
+/// A segment of a connection that is known, with a tail behind what it says is its end.
 #[test]
 fn data_behind_a_packet() -> Result<()> {
     let stage = Stage::new()?;
-    let mut bytes = stage.ip(TCP).with(&packet::tcp(9999, 7001, RST, &[]));
+    let mut held = server::Held::open(&stage.client, (stage.api.v4, 8080), "/read/a")?;
+    assert_eq!(held.request()?["status"], 200);
+    let port = stage.web.seen()?[0].accepted.port();
+    let mut bytes = stage.ip(TCP).with(&packet::tcp(port, 8080, ACK, &[]));
     bytes.extend(FORBIDDEN);
-    stage.must_be_stopped(&frame(&stage, 0x0800, &bytes)?, "backstop")
+    // By a raw socket the kernel would say that the tail belongs to the packet.
+    stage.must_be_stopped(&frame(&stage, 0x0800, &bytes)?, "backstop")?;
+    stage.must_be_stopped(&stage.send(&stage.ip(TCP).with(&packet::tcp(port, 8080, ACK, FORBIDDEN)))?, "backstop")
 }

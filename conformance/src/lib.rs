@@ -7,9 +7,11 @@
 pub mod case;
 pub mod client;
 pub mod node;
+pub mod packet;
 pub mod pod;
 pub mod process;
 pub mod server;
+pub mod sniffer;
 
 pub use node::{Node, Pod};
 pub use process::{Process, eventually};

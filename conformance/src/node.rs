@@ -34,6 +34,8 @@ pub struct Node {
     endpoints: Vec<Value>,
     /// Further keys of the configuration.
     extra: BTreeMap<String, Value>,
+    /// Further keys of its section `redirect`.
+    redirect: BTreeMap<String, Value>,
     network: Network,
     directory: TempDir,
 }
@@ -72,7 +74,14 @@ impl Node {
         for name in ["policies", "unwatched"] {
             fs::create_dir(directory.path().join(name))?;
         }
-        Ok(Self { proxy: None, endpoints: Vec::new(), extra: BTreeMap::new(), network, directory })
+        Ok(Self {
+            proxy: None,
+            endpoints: Vec::new(),
+            extra: BTreeMap::new(),
+            redirect: BTreeMap::new(),
+            network,
+            directory,
+        })
     }
 
     /// A pod that the configuration names.
@@ -134,6 +143,11 @@ impl Node {
         self.extra.insert(key.to_owned(), value);
     }
 
+    /// Sets a key below `redirect` of the configuration.
+    pub fn set_redirect(&mut self, key: &str, value: Value) {
+        self.redirect.insert(key.to_owned(), value);
+    }
+
     /// The configuration as it would be written now.
     #[must_use]
     pub fn configuration(&self) -> Value {
@@ -147,6 +161,9 @@ impl Node {
             "flows": { "file": { "path": "flows.jsonl" } },
             "admin": { "socket": "admin.sock" },
         });
+        if let Some(redirect) = config.get_mut("redirect").and_then(Value::as_object_mut) {
+            redirect.extend(self.redirect.clone());
+        }
         if let Some(config) = config.as_object_mut() {
             config.extend(self.extra.clone());
         }

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 mod http;
 mod load;
+mod ping;
+mod raw;
 mod talk;
 mod tcp;
 mod udp;
@@ -28,6 +30,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["tcp-server", address, record] => tcp::serve(address, Path::new(record)),
         ["tcp-server-of-one", address, record] => tcp::serve_one(address, Path::new(record)),
         ["udp-server", address] => udp::serve(address),
+        ["udp-server-of-one", address] => udp::serve_one(address),
         ["connect", address] => report(&tcp::connect(address, None)?),
         ["connect", address, text] => report(&tcp::connect(address, Some(text))?),
         ["hold", address, path] => http::hold(address, path),
@@ -36,11 +39,19 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["sockets", number] => udp::sockets(number.parse().context("number of sockets")?),
         ["talk", address] => talk::tcp(address),
         ["udp-talk", address] => talk::udp(address),
+        ["udp-hold", address] => udp::hold(address),
+        ["tcp-hold", address] => tcp::hold(address),
+        ["ping", address, how, kind, text] => report(&ping::send(address, how, kind, text)?),
+        ["packet", destination, bytes] => report(&raw::packet(destination, bytes)?),
+        ["frame", interface, bytes] => report(&raw::frame(interface, bytes)?),
+        ["sniff", record] => raw::sniff(&Record::open(Path::new(record))?),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
-            "usage: conformance-pod http-server|tcp-server|tcp-server-of-one ADDRESS RECORD | udp-server ADDRESS | \
-             connect ADDRESS [TEXT] | hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
-             sockets NUMBER | load ADDRESS PATH CLIENTS"
+            "usage: conformance-pod http-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
+             udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | hold ADDRESS PATH | \
+             udp-send|udp-connect ADDRESS TEXT | udp-hold|tcp-hold ADDRESS | talk|udp-talk ADDRESS | sockets NUMBER | \
+             ping ADDRESS raw|ping|connected TYPE TEXT | packet ADDRESS HEX | frame INTERFACE HEX | sniff RECORD | \
+             load ADDRESS PATH CLIENTS"
         ),
     }
 }

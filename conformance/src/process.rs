@@ -47,8 +47,8 @@ impl Process {
     }
 
     /// Gives it a line and returns the one it says then.
-    pub fn ask(&mut self) -> Result<String> {
-        writeln!(self.child.stdin.as_mut().context("its input is no pipe")?)?;
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        writeln!(self.child.stdin.as_mut().context("its input is no pipe")?, "{line}")?;
         self.line()
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -151,6 +151,11 @@ pub fn udp(pod: &Place, address: &str) -> Result<Process> {
     Process::spawn_ready(pod.command(program()?).args(["udp-server", address]))
 }
 
+/// The same for one client, on a socket that gets connected to it.
+pub fn udp_of_one(pod: &Place, address: &str) -> Result<Process> {
+    Process::spawn_ready(pod.command(program()?).args(["udp-server-of-one", address]))
+}
+
 /// Connects from inside a pod and, with a text, talks.
 pub fn connect(pod: &Place, address: impl Into<SocketAddr>, text: Option<&str>) -> Result<Outcome> {
     attempt(pod, "connect", address.into(), text)
@@ -171,6 +176,14 @@ pub fn sockets(network: &Network, number: u32) -> Result<()> {
     let mut command = network.command("unshare");
     command.arg("--net").arg(program()?).args(["sockets", &number.to_string()]);
     process::output(&mut command).map(drop)
+}
+
+/// An ICMP request of type `kind` from a `raw`, `ping` or `connected` socket.
+pub fn ping(pod: &Place, address: impl Into<IpAddr>, how: &str, kind: u8, text: &str) -> Result<Outcome> {
+    let mut command = pod.command(program()?);
+    command.args(["ping", &address.into().to_string(), how, &kind.to_string(), text]);
+    let report = process::output(&mut command)?;
+    serde_json::from_str(&report).with_context(|| report.clone())
 }
 
 fn attempt(pod: &Place, kind: &str, address: SocketAddr, text: Option<&str>) -> Result<Outcome> {
@@ -208,6 +221,33 @@ impl Load {
     }
 }
 
+/// A socket that was opened once and is kept.
+#[derive(Debug)]
+pub struct Kept(Process);
+
+impl Kept {
+    /// A connection to a server that sends everything back.
+    pub fn tcp(pod: &Place, address: impl Into<SocketAddr>) -> Result<Self> {
+        Self::open(pod, "tcp-hold", address.into())
+    }
+
+    /// A connected UDP socket.
+    pub fn udp(pod: &Place, address: impl Into<SocketAddr>) -> Result<Self> {
+        Self::open(pod, "udp-hold", address.into())
+    }
+
+    fn open(pod: &Place, kind: &str, address: SocketAddr) -> Result<Self> {
+        let mut command = pod.command(program()?);
+        Ok(Self(Process::spawn_ready(command.args([kind, &address.to_string()]))?))
+    }
+
+    /// Sends, and says what came back.
+    pub fn say(&mut self, text: &str) -> Result<Outcome> {
+        let answer = self.0.ask(text)?;
+        serde_json::from_str(&answer).with_context(|| answer.clone())
+    }
+}
+
 /// One open connection of a client inside a pod.
 #[derive(Debug)]
 pub struct Held(Process);
@@ -221,7 +261,7 @@ impl Held {
 
     /// One more request on the same connection: its status, or why there was none.
     pub fn request(&mut self) -> Result<Value> {
-        let answer = self.0.ask()?;
+        let answer = self.0.ask("")?;
         serde_json::from_str(&answer).with_context(|| answer.clone())
     }
 }
@@ -248,13 +288,13 @@ impl Talk {
 
     /// A word there and back.
     pub fn word(&mut self) -> Result<Outcome> {
-        let report = self.0.ask()?;
+        let report = self.0.ask("")?;
         serde_json::from_str(&report).with_context(|| report.clone())
     }
 }
 
 /// `conformance-pod` lies beside the directory of the test programs.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let beside = own.parent().and_then(Path::parent).context("this program has no directory")?;
     let program = beside.join("conformance-pod");

@@ -6,7 +6,14 @@ use std::{error::Error, path::Path, sync::Arc, thread};
 
 use tokio::runtime;
 
-use crate::{flow, metrics::Counters, redirect, source::standalone};
+use crate::{
+    config::{Backstop, Config},
+    flow,
+    metrics::Counters,
+    redirect::{self, Mechanism, Place, Redirect},
+    source::standalone,
+    sys,
+};
 
 mod arrivals;
 mod assemble;
@@ -42,14 +49,34 @@ impl RunError {
     }
 }
 
+/// Where the kernel side goes, and how.
+fn place(config: &Config) -> Result<Place, RunError> {
+    let cgroup = match &config.redirect.cgroup {
+        Some(path) => path.clone(),
+        None => sys::cgroup2_mount().map_err(|error| RunError::of(&error))?,
+    };
+    if !cgroup.is_dir() {
+        return Err(RunError::one(format!(
+            "redirect.cgroup: {}: no such directory; give one of the cgroup2 hierarchy",
+            cgroup.display()
+        )));
+    }
+    let backstop = match config.redirect.backstop {
+        Backstop::Auto => Mechanism::Tcx,
+        Backstop::Clsact => Mechanism::Clsact,
+        Backstop::Off => Mechanism::Off,
+    };
+    Ok(Place { cgroup, pins: config.redirect.pins.clone(), backstop })
+}
+
 /// Runs until told to stop. Nothing is attached before everything that can be checked was found right.
 pub fn run(config: &Path) -> Result<(), RunError> {
     let input = standalone::read(config).map_err(|error| RunError { lines: error.lines })?;
     redirect::check_permission().map_err(|error| RunError::of(&error))?;
     let counters = Arc::new(Counters::default());
     let control = Control::new(config, &input, Arc::clone(&counters))?;
-    let place = control::place(&input.config)?;
-    let redirect = redirect::Redirect::load(place).map_err(|error| RunError::of(&error))?;
+    let place = place(&input.config)?;
+    let redirect = Redirect::load(place).map_err(|error| RunError::of(&error))?;
     let (flows, writer) =
         flow::pipeline(assemble::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
             RunError::one(format!("flows.file: {error}; give a path in a directory that can be written"))

@@ -117,8 +117,7 @@ fn cleanup(file: &std::path::Path) -> Exit {
         Ok(input) => input.config,
         Err(error) => return trouble(error),
     };
-    let cgroup = config.redirect.cgroup.clone().unwrap_or_default();
-    match redirect::cleanup(&redirect::Place { cgroup, pins: config.redirect.pins }) {
+    match redirect::cleanup(&config.redirect.pins) {
         Ok(links) => {
             say(format_args!("removed {links} links"));
             Exit::Done

@@ -15,7 +15,7 @@ mod pods;
 mod proxy;
 
 pub use pods::{ContainerPort, Endpoint, Remote, Service, ServicePort};
-pub use proxy::{Admin, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect};
+pub use proxy::{Admin, Backstop, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -132,14 +132,16 @@ pub struct DropRecord {
     pub nearest: Option<Nearest>,
     /// It passed: what denies it is only audited.
     pub audit: bool,
-    /// It was open.
-    pub ended: bool,
     /// Who asked, when it is a process of this node.
     pub process: Option<Process>,
     /// As Hubble names it.
     pub reason: DropReason,
     /// Why, in one stable word.
     pub detail: &'static str,
+    /// TCP flags of a packet; 0 for a call.
+    pub flags: u8,
+    /// Equal ones that were not recorded since the last one that was.
+    pub repeats: u32,
     /// Revision of what was in force.
     pub revision: u64,
 }
@@ -170,6 +172,10 @@ pub enum DropReason {
     ProxyRedirection,
     /// Nobody knows whose address it is.
     UnroutableIp,
+    /// It is not IP.
+    UnsupportedProtocol,
+    /// A fragment without the first of its packet.
+    Fragment,
 }
 
 impl DropReason {
@@ -182,6 +188,8 @@ impl DropReason {
             Self::PolicyDeny => (181, "POLICY_DENY"),
             Self::InvalidPacket => (134, "INVALID_PACKET_DROPPED"),
             Self::UnroutableIp => (151, "STALE_OR_UNROUTABLE_IP"),
+            Self::UnsupportedProtocol => (139, "UNSUPPORTED_L3_PROTOCOL"),
+            Self::Fragment => (175, "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND"),
             Self::NoPolicy => (165, "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION"),
             Self::ProxyRedirection => (180, "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL"),
         }

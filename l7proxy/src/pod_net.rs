@@ -24,11 +24,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::sys;
 
 mod diag;
+mod exits;
+mod netlink;
 
 pub use diag::{Diag, Flow, Hand, Kind, Opener, Transport};
+pub use exits::{Exit, HostEnd, NoHostEnd};
 
 /// `NSFS_MAGIC` of linux/magic.h: the file system of namespaces.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
+
 /// Connections that may wait in a listener for their accept.
 const BACKLOG: i32 = 1024;
 
@@ -84,6 +88,14 @@ impl PodNetns {
     pub fn is_at(&self, path: &Path) -> io::Result<bool> {
         let (there, here) = (path.metadata()?, self.namespace.metadata()?);
         Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+    }
+
+    /// The interfaces that lead out of it, with their ends on the node.
+    pub fn exits(&self) -> io::Result<Vec<Exit>> {
+        if sys::netns_cookie(Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?)? == self.cookie {
+            return Ok(vec![Exit { name: "everything".to_owned(), end: Err(NoHostEnd::HostNetwork) }]);
+        }
+        exits::exits(&self.namespace, &self.home)
     }
 
     /// A listener on the namespace's loopback, on a port of the kernel's choice: connections reach it by steering only.

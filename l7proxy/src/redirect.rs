@@ -3,11 +3,17 @@
 //! Owns which namespaces are steered and what the kernel's maps hold. Never knows a policy or a request; it is told
 //! entries. Start at [`Redirect::apply`]. Failing closed is a matter of order, and the order is in `reconcile.rs`.
 
-use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use aya::Ebpf;
 
 mod attach;
+mod backstop;
 mod changes;
 mod entries;
 mod events;
@@ -17,6 +23,7 @@ mod policies;
 mod reconcile;
 mod strangers;
 
+pub use backstop::{Guard, Mechanism};
 pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
 pub use load::check_permission;
@@ -24,8 +31,9 @@ pub use maps::DataMaps;
 pub use policies::PolicyFigures;
 pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall};
 pub use redirect_abi::{
-    ALLOW, AUDIT, DENY, EGRESS, INGRESS, OWN_SOCKET, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT,
-    REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
+    ALLOW, AUDIT, DENY, EGRESS, INGRESS, OWN_SOCKET, REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED,
+    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_IP, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT,
+    Refusal,
 };
 pub use strangers::Strangers;
 
@@ -61,6 +69,14 @@ pub enum RedirectError {
         what: &'static str,
         /// Why not.
         source: io::Error,
+    },
+    /// A filter of the backstop cannot be removed.
+    #[error("{pin}: remove its filter: {reason}")]
+    Filter {
+        /// Its pin.
+        pin: PathBuf,
+        /// What the kernel said.
+        reason: String,
     },
     /// A map refused an entry.
     #[error("eBPF map {map}: {reason}")]
@@ -105,6 +121,8 @@ pub struct Place {
     pub cgroup: PathBuf,
     /// Directory for pins; a bpf file system is mounted on it when it is none.
     pub pins: PathBuf,
+    /// How the programs at the node's end of pods' interfaces are attached.
+    pub backstop: Mechanism,
 }
 
 /// Loaded programs and maps. Dropping it leaves what is pinned in force: selected traffic is refused, not let by.
@@ -114,6 +132,8 @@ pub struct Redirect {
     links: Links,
     barrier: ProgramBarrier,
     applied: Applied,
+    missing: load::Missing,
+    guards: BTreeMap<u64, Guard>,
 }
 
 impl fmt::Debug for Redirect {
@@ -125,12 +145,13 @@ impl fmt::Debug for Redirect {
 impl Redirect {
     /// Loads programs and maps; nothing is attached yet and nothing that runs is touched.
     pub fn load(place: Place) -> Result<Self, RedirectError> {
-        let mut ebpf = load::load()?;
-        let maps = ControlMaps::take(&mut ebpf)?;
         let links = Links::new(place)?;
+        let (mut ebpf, missing) = load::load(&links)?;
+        let maps = ControlMaps::take(&mut ebpf)?;
         let barrier = ProgramBarrier::new();
         let barrier = barrier.map_err(|error| RedirectError::Map { map: "barrier", reason: error.to_string() })?;
-        Ok(Self { ebpf, maps, links, barrier, applied: Applied::default() })
+        let applied = Applied::default();
+        Ok(Self { ebpf, maps, links, barrier, applied, missing, guards: BTreeMap::new() })
     }
 
     /// Handles for one data worker.
@@ -165,13 +186,20 @@ impl Redirect {
         self.links.count()
     }
 
-    /// Programs by name: all of them were loaded, or this value would not exist.
+    /// What guards the ways out of a pod.
+    #[must_use]
+    pub fn guard(&self, cookie: u64) -> Option<&Guard> {
+        self.guards.get(&cookie)
+    }
+
+    /// Programs by name, and whether they were loaded; those without which there is nothing were, or this value would not
+    /// exist.
     #[must_use]
     pub fn features(&self) -> BTreeMap<&'static str, bool> {
         load::AT_CGROUP
             .into_iter()
-            .chain([load::AT_NETNS])
-            .map(|name| (name, self.ebpf.program(name).is_some()))
+            .chain([load::AT_NETNS, load::BACKSTOP_OUT, load::BACKSTOP_IN])
+            .map(|name| (name, !self.missing.contains_key(name)))
             .collect()
     }
 
@@ -185,8 +213,8 @@ impl Redirect {
     }
 }
 
-/// Removes every pin below `place` and, when it is a mount of its own, the mount: the way back to a clean node.
+/// Removes every pin below `directory` and, when it is a mount of its own, the mount: the way back to a clean node.
 /// Says how many links were removed.
-pub fn cleanup(place: &Place) -> Result<usize, RedirectError> {
-    attach::cleanup(place)
+pub fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
+    attach::cleanup(directory)
 }

@@ -1,18 +1,21 @@
 //! `connect()` of a pod: allow, refuse, or send to the pod's proxy listener.
 
 use aya_ebpf::{
+    bindings::bpf_sock,
     helpers::{bpf_get_netns_cookie, bpf_set_retval},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
 use redirect_abi::{
-    ALLOW, AUDIT, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod, REASON_AUDIT,
-    REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, stat, v4,
+    ALLOW, ALLOWED_SOCKET, AUDIT, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod,
+    REASON_AUDIT, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, stat, v4,
 };
 
 use crate::{
     ctx::{SockAddr, source_port},
-    event::{Refused, report},
+    datagram,
+    event::{Refused, report, told},
+    headers::TCP,
     maps::{ADDRESSES, OWN, PODS, SEEN, count},
     verdict::{identity, is_loopback, is_v4, verdict},
 };
@@ -22,7 +25,6 @@ pub const PROCEED: i32 = 1;
 /// Result of a hook: fail with the errno set before.
 pub const FAIL: i32 = 0;
 
-pub const TCP: u8 = 6;
 const MPTCP: u32 = 262;
 
 #[cgroup_sock_addr(connect4)]
@@ -49,6 +51,8 @@ fn connect(ctx: SockAddr) -> i32 {
         if *own == OWN_SOCKET {
             return PROCEED;
         }
+        // What an earlier connect() of the same socket was allowed says nothing of this one.
+        *own = 0;
     }
     let addr = ctx.addr();
     let port = ctx.port();
@@ -62,21 +66,33 @@ fn connect(ctx: SockAddr) -> i32 {
         return PROCEED;
     }
     let identity = identity(&addr);
+    if datagram::need_not_be_asked(sock, cookie, pod, identity, &addr, port, protocol) {
+        return PROCEED;
+    }
+    let port = datagram::port(protocol, port);
     match verdict(pod, EGRESS, identity, protocol, port) {
-        ALLOW => {
-            // The socket may have been redirected by an earlier connect(); its peer is the real one now.
-            SEEN.remove(sock);
-            PROCEED
-        }
+        ALLOW => allow(sock, protocol),
         AUDIT => {
             tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT);
-            SEEN.remove(sock);
-            PROCEED
+            allow(sock, protocol)
         }
         REDIRECT if protocol == TCP && is_v4(&addr) => redirect(ctx, pod, addr, port),
         REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT),
         DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY),
     }
+}
+
+/// The connection's packets need not be judged again.
+#[inline(always)]
+fn allow(sock: *mut bpf_sock, protocol: u8) -> i32 {
+    // The socket may have been redirected by an earlier connect(); its peer is the real one now.
+    SEEN.remove(sock);
+    if protocol == TCP {
+        if let Some(own) = OWN.get_or_create(sock) {
+            *own = ALLOWED_SOCKET;
+        }
+    }
+    PROCEED
 }
 
 /// Sends the connection to one of the pod's egress ports and remembers where it wanted to go.
@@ -119,10 +135,15 @@ pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, p
         local: &v4(pod.ip4),
         local_port: source_port(ctx.sock()),
         remote: addr,
-        remote_port: ctx.port(),
+        remote_port: datagram::port(protocol, ctx.port()),
         protocol,
         direction: EGRESS,
         reason,
+        flags: 0,
+        repeats: 0,
     };
+    if reason == REASON_AUDIT {
+        told(&refused);
+    }
     report(&refused, true);
 }

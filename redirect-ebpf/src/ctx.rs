@@ -3,9 +3,16 @@
 //! By inline assembly with a constant offset: LLVM otherwise merges two loads into one through a computed address, which
 //! the verifier refuses ("dereference of modified ctx ptr"). Plain and volatile reads were both seen to fail.
 
-use core::{arch::asm, ffi::c_void, mem::offset_of};
+use core::{
+    arch::asm,
+    ffi::c_void,
+    mem::{MaybeUninit, offset_of},
+};
 
-use aya_ebpf::bindings::{bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops};
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops},
+    helpers::generated::bpf_skb_load_bytes,
+};
 use redirect_abi::{Addr, v4};
 
 const AF_INET: u32 = 2;
@@ -123,6 +130,24 @@ pub fn source_port(sock: *mut bpf_sock) -> u16 {
     ld32::<_, { offset_of!(bpf_sock, src_port) }>(sock) as u16
 }
 
+/// Address family of a socket.
+#[inline(always)]
+pub fn family(sock: *mut bpf_sock) -> u32 {
+    ld32::<_, { offset_of!(bpf_sock, family) }>(sock)
+}
+
+/// Type of a socket: stream, datagram, raw.
+#[inline(always)]
+pub fn kind(sock: *mut bpf_sock) -> u32 {
+    ld32::<_, { offset_of!(bpf_sock, type_) }>(sock)
+}
+
+/// State of a socket, as TCP names it.
+#[inline(always)]
+pub fn state(sock: *mut bpf_sock) -> u32 {
+    ld32::<_, { offset_of!(bpf_sock, state) }>(sock)
+}
+
 /// Context of sock_ops.
 #[derive(Clone, Copy)]
 pub struct SockOps(pub *mut bpf_sock_ops);
@@ -185,6 +210,55 @@ impl SockOps {
     #[inline(always)]
     pub fn remote_port(self) -> u16 {
         u32::from_be(ld32::<_, { offset_of!(bpf_sock_ops, remote_port) }>(self.0)) as u16
+    }
+}
+
+/// Context of a program at an interface: a packet.
+#[derive(Clone, Copy)]
+pub struct Packet(pub *mut __sk_buff);
+
+impl Packet {
+    /// Index of the interface.
+    #[inline(always)]
+    pub fn interface(self) -> u32 {
+        ld32::<_, { offset_of!(__sk_buff, ifindex) }>(self.0)
+    }
+
+    /// Bytes from the link layer's header to the end.
+    #[inline(always)]
+    pub fn len(self) -> u32 {
+        ld32::<_, { offset_of!(__sk_buff, len) }>(self.0)
+    }
+
+    /// What the link layer says is inside, host byte order.
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        u16::from_be(ld32::<_, { offset_of!(__sk_buff, protocol) }>(self.0) as u16)
+    }
+
+    /// Whether it has a VLAN tag beside its data.
+    #[inline(always)]
+    pub fn is_tagged(self) -> bool {
+        ld32::<_, { offset_of!(__sk_buff, vlan_present) }>(self.0) != 0
+    }
+
+    /// The socket that sent it, whatever kind of socket: it may be a mere request or null.
+    #[inline(always)]
+    pub fn sock(self) -> *mut bpf_sock {
+        ld64::<_, { offset_of!(__sk_buff, __bindgen_anon_2.sk) }>(self.0) as *mut bpf_sock
+    }
+
+    /// Words, as they lie there, at an offset from the link layer's header, if there are so many.
+    #[inline(always)]
+    pub fn words<const N: usize>(self, offset: u32) -> Option<[u32; N]> {
+        let mut words = MaybeUninit::<[u32; N]>::uninit();
+        // SAFETY: the helper writes exactly so many bytes, or zeroes them and says that it failed.
+        let failed = unsafe { bpf_skb_load_bytes(self.0.cast(), offset, words.as_mut_ptr().cast(), N as u32 * 4) };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: written by the helper.
+        Some(unsafe { words.assume_init() })
     }
 }
 

@@ -1,19 +1,27 @@
 //! `sendto()` of a pod's unconnected UDP socket: allow or refuse. (A connected one was judged at connect.)
 
-use aya_ebpf::{helpers::bpf_get_netns_cookie, macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    bindings::bpf_sock, helpers::bpf_get_netns_cookie, macros::cgroup_sock_addr, programs::SockAddrContext,
+};
 use redirect_abi::{
-    ALLOW, AUDIT, EGRESS, EGRESS_ENFORCED, INGRESS_ENFORCED, OWN_SOCKET, REASON_AUDIT, REASON_NO_REDIRECT,
-    REASON_POLICY, REDIRECT, ReplyKey,
+    ALLOW, AUDIT, Addr, BACKSTOP, EGRESS, EGRESS_ENFORCED, FLOW_IN, FlowKey, INGRESS_ENFORCED, OWN_SOCKET, Pod,
+    REASON_AUDIT, REASON_NO_REDIRECT, REASON_POLICY, REDIRECT, ReplyKey,
 };
 
 use crate::{
     connect::{FAIL, PROCEED, is_own, refuse, tell},
     ctx::{SockAddr, source_port},
+    flows,
+    headers::{ICMP, ICMP6, UDP},
     maps::{OWN, PODS, REPLIES},
     verdict::{identity, is_loopback, verdict},
 };
 
-pub const UDP: u8 = 17;
+/// What a ping socket may send beside an echo request.
+const EXTENDED_ECHO: u16 = 42;
+const EXTENDED_ECHO6: u16 = 160;
+const ECHO: u16 = 8;
+const ECHO6: u16 = 128;
 
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
@@ -44,6 +52,9 @@ fn sendmsg(ctx: SockAddr) -> i32 {
     if is_loopback(&addr) || is_own(cookie, &addr) {
         return PROCEED;
     }
+    if is_answer(sock, cookie, pod, &addr, ctx.port()) {
+        return PROCEED;
+    }
     if pod.flags & EGRESS_ENFORCED != 0 {
         let identity = identity(&addr);
         match verdict(pod, EGRESS, identity, UDP, ctx.port()) {
@@ -62,4 +73,51 @@ fn sendmsg(ctx: SockAddr) -> i32 {
         }
     }
     PROCEED
+}
+
+/// Whether a datagram from this socket to there answers one that was let in.
+#[inline(always)]
+fn is_answer(sock: *mut bpf_sock, cookie: u64, pod: &Pod, addr: &Addr, port: u16) -> bool {
+    let key =
+        FlowKey { cookie, remote: *addr, remote_port: port, local_port: source_port(sock), protocol: UDP, pad: [0; 3] };
+    flows::is_answer(&key, pod, FLOW_IN)
+}
+
+/// Whether a `connect()` passes because it sends nothing, and what is sent is judged elsewhere or answers what was let in.
+///
+/// Ports 0 and 9 are the resolvers' (getaddrinfo, Go) when they ask which source address a destination would get, 1025 is
+/// that of ping; a refusal there would change what they do next. Of a ping socket the message's type is not known yet.
+#[inline(always)]
+pub fn need_not_be_asked(
+    sock: *mut bpf_sock,
+    cookie: u64,
+    pod: &Pod,
+    identity: u32,
+    addr: &Addr,
+    port: u16,
+    protocol: u8,
+) -> bool {
+    if protocol == UDP && is_answer(sock, cookie, pod, addr, port) {
+        return true;
+    }
+    // Without the backstop nobody judges later.
+    if pod.flags & BACKSTOP == 0 {
+        return false;
+    }
+    match protocol {
+        UDP => matches!(port, 0 | 9 | 1025),
+        ICMP => verdict(pod, EGRESS, identity, ICMP, EXTENDED_ECHO) == ALLOW,
+        ICMP6 => verdict(pod, EGRESS, identity, ICMP6, EXTENDED_ECHO6) == ALLOW,
+        _ => false,
+    }
+}
+
+/// Of a ping socket the type of what it is for stands for the port.
+#[inline(always)]
+pub fn port(protocol: u8, port: u16) -> u16 {
+    match protocol {
+        ICMP => ECHO,
+        ICMP6 => ECHO6,
+        _ => port,
+    }
 }

@@ -2,16 +2,17 @@
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use redirect_abi::{
-    ALLOW, AUDIT, Addr, ConnKey, EGRESS, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED,
-    LISTENER_EGRESS, Pod, REASON_AUDIT, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY,
-    REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
+    ALLOW, AUDIT, Addr, BACKSTOP, ConnKey, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, FLOW_IN, FLOW_PLAIN, FlowKey,
+    HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, Pod, REASON_AUDIT, REASON_NO_PROXY,
+    REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
 };
 
 use crate::{
-    connect::{TCP, is_own},
+    connect::is_own,
     ctx::Lookup,
-    datagram::UDP,
     event::{Refused, report},
+    flows,
+    headers::{TCP, UDP},
     maps::{ADDRESSES, CONNS, LISTENERS, PODS, REPLIES},
     verdict::{identity, is_loopback, verdict},
 };
@@ -38,8 +39,11 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
         return egress(&ctx, packet, cookie, pod, &remote);
     }
     // From itself, also from another of its addresses. (The kernel drops such sources when they come from outside.)
-    if pod.flags & INGRESS_ENFORCED == 0 || is_own(cookie, &remote) {
+    if is_own(cookie, &remote) {
         return SK_PASS;
+    }
+    if pod.flags & INGRESS_ENFORCED == 0 {
+        return pass(packet, cookie, pod, &remote);
     }
     ingress(&ctx, packet, cookie, pod, &remote)
 }
@@ -75,13 +79,13 @@ fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote
     }
     let identity = identity(remote);
     if identity == IDENTITY_HOST && pod.flags & HOST_ALLOWED != 0 {
-        return SK_PASS;
+        return pass(packet, cookie, pod, remote);
     }
     match verdict(pod, INGRESS, identity, protocol, packet.local_port()) {
-        ALLOW => SK_PASS,
+        ALLOW => pass(packet, cookie, pod, remote),
         AUDIT => {
             refuse(packet, cookie, pod.endpoint, identity, REASON_AUDIT);
-            SK_PASS
+            pass(packet, cookie, pod, remote)
         }
         REDIRECT if protocol == TCP && packet.is_v4() => match LISTENERS.redirect_sk_lookup(ctx, cookie, 0) {
             Ok(()) => SK_PASS,
@@ -90,6 +94,23 @@ fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote
         REDIRECT => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_REDIRECT),
         _ => refuse(packet, cookie, pod.endpoint, identity, REASON_POLICY),
     }
+}
+
+/// The answer to a datagram that may enter may leave. With a backstop it is that which sees what really came from outside.
+#[inline(always)]
+fn pass(packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
+    if packet.protocol() == UDP && pod.flags & (EGRESS_ENFORCED | BACKSTOP) == EGRESS_ENFORCED {
+        let key = FlowKey {
+            cookie,
+            remote: *remote,
+            remote_port: packet.remote_port(),
+            local_port: packet.local_port(),
+            protocol: UDP,
+            pad: [0; 3],
+        };
+        flows::begin(&key, pod, FLOW_IN | FLOW_PLAIN);
+    }
+    SK_PASS
 }
 
 /// The kernel answers with RST or port unreachable: the client sees "connection refused".
@@ -108,6 +129,8 @@ fn refuse(packet: Lookup, cookie: u64, endpoint: u32, identity: u32, reason: u8)
         protocol: packet.protocol(),
         direction: if outgoing { EGRESS } else { INGRESS },
         reason,
+        flags: 0,
+        repeats: 0,
     };
     report(&refused, false);
     SK_DROP

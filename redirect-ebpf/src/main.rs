@@ -3,10 +3,13 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod backstop;
 mod connect;
 mod ctx;
 mod datagram;
 mod event;
+mod flows;
+mod headers;
 mod lookup;
 mod maps;
 mod origin;

@@ -13,7 +13,12 @@ use aya_ebpf::{
     helpers::{bpf_sk_storage_delete, bpf_sk_storage_get},
     macros::btf_map,
 };
-use redirect_abi::{Addr, ConnKey, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, stat};
+use redirect_abi::{
+    Addr, ConnKey, Flow, FlowKey, FragmentKey, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, Told,
+    ToldKey, stat,
+};
+
+use crate::headers::Headers;
 
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -24,6 +29,10 @@ pub static PODS: HashMap<u64, Pod, 1024, SPARSE> = HashMap::new();
 /// Every address of an enrolled pod → cookie, for hooks that cannot ask for the cookie. Proxy writes, sk_lookup reads.
 #[btf_map]
 pub static ADDRESSES: HashMap<Addr, u64, 4096, SPARSE> = HashMap::new();
+
+/// Interface of the node that is the other end of a pod's → the pod's cookie. Proxy writes, the backstop reads.
+#[btf_map]
+pub static ENDS: HashMap<u32, u64, 4096, SPARSE> = HashMap::new();
 
 /// Exact address → identity. Proxy writes, verdicts read.
 #[btf_map]
@@ -45,6 +54,34 @@ pub static CONNS: LruHashMap<ConnKey, Peer, 65_536> = LruHashMap::new();
 /// The proxy's connections to an application → the true client. Proxy writes, sock_ops moves it to `SEEN`.
 #[btf_map]
 pub static PEERS: HashMap<ConnKey, Peer, 65_536, SPARSE> = HashMap::new();
+
+/// What was let out or in lately, so that its answers, and errors about it, may go the other way. Backstop and, where there
+/// is none, the hooks write; both read. Shared with the process before and the next one.
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, Flow, 65_536> = LruHashMap::new();
+
+/// Fragmented packets whose first fragment passed. The backstop writes and reads.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, u32, 8192> = LruHashMap::new();
+
+/// Sums of the flows for which a pod lately wanted to send a reset or an acknowledgement that nothing is known of: the next
+/// packet from outside that belongs to one makes it known. The backstop writes and reads; a mistake here only makes a flow
+/// known that exists.
+#[btf_map]
+pub static WANTED: Array<u32, 1024> = Array::new();
+
+/// Grows with each change of what policies or addresses mean: flows that were judged before are judged anew. Proxy writes,
+/// when no program that judged by the state before is running any more; flows read.
+#[btf_map]
+pub static GENERATION: Array<u32, 1> = Array::new();
+
+/// Room for headers that are read, see `headers::blank`.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Headers, 3> = PerCpuArray::new();
+
+/// When which refusal of a packet was told last. The backstop writes and reads.
+#[btf_map]
+pub static TOLD: LruHashMap<ToldKey, Told, 4096> = LruHashMap::new();
 
 /// UDP that went out, so that its answers may come in. sendmsg writes, sk_lookup reads.
 #[btf_map]
@@ -74,8 +111,9 @@ pub static TOLD_STRANGERS: LruHashMap<u64, u64, 4096> = LruHashMap::new();
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { stat::COUNT as usize }> = PerCpuArray::new();
 
-/// Marks the proxy's own sockets. Proxy writes by file descriptor, which nobody in a pod can; children of a marked
-/// listener inherit it.
+/// Marks the proxy's own sockets, and TCP sockets of pods that were judged. Proxy writes by file descriptor, which nobody in
+/// a pod can, connect and sock_ops write what they allowed; children of a marked listener inherit it. Shared with the process
+/// before and the next one.
 #[btf_map]
 pub static OWN: Storage<u32, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }> = Storage::new();
 

@@ -9,12 +9,12 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, sock_ops},
     programs::{SockAddrContext, SockOpsContext},
 };
-use redirect_abi::ConnKey;
+use redirect_abi::{ACCEPTED_SOCKET, ConnKey, OWN_SOCKET};
 
 use crate::{
     connect::PROCEED,
     ctx::{SockAddr, SockOps},
-    maps::{CONNS, PEERS, SEEN},
+    maps::{CONNS, OWN, PEERS, PODS, SEEN},
 };
 
 const OK: u32 = 1;
@@ -46,20 +46,27 @@ fn publish(ops: SockOps) {
     }
 }
 
-/// The application accepted a connection of the proxy: tell its socket who the true client is.
+/// A pod accepted a connection, which was judged before: its packets need not be. If it is one of the proxy, tell its socket who
+/// the true client is.
 #[inline(always)]
 fn adopt(ops: SockOps) {
     let sock = ops.sock();
     if sock.is_null() {
         return;
     }
-    let key = ConnKey {
-        cookie: cookie(ops),
-        source: ops.remote(),
-        source_port: ops.remote_port(),
-        port: ops.local_port(),
-        pad: [0; 4],
-    };
+    let cookie = cookie(ops);
+    // SAFETY: only asked whether it is there.
+    if unsafe { PODS.get(cookie) }.is_none() {
+        return;
+    }
+    if let Some(own) = OWN.get_or_create(sock) {
+        // The proxy's listener gave its mark to the proxy's side of a connection.
+        if *own != OWN_SOCKET {
+            *own = ACCEPTED_SOCKET;
+        }
+    }
+    let key =
+        ConnKey { cookie, source: ops.remote(), source_port: ops.remote_port(), port: ops.local_port(), pad: [0; 4] };
     // SAFETY: written once by the proxy before the connection is opened.
     let Some(client) = (unsafe { PEERS.get(key) }) else { return };
     if let Some(seen) = SEEN.get_or_create(sock) {

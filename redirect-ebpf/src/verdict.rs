@@ -48,6 +48,13 @@ pub fn is_loopback(addr: &Addr) -> bool {
     addr[2] == 0 && (addr[3] == 0 || addr[3] == 1_u32.to_be())
 }
 
+/// fe80::/10 and ff02::/16: no router sends it on.
+#[inline(always)]
+pub fn is_link_local(addr: &Addr) -> bool {
+    let first = u32::from_be(addr[0]);
+    first >> 22 == 0xfe80 >> 6 || first >> 16 == 0xff02
+}
+
 /// Whether an address is IPv4.
 #[inline(always)]
 pub fn is_v4(addr: &Addr) -> bool {

@@ -49,6 +49,32 @@ impl Flow {
         self.text("/flow/traffic_direction")
     }
 
+    /// Why, in one word.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.text("/flow/extensions/value/reason")
+    }
+
+    /// Type and code of an ICMP message.
+    #[must_use]
+    pub fn icmp(&self) -> Option<(u64, u64)> {
+        let message = ["ICMPv4", "ICMPv6"].iter().find_map(|name| self.0.pointer(&format!("/flow/l4/{name}")))?;
+        let number = |name: &str| message.get(name).and_then(Value::as_u64).unwrap_or_default();
+        Some((number("type"), number("code")))
+    }
+
+    /// The address it went to.
+    #[must_use]
+    pub fn destination_ip(&self) -> Option<IpAddr> {
+        self.text("/flow/IP/destination").parse().ok()
+    }
+
+    /// Equal ones before it that have no record.
+    #[must_use]
+    pub fn repeats(&self) -> u64 {
+        self.0.pointer("/flow/extensions/value/repeats").and_then(Value::as_u64).unwrap_or_default()
+    }
+
     /// `REQUEST`, `RESPONSE`, or nothing for a record below HTTP.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -101,12 +127,6 @@ impl Flow {
     #[must_use]
     pub fn tier(&self) -> &str {
         self.text("/flow/extensions/value/tier")
-    }
-
-    /// Why, in one word.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        self.text("/flow/extensions/value/reason")
     }
 
     /// The field of the nearest rule that failed.

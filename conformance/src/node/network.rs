@@ -84,7 +84,7 @@ impl Network {
         let bridge = network.bridge();
         ip(&["link", "add", &bridge, "type", "bridge"])?;
         ip(&["addr", "add", &format!("{}/24", network.host()), "dev", &bridge])?;
-        ip(&["addr", "add", &format!("fd77:{number}::1/64"), "dev", &bridge, "nodad"])?;
+        ip(&["addr", "add", &format!("fd77:{number:x}::1/64"), "dev", &bridge, "nodad"])?;
         ip(&["link", "set", &bridge, "up"])?;
         Ok(network)
     }
@@ -136,6 +136,33 @@ impl Network {
         Ok(Place { cgroup: Arc::clone(&self.cgroup), netns, v4, v6 })
     }
 
+    /// A namespace that pods reach by way of the node, over a link whose packets are at most `mtu` bytes long. It does not know
+    /// that itself: who sends too much is told by the node.
+    pub fn far(&self, mtu: u16) -> Result<Place> {
+        let number = self.number;
+        let name = format!("n{number}far");
+        let netns = Arc::new(Netns::new(&name)?);
+        let (v4, v6) = (Ipv4Addr::new(10, 78, number, 2), Ipv6Addr::new(0xfd78, number.into(), 0, 0, 0, 0, 0, 2));
+        let near = format!("v{name}");
+        ip(&["link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
+        ip(&["addr", "add", &format!("10.78.{number}.1/24"), "dev", &near])?;
+        ip(&["addr", "add", &format!("fd78:{number:x}::1/64"), "dev", &near, "nodad"])?;
+        ip(&["link", "set", &near, "mtu", &mtu.to_string(), "up"])?;
+        ip(&["-n", &name, "addr", "add", &format!("{v4}/24"), "dev", "eth0"])?;
+        ip(&["-n", &name, "addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
+        ip(&["-n", &name, "link", "set", "eth0", "up"])?;
+        ip(&["-n", &name, "route", "add", "default", "via", &format!("10.78.{number}.1")])?;
+        ip(&["-n", &name, "route", "add", "default", "via", &format!("fd78:{number:x}::1")])?;
+        for pod in &self.pods {
+            ip(&["-n", &pod.name, "route", "replace", "default", "via", &format!("fd77:{number:x}::1")])?;
+        }
+        for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            let file = Path::new("/proc/sys/net").join(file);
+            fs::write(&file, "1").with_context(|| file.display().to_string())?;
+        }
+        Ok(Place { cgroup: Arc::clone(&self.cgroup), netns, v4, v6 })
+    }
+
     /// A program in the node's own namespace, inside the cgroup.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
@@ -150,6 +177,12 @@ impl Drop for Network {
 }
 
 impl Place {
+    /// The node's end of its interface.
+    #[must_use]
+    pub fn host_end(&self) -> String {
+        format!("v{}", self.netns.name)
+    }
+
     /// Its network namespace.
     #[must_use]
     pub fn netns(&self) -> &Netns {
@@ -160,6 +193,12 @@ impl Place {
     #[must_use]
     pub fn addresses(&self) -> [IpAddr; 2] {
         [self.v4.into(), self.v6.into()]
+    }
+
+    /// Another namespace, with this one's cgroup and addresses: a part of the pod.
+    #[must_use]
+    pub fn beside(&self, netns: Netns) -> Self {
+        Self { cgroup: Arc::clone(&self.cgroup), netns: Arc::new(netns), v4: self.v4, v6: self.v6 }
     }
 
     /// A program inside the pod.
@@ -183,6 +222,12 @@ impl Netns {
     /// Removes it now.
     pub fn delete(&self) -> Result<()> {
         ip(&["netns", "del", &self.name]).map(|_output| ())
+    }
+
+    /// As `ip netns` knows it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its file.

@@ -38,6 +38,8 @@ pub struct Endpoint {
     pub ingress: Direction,
     /// What leaves.
     pub egress: Direction,
+    /// What guards the interfaces that lead out of it.
+    pub backstop: Option<String>,
     /// `ready` or `error`.
     pub state: String,
     /// Why it is not ready.

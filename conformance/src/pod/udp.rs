@@ -1,7 +1,7 @@
 //! Datagrams.
 
 use std::{
-    io,
+    io::{self, BufRead},
     net::{SocketAddr, UdpSocket},
 };
 
@@ -19,6 +19,20 @@ pub(super) fn serve(address: &str) -> Result<()> {
         let (length, from) = socket.recv_from(&mut buffer)?;
         // The answer may be refused by policy; the next datagram may not.
         drop(socket.send_to(buffer.get(..length).unwrap_or_default(), from));
+    }
+}
+
+/// The same for whoever is first, on a socket that is connected to that one from then on.
+pub(super) fn serve_one(address: &str) -> Result<()> {
+    let socket = UdpSocket::bind(address).with_context(|| address.to_owned())?;
+    say("ready")?;
+    let mut buffer = [0; 2048];
+    let (mut length, from) = socket.recv_from(&mut buffer)?;
+    socket.connect(from).context("connect to the client")?;
+    loop {
+        // As above.
+        drop(socket.send(buffer.get(..length).unwrap_or_default()));
+        length = socket.recv(&mut buffer)?;
     }
 }
 
@@ -58,15 +72,37 @@ pub(super) fn send(address: &str, text: &str, connected: bool) -> Result<Value> 
     if let Err(error) = sent {
         return Ok(failed("send", &error));
     }
+    Ok(answer(&socket))
+}
+
+/// Waits a while for an answer.
+fn answer(socket: &UdpSocket) -> Value {
     let mut buffer = [0; 2048];
     match socket.recv_from(&mut buffer) {
         Ok((length, from)) => {
             let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
-            Ok(json!({ "result": "answered", "text": text, "from": from }))
+            json!({ "result": "answered", "text": text, "from": from })
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Ok(json!({ "result": "silent" }))
+            json!({ "result": "silent" })
         }
-        Err(error) => Ok(failed("receive", &error)),
+        Err(error) => failed("receive", &error),
     }
+}
+
+/// Keeps one connected socket; each line of its input is a datagram, and what came of it is said.
+pub(super) fn hold(address: &str) -> Result<()> {
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.set_read_timeout(Some(PATIENCE / 5))?;
+    socket.connect(address)?;
+    say("ready")?;
+    for line in io::stdin().lock().lines() {
+        let outcome = match socket.send(line?.as_bytes()) {
+            Ok(_) => answer(&socket),
+            Err(error) => failed("send", &error),
+        };
+        say(&outcome.to_string())?;
+    }
+    Ok(())
 }

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use conformance::{
     Node, Pod, Process,
-    server::{self, udp_connect, udp_send},
+    server::{self, Kept, udp_connect, udp_send},
+    sniffer::Sniffer,
 };
 
 use crate::manifests::PORTS;
@@ -80,9 +81,9 @@ fn what_may_enter_is_named_by_ingress_rules() -> Result<()> {
     for outcome in [udp_send(client, (api.v4, 5353), "hello")?, udp_connect(client, (api.v4, 5353), "hello")?] {
         assert_eq!(outcome.text.as_deref(), Some("hello"), "{outcome:?}");
     }
-    // The datagram is thrown away where it arrives; a connected socket is told by ICMP.
-    assert_ne!(udp_send(client, (api.v4, 5354), "hello")?.result, "answered");
-    assert_ne!(udp_connect(client, (api.v4, 5354), "hello")?.result, "answered");
+    // The datagram is thrown away before it arrives.
+    assert_eq!(udp_send(client, (api.v4, 5354), "hello")?.result, "silent");
+    assert_eq!(udp_connect(client, (api.v4, 5354), "hello")?.result, "silent");
     let dropped = node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
     assert!(dropped.iter().all(|flow| flow.direction() == "INGRESS"), "{dropped:?}");
     Ok(())
@@ -95,5 +96,104 @@ fn the_answer_to_what_may_leave_may_enter() -> Result<()> {
     let Stage { client, api, .. } = &stage;
     assert_eq!(udp_send(client, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
     assert_eq!(udp_connect(client, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
+    Ok(())
+}
+
+/// Nothing may leave the server; what enters it is answered all the same, by every kind of socket.
+#[test]
+fn what_may_enter_is_answered() -> Result<()> {
+    for backstop in ["auto", "off"] {
+        let mut node = Node::new()?;
+        let client = node.pod("default/client", &[("app", "client")])?;
+        let api = node.pod("default/api", &[("app", "api")])?;
+        let _servers = [server::udp(&api, "[::]:5353")?, server::udp_of_one(&api, "0.0.0.0:5354")?];
+        let nothing_leaves = PORTS.replace("app: client", "app: api").replace("app: api}}]", "app: nobody}}]");
+        node.write_manifest("policy.yaml", &nothing_leaves)?;
+        node.set_redirect("backstop", serde_json::json!(backstop));
+        node.start()?;
+        for address in api.addresses() {
+            assert_eq!(
+                udp_send(&client, (address, 5353), "hello")?.text.as_deref(),
+                Some("hello"),
+                "{backstop} {address}"
+            );
+        }
+        let mut kept = Kept::udp(&client, (api.v4, 5354))?;
+        for text in ["hello", "and again"] {
+            assert_eq!(kept.say(text)?.text.as_deref(), Some(text), "{backstop}");
+        }
+        assert!(node.flows()?.is_empty(), "{:#?}", node.flows());
+        let unasked = udp_send(&api, (client.v4, 5353), "hello")?;
+        assert!(unasked.is_refused() && unasked.call == "send", "{backstop}: {unasked:?}");
+    }
+    Ok(())
+}
+
+/// An answer is one only while what it answers would still be let in.
+#[test]
+fn a_new_policy_stops_answers() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let _server = server::udp(&api, "0.0.0.0:5353")?;
+    let may_enter = |who: &str| {
+        let ingress = PORTS
+            .replace("egress", "ingress")
+            .replace(
+                "toEndpoints: [{matchLabels: {app: api}}]",
+                &format!("fromEndpoints: [{{matchLabels: {{app: {who}}}}}]"),
+            )
+            .replace("endpointSelector: {matchLabels: {app: client}}", "endpointSelector: {matchLabels: {app: api}}");
+        let nothing_leaves = PORTS.replace("app: client", "app: api").replace("app: api}}]", "app: nobody}}]");
+        format!("{ingress}---{}", nothing_leaves.replace("name: ports", "name: nothing-leaves"))
+    };
+    node.write_manifest("policy.yaml", &may_enter("client"))?;
+    node.start()?;
+    let mut kept = Kept::udp(&client, (api.v4, 5353))?;
+    assert_eq!(kept.say("hello")?.text.as_deref(), Some("hello"), "{:#?}", node.flows());
+    node.apply("policy.yaml", &may_enter("nobody"))?;
+    let client_s = kept.say("hello")?;
+    assert_eq!(client_s.result, "silent", "{client_s:?}");
+    node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED" && flow.direction() == "INGRESS")?;
+    node.apply("policy.yaml", &may_enter("client"))?;
+    assert_eq!(kept.say("hello")?.text.as_deref(), Some("hello"));
+    Ok(())
+}
+
+/// Resolvers and ping connect datagram sockets to ask which address they would have: nothing is sent, nothing is refused.
+#[test]
+fn a_connect_that_only_asks() -> Result<()> {
+    let stage = stage(PORTS)?;
+    let Stage { client, api, node, .. } = &stage;
+    for port in [0, 9, 1025] {
+        for address in api.addresses() {
+            assert!(Kept::udp(client, (address, port)).is_ok(), "{address} {port}");
+        }
+    }
+    assert!(node.flows()?.is_empty(), "{:#?}", node.flows());
+    // What is sent there is judged.
+    for port in [9, 1025] {
+        let wire = Sniffer::start(api)?;
+        assert_eq!(udp_connect(client, (api.v4, port), "this must not arrive")?.result, "silent");
+        let told = node.wait_flows(0, 1, |flow| flow.destination() == Some((api.v4, port).into()))?;
+        assert_eq!((told[0].verdict(), told[0].reason()), ("DROPPED", "backstop"));
+        assert!(!wire.saw(b"this must not arrive")?);
+        let unconnected = udp_send(client, (api.v4, port), "hello")?;
+        assert!(unconnected.is_refused() && unconnected.call == "send", "{unconnected:?}");
+    }
+    Ok(())
+}
+
+/// Where nothing judges packets, the call is the last that can be judged.
+#[test]
+fn without_a_backstop_a_connect_that_only_asks_is_refused() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    node.write_manifest("policy.yaml", PORTS)?;
+    node.set_redirect("backstop", serde_json::json!("off"));
+    node.start()?;
+    let outcome = udp_connect(&client, (api.v4, 9), "hello")?;
+    assert!(outcome.is_refused() && outcome.call == "connect", "{outcome:?}");
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The real binary with real eBPF on a node made of network namespaces. Run by `cargo xtask test netns`.
 
+mod attack;
 mod audit;
+mod backstop;
 mod baseline;
 mod configuration;
 mod datagram;
@@ -9,6 +11,7 @@ mod enrol;
 mod enrolment;
 mod existing;
 mod explain;
+mod icmp;
 mod ingress;
 mod isolation;
 mod kinds;

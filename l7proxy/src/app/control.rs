@@ -30,13 +30,12 @@ use crate::{
     metrics::Counters,
     pod_net::PodNetns,
     policy::Store,
-    redirect::{Place, Redirect, Refusals},
+    redirect::{Redirect, Refusals},
     source::{
         Versions,
         standalone::{self, Input},
         watch::Watch,
     },
-    sys,
 };
 
 mod report;
@@ -72,21 +71,6 @@ pub(super) struct Control {
     ready: bool,
     /// What is wrong with the newest configuration.
     errors: Vec<String>,
-}
-
-/// Where the kernel side goes.
-pub(super) fn place(config: &Config) -> Result<Place, RunError> {
-    let cgroup = match &config.redirect.cgroup {
-        Some(path) => path.clone(),
-        None => sys::cgroup2_mount().map_err(|error| RunError::of(&error))?,
-    };
-    if !cgroup.is_dir() {
-        return Err(RunError::one(format!(
-            "redirect.cgroup: {}: no such directory; give one of the cgroup2 hierarchy",
-            cgroup.display()
-        )));
-    }
-    Ok(Place { cgroup, pins: config.redirect.pins.clone() })
 }
 
 impl Control {

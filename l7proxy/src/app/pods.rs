@@ -1,18 +1,42 @@
 //! What this process holds of each enrolled pod: its namespace and two listeners in it.
 
-use std::{io, net::TcpListener, path::Path, sync::Arc};
+use std::{io, net::TcpListener, os::fd::AsFd, path::Path, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{pod_net::PodNetns, redirect::Redirect};
+use crate::{
+    pod_net::{Exit, PodNetns},
+    redirect::{Enrolment, Redirect},
+};
 
-/// A pod's namespace and listeners while it is enrolled.
+/// A pod's namespace, its listeners and its ways out while it is enrolled.
 #[derive(Debug)]
 pub(super) struct LocalPod {
     pub(super) netns: Arc<PodNetns>,
     pub(super) ingress: TcpListener,
     pub(super) egress: TcpListener,
+    pub(super) exits: Vec<Exit>,
     pub(super) closed: CancellationToken,
+}
+
+impl LocalPod {
+    /// Looks for its ways out anew; what cannot be seen stays as it was.
+    pub(super) fn look_around(&mut self) {
+        match self.netns.exits() {
+            Ok(exits) => self.exits = exits,
+            Err(error) => tracing::warn!(cookie = self.netns.cookie(), %error, "interfaces cannot be listed"),
+        }
+    }
+
+    /// What the kernel side needs of it.
+    pub(super) fn enrolment(&self) -> Enrolment<'_> {
+        Enrolment {
+            netns: self.netns.as_fd(),
+            ingress: self.ingress.as_fd(),
+            egress: self.egress.as_fd(),
+            exits: &self.exits,
+        }
+    }
 }
 
 /// The line that says why a namespace cannot be opened.
@@ -28,7 +52,8 @@ pub(super) fn open_listeners(netns: Arc<PodNetns>, redirect: &Redirect) -> Resul
         Ok(listener)
     };
     let open = |error: io::Error| format!("listener in its network namespace: {error}");
+    let exits = netns.exits().map_err(|error| format!("interfaces of its network namespace: {error}"))?;
     let ingress = listen().map_err(open)?;
     let egress = listen().map_err(open)?;
-    Ok(LocalPod { netns, ingress, egress, closed: CancellationToken::new() })
+    Ok(LocalPod { netns, ingress, egress, exits, closed: CancellationToken::new() })
 }

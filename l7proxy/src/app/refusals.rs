@@ -39,11 +39,12 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
         rule,
         tier,
         nearest,
-        ended: false,
         audit: refusal.reason == redirect::REASON_AUDIT,
         process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),
         reason,
         detail,
+        flags: refusal.flags,
+        repeats: refusal.repeats,
         revision: world.revision,
     }));
 }
@@ -55,6 +56,11 @@ fn reason(number: u8, by_rule: bool) -> (DropReason, &'static str) {
         redirect::REASON_NO_PROXY => (DropReason::ProxyRedirection, "proxy-not-listening"),
         redirect::REASON_UNKNOWN_ADDRESS => (DropReason::UnroutableIp, "address-not-of-a-known-pod"),
         redirect::REASON_NOT_REDIRECTED => (DropReason::PolicyDenied, "egress-port-without-redirection"),
+        redirect::REASON_MALFORMED => (DropReason::InvalidPacket, "backstop-malformed"),
+        redirect::REASON_NOT_IP => (DropReason::UnsupportedProtocol, "backstop-not-ip"),
+        redirect::REASON_FRAGMENT => (DropReason::Fragment, "backstop-fragment"),
+        redirect::REASON_BACKSTOP if by_rule => (DropReason::PolicyDeny, "backstop"),
+        redirect::REASON_BACKSTOP => (DropReason::PolicyDenied, "backstop"),
         _ if by_rule => (DropReason::PolicyDeny, "deny-rule"),
         _ => (DropReason::PolicyDenied, "no-rule"),
     }

@@ -153,6 +153,9 @@ impl Roster {
             if let Some(mut enrolled) = before.remove(pod) {
                 let is_renamed = enrolled.place != place;
                 if self.stays(&mut enrolled, &place) {
+                    if anew {
+                        enrolled.local.look_around();
+                    }
                     self.enrolled.insert(pod.clone(), enrolled);
                     continue;
                 }

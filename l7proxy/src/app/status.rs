@@ -53,6 +53,8 @@ pub struct EndpointStatus {
     pub ingress: DirectionStatus,
     /// What leaves it.
     pub egress: DirectionStatus,
+    /// What guards the interfaces that lead out of it: `tcx`, `clsact`, or `absent` and why; nothing when it is not enrolled.
+    pub backstop: Option<String>,
     /// `ready`, `waiting` for its namespace, `ended` with its process, or `error`.
     pub state: &'static str,
     /// Why it is not ready.

@@ -128,8 +128,9 @@ fn of_endpoint(endpoint: &Value, lines: &mut Vec<String>) {
         if enforced { format!("{name} enforced ({redirects})") } else { format!("{name} open") }
     };
     let error = at(endpoint, "/error").as_str().map(|error| format!(": {error}")).unwrap_or_default();
+    let backstop = at(endpoint, "/backstop").as_str().map(|guard| format!(", backstop {guard}")).unwrap_or_default();
     lines.push(format!(
-        "endpoint {} [{}]: {}, {}, {}{error}",
+        "endpoint {} [{}]: {}, {}, {}{backstop}{error}",
         word(at(endpoint, "/pod")),
         at(endpoint, "/id"),
         word(at(endpoint, "/state")),

@@ -17,6 +17,9 @@ pub struct Redirect {
     /// What becomes of connections that are older than the policy that does not allow them.
     #[serde(default)]
     pub existing: Existing,
+    /// How the programs at the node's end of pods' interfaces are attached.
+    #[serde(default)]
+    pub backstop: Backstop,
 }
 
 /// What becomes of connections that are older than the policy that does not allow them.
@@ -30,9 +33,22 @@ pub enum Existing {
     Leave,
 }
 
+/// How the programs at the node's end of pods' interfaces are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backstop {
+    /// By tcx where the kernel has it, else by clsact.
+    #[default]
+    Auto,
+    /// By clsact.
+    Clsact,
+    /// Not at all.
+    Off,
+}
+
 impl Default for Redirect {
     fn default() -> Self {
-        Self { cgroup: None, pins: default_pins(), existing: Existing::default() }
+        Self { cgroup: None, pins: default_pins(), existing: Existing::default(), backstop: Backstop::default() }
     }
 }
 

@@ -14,6 +14,7 @@ use rules::{Direction, PolicyKey, RuleRef};
 use super::{DropReason, DropRecord, Ends, HttpRecord, Record, Verdict};
 use crate::endpoint::Peer;
 
+mod below;
 mod extension;
 
 use self::extension::{Details, extension};
@@ -120,12 +121,13 @@ impl Formatter {
     fn refusal(&mut self, record: &DropRecord, out: &mut Vec<u8>) {
         let (verdict, reason) = if record.audit { ("AUDIT", None) } else { ("DROPPED", Some(record.reason)) };
         self.open(record.time, verdict, reason, out);
-        let (layer4, text) = match record.protocol {
-            6 if record.ended => ("TCP", "TCP Flags: RST"),
-            6 => ("TCP", "TCP Flags: SYN"),
-            17 => ("UDP", "UDP"),
-            132 => ("SCTP", "SCTP"),
-            _ => ("", "IP"),
+        let layer4 = match record.protocol {
+            1 => "ICMPv4",
+            6 => "TCP",
+            17 => "UDP",
+            58 => "ICMPv6",
+            132 => "SCTP",
+            _ => "",
         };
         ends(&record.source, &record.destination, layer4, out);
         let (event, number) =
@@ -140,8 +142,9 @@ impl Formatter {
         reason_name(reason, out);
         by_policies("denied", record.direction, record.denied_by.iter(), record.revision, out);
         policy_log(record.rule.as_deref(), out);
-        put(out, format_args!(",\"Summary\":\"{text}\""));
+        below::summary(record, layer4, out);
         let details = Details {
+            repeats: record.repeats,
             nearest: record.nearest.as_ref(),
             process: record.process.as_ref(),
             reason: record.detail,
@@ -203,7 +206,7 @@ fn ends(from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
     if !layer4.is_empty() {
         put(out, format_args!(",\"l4\":{{\"{layer4}\":{{"));
         let mut separator = "";
-        for (name, port) in [("source_port", from.1.port()), ("destination_port", to.1.port())] {
+        for (name, port) in below::numbers(layer4, from.1.port(), to.1.port()) {
             if port != 0 {
                 put(out, format_args!("{separator}\"{name}\":{port}"));
                 separator = ",";

@@ -13,18 +13,26 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::MapInfo,
     programs::{
         CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
         links::{FdLink, LinkError},
     },
 };
+use redirect_abi::SHARED_LAYOUT;
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::{Place, RedirectError, describe, load};
+use super::{
+    Mechanism, Place, RedirectError,
+    backstop::{CLSACT_PREFIX, remove_filter},
+    describe, load,
+};
 use crate::sys;
 
 /// Pins of pods' links are named after the namespace's cookie, which is never used again.
-const POD_PREFIX: &str = "pod_";
+pub(super) const POD_PREFIX: &str = "pod_";
+/// Maps that outlive a process.
+const MAP_PREFIX: &str = "map_";
 const CGROUP_PREFIX: &str = "cgroup_";
 
 /// The links of this node, by the name of their pin.
@@ -90,10 +98,60 @@ impl Links {
     }
 
     pub(super) fn detach_pod(&mut self, cookie: u64) -> Result<(), RedirectError> {
-        match self.ours.remove(&format!("{POD_PREFIX}{cookie:x}")) {
-            Some(pin) => fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin")),
-            None => Ok(()),
+        if let Some(pin) = self.ours.remove(&format!("{POD_PREFIX}{cookie:x}")) {
+            remove(&pin)?;
         }
+        self.detach_ends(cookie, &[])
+    }
+
+    /// Removes what is attached at ends of a pod's interfaces but these.
+    pub(super) fn detach_ends(&mut self, cookie: u64, but: &[u32]) -> Result<(), RedirectError> {
+        let begins = |prefix: &str| format!("{prefix}{cookie:x}_");
+        let kept: Vec<String> = but
+            .iter()
+            .flat_map(|index| [POD_PREFIX, CLSACT_PREFIX].map(|prefix| format!("{}{index}_", begins(prefix))))
+            .collect();
+        let goes = |name: &str| {
+            [POD_PREFIX, CLSACT_PREFIX].iter().any(|prefix| name.starts_with(&begins(prefix)))
+                && !kept.iter().any(|kept| name.starts_with(kept))
+        };
+        let names: Vec<String> = self.ours.keys().filter(|name| goes(name)).cloned().collect();
+        for name in names {
+            if let Some(pin) = self.ours.remove(&name) {
+                remove(&pin)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How the backstop is to be attached.
+    pub(super) fn mechanism(&self) -> Mechanism {
+        self.place.backstop
+    }
+
+    pub(super) fn pin_path(&self, name: &str) -> PathBuf {
+        self.place.pins.join(name)
+    }
+
+    /// Where a map is pinned that outlives this process. One of another size is of another version: it begins anew.
+    pub(super) fn shared_map(&self, name: &str, key: usize, value: usize) -> Result<PathBuf, RedirectError> {
+        let pin = self.place.pins.join(format!("{MAP_PREFIX}{}_{SHARED_LAYOUT}", name.to_lowercase()));
+        if pin.exists() {
+            let fits = MapInfo::from_pin(&pin).is_ok_and(|info| {
+                let sizes = (usize::try_from(info.key_size()), usize::try_from(info.value_size()));
+                sizes == (Ok(key), Ok(value))
+            });
+            if !fits {
+                tracing::warn!(pin = %pin.display(), "of another version: begins anew");
+                fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin"))?;
+            }
+        }
+        Ok(pin)
+    }
+
+    /// Remembers a pin as one of ours.
+    pub(super) fn keep(&mut self, name: String, pin: PathBuf) {
+        self.ours.insert(name, pin);
     }
 
     /// Whether the namespace of a pod is still there; a link ends with its namespace.
@@ -108,13 +166,13 @@ impl Links {
         for pin in pins(&self.place.pins)? {
             let ours = self.ours.values().any(|known| known == &pin);
             if !ours {
-                fs::remove_file(&pin).map_err(RedirectError::path(&pin, "remove the pin"))?;
+                remove(&pin)?;
             }
         }
         Ok(())
     }
 
-    fn attach(
+    pub(super) fn attach(
         &mut self,
         name: String,
         program: &mut Program,
@@ -162,18 +220,23 @@ fn attach_sock_addr(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdL
     as_fd_link(program.take_link(id)?.try_into())
 }
 
-fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<ProgramError>> {
+pub(super) fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<ProgramError>> {
     link.map_err(|error| Box::new(ProgramError::IOError(std::io::Error::other(error))))
 }
 
+/// Pins of links, and of what stands for one.
 fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
+    pinned(directory, &[POD_PREFIX, CGROUP_PREFIX, CLSACT_PREFIX])
+}
+
+fn pinned(directory: &Path, prefixes: &[&str]) -> Result<Vec<PathBuf>, RedirectError> {
     let entries = fs::read_dir(directory).map_err(RedirectError::path(directory, "list the pins"))?;
     let mut pins = Vec::new();
     for entry in entries {
         let entry = entry.map_err(RedirectError::path(directory, "list the pins"))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(POD_PREFIX) || name.starts_with(CGROUP_PREFIX) {
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
             pins.push(entry.path());
         }
     }
@@ -182,20 +245,29 @@ fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
     Ok(pins)
 }
 
-pub(super) fn cleanup(place: &Place) -> Result<usize, RedirectError> {
-    if !sys::is_bpffs(&place.pins) {
+/// Switches off what a pin stands for.
+fn remove(pin: &Path) -> Result<(), RedirectError> {
+    remove_filter(pin).map_err(|reason| RedirectError::Filter { pin: pin.to_path_buf(), reason })?;
+    fs::remove_file(pin).map_err(RedirectError::path(pin, "remove the pin"))
+}
+
+pub(super) fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
+    if !sys::is_bpffs(directory) {
         return Ok(0);
     }
-    let pins = pins(&place.pins)?;
-    for pin in &pins {
-        fs::remove_file(pin).map_err(RedirectError::path(pin, "remove the pin"))?;
+    let links = pins(directory)?;
+    for pin in &links {
+        remove(pin)?;
     }
-    let parent = place.pins.parent().unwrap_or(Path::new("/"));
+    for pin in pinned(directory, &[MAP_PREFIX])? {
+        remove(&pin)?;
+    }
+    let parent = directory.parent().unwrap_or(Path::new("/"));
     if !sys::is_bpffs(parent) {
         // Ours: the directory above is no bpf file system.
-        unmount(&place.pins, UnmountFlags::DETACH)
-            .map_err(|error| RedirectError::path(&place.pins, "unmount the bpf file system")(error.into()))?;
-        fs::remove_dir(&place.pins).map_err(RedirectError::path(&place.pins, "remove the directory"))?;
+        unmount(directory, UnmountFlags::DETACH)
+            .map_err(|error| RedirectError::path(directory, "unmount the bpf file system")(error.into()))?;
+        fs::remove_dir(directory).map_err(RedirectError::path(directory, "remove the directory"))?;
     }
-    Ok(pins.len())
+    Ok(links.len())
 }

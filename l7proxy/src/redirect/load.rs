@@ -1,6 +1,7 @@
 //! From the embedded object to loaded programs.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, UdpSocket},
 };
@@ -8,10 +9,12 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
-    programs::{CgroupSockAddr, Program, ProgramError, SkLookup, SockOps},
+    programs::{CgroupSockAddr, Program, ProgramError},
 };
 
-use super::{RedirectError, describe};
+use redirect_abi::{Flow, FlowKey};
+
+use super::{RedirectError, attach::Links, describe};
 use crate::sys;
 
 #[cfg(redirect_ebpf_object)]
@@ -26,33 +29,61 @@ pub(super) const AT_CGROUP: [&str; 8] =
 /// The program of each pod's namespace.
 pub(super) const AT_NETNS: &str = "lookup";
 
+/// The programs at the node's end of a pod's interfaces: what leaves the pod, and what enters it. The kernel may lack what
+/// they need; then there is no backstop, and `status` says so.
+pub(super) const BACKSTOP_OUT: &str = "backstop_out";
+pub(super) const BACKSTOP_IN: &str = "backstop_in";
+
+type Shared = (&'static str, usize, usize);
+
+/// Maps that the process before and the next one use too, with the sizes of key and value: what is known of connections that
+/// are open must not be forgotten.
+const SHARED: [Shared; 2] =
+    [("OWN", size_of::<i32>(), size_of::<u32>()), ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>())];
+
 /// Whether this process may do what it is here for; asked first, because everything else fails without.
 pub fn check_permission() -> Result<(), RedirectError> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err(RedirectError::NotPermitted) }
 }
 
+/// Programs that could not be loaded and are not needed to start, and why.
+pub(super) type Missing = BTreeMap<&'static str, String>;
+
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
-pub(super) fn load() -> Result<Ebpf, RedirectError> {
+pub(super) fn load(links: &Links) -> Result<(Ebpf, Missing), RedirectError> {
     let own = |error: io::Error| RedirectError::Feature { feature: "SO_NETNS_COOKIE", reason: error.to_string() };
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
     let home = sys::netns_cookie(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(own)?).map_err(own)?;
     let mut loader = EbpfLoader::new();
     loader.override_global("PROXY_NETNS", &home, true);
+    for (name, key, value) in SHARED {
+        loader.map_pin_path(name, links.shared_map(name, key, value)?);
+    }
     let mut ebpf = loader.load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
     for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
         load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
     }
-    Ok(ebpf)
+    let mut missing = Missing::new();
+    for name in [BACKSTOP_OUT, BACKSTOP_IN] {
+        if let Err(error) = load_program(&mut ebpf, name) {
+            let reason = describe(&*error);
+            tracing::warn!(program = name, reason, "not loaded");
+            missing.insert(name, reason);
+        }
+    }
+    Ok((ebpf, missing))
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramError>> {
     let Some(program) = ebpf.program_mut(name) else {
         return Err(Box::new(ProgramError::IOError(io::Error::other("not in the object; run `cargo xtask build`"))));
     };
-    if name == AT_NETNS {
-        <&mut SkLookup>::try_from(program)?.load()?;
-    } else if let Program::SockOps(_) = program {
-        <&mut SockOps>::try_from(program)?.load()?;
+    if let Program::SkLookup(program) = program {
+        program.load()?;
+    } else if let Program::SockOps(program) = program {
+        program.load()?;
+    } else if let Program::SchedClassifier(program) = program {
+        program.load()?;
     } else if let Program::CgroupSock(program) = program {
         program.load()?;
     } else {

@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash},
 };
 use redirect_abi::{Addr, ConnKey, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, V4_MAPPED, stat, v4};
 
@@ -48,6 +48,8 @@ pub(super) struct ControlMaps {
     pub(super) cidrs: LpmTrie<MapData, Addr, u32>,
     pub(super) policy: LpmTrie<MapData, PolicyKey, PolicyValue>,
     pub(super) listeners: SockHash<MapData, u64>,
+    pub(super) generation: Array<MapData, u32>,
+    pub(super) ends: HashMap<MapData, u32, u64>,
     stats: PerCpuArray<MapData, u64>,
     shared: Shared,
 }
@@ -69,6 +71,8 @@ impl ControlMaps {
             cidrs: take(ebpf, "CIDRS")?,
             policy: take(ebpf, "POLICY")?,
             listeners: take(ebpf, "LISTENERS")?,
+            generation: take(ebpf, "GENERATION")?,
+            ends: take(ebpf, "ENDS")?,
             stats: take(ebpf, "STATS")?,
             shared: Shared { conns: data(ebpf, "CONNS")?, peers: data(ebpf, "PEERS")?, own: data(ebpf, "OWN")? },
         })
@@ -94,6 +98,8 @@ impl ControlMaps {
         Ok(vec![
             ("kernel_redirected_connects", read(stat::REDIRECTED)?),
             ("kernel_refused", read(stat::REFUSED)?),
+            ("kernel_backstop_dropped", read(stat::BACKSTOP_DROPPED)?),
+            ("kernel_refusals_repeated", read(stat::REPEATS)?),
             ("kernel_audited", read(stat::AUDITED)?),
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
             ("unknown_namespaces_told", read(stat::STRANGERS)?),

@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
+    process,
 };
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use redirect_abi::{Addr, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, Pod};
+use redirect_abi::{Addr, BACKSTOP, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, Pod};
 
-use super::{Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
+use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
+use crate::pod_net::Exit;
 
 mod filing;
 
@@ -58,6 +61,8 @@ pub struct Enrolment<'a> {
     pub ingress: BorrowedFd<'a>,
     /// Listener for what leaves the pod.
     pub egress: BorrowedFd<'a>,
+    /// Interfaces that lead out of it.
+    pub exits: &'a [Exit],
 }
 
 /// A pod that could not be enrolled.
@@ -81,11 +86,22 @@ pub struct Shortfall {
 }
 
 /// A mirror of the maps: they were empty when this process made them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Applied {
     pub(super) desired: Desired,
     filed: Filed,
+    /// `GENERATION` as it is in the kernel.
+    generation: u32,
     attached: bool,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        // Flows that are remembered from the process before name generations of its own: ours begin elsewhere.
+        let anywhere = RandomState::new().hash_one(process::id());
+        let generation = u32::try_from(anywhere >> 32).unwrap_or_default();
+        Self { desired: Desired::default(), filed: Filed::default(), generation, attached: false }
+    }
 }
 
 impl Redirect {
@@ -112,7 +128,14 @@ impl Redirect {
         for pod in &shortfall.not_enrolled {
             self.applied.desired.pods.remove(&pod.cookie);
         }
-        done.and(self.settle()).map(|()| shortfall)
+        let settled = self.settle();
+        done.and(settled).and(self.judge_flows_anew()).map(|()| shortfall)
+    }
+
+    /// No program runs any more that judged by what was in force before.
+    fn judge_flows_anew(&mut self) -> Result<(), RedirectError> {
+        self.applied.generation = self.applied.generation.wrapping_add(1);
+        self.maps.generation.set(0, self.applied.generation, 0).map_err(RedirectError::map("GENERATION"))
     }
 
     fn steps<'a>(
@@ -128,8 +151,10 @@ impl Redirect {
         let plan = self.file(desired, &mut shortfall.errors)?;
         for (cookie, pod) in &desired.pods {
             let Some(known) = before.pods.get(cookie) else { continue };
+            // Interfaces come and go while a pod lives.
+            let is_news = enrolment(*cookie).map_or(Ok(false), |sockets| self.guard_pod(*cookie, sockets.exits))?;
             match self.applied.filed.policies.number(&plan, *cookie) {
-                Some(number) => self.update_pod(*cookie, known, pod, number)?,
+                Some(number) => self.update_pod(*cookie, known, pod, number, is_news)?,
                 None => shortfall.behind.push(*cookie),
             }
         }
@@ -189,13 +214,13 @@ impl Redirect {
         for address in &pod.addresses {
             self.maps.addresses.insert(addr(*address), cookie, 0).map_err(RedirectError::map("ADDRESSES"))?;
         }
-        if self.applied.attached {
-            self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)?;
-            return self.switch(cookie, pod, number);
+        if !self.applied.attached {
+            // Links of a process before are given programs that read this process' maps: they must find the pod there.
+            self.switch(cookie, pod, number)?;
         }
-        // Nothing runs yet: the link is the switch.
-        self.switch(cookie, pod, number)?;
-        self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)
+        self.guard_pod(cookie, sockets.exits)?;
+        self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)?;
+        self.switch(cookie, pod, number)
     }
 
     fn update_pod(
@@ -204,8 +229,9 @@ impl Redirect {
         known: &DesiredPod,
         pod: &DesiredPod,
         number: u32,
+        is_news: bool,
     ) -> Result<(), RedirectError> {
-        if known == pod && self.applied.filed.policies.of_pod(cookie) == Some(number) {
+        if !is_news && known == pod && self.applied.filed.policies.of_pod(cookie) == Some(number) {
             return Ok(());
         }
         for address in pod.addresses.difference(&known.addresses) {
@@ -218,11 +244,12 @@ impl Redirect {
         Ok(())
     }
 
-    /// Switch → steering → the rest. Its listeners leave the map when they are closed.
+    /// Switch → steering and backstop → the rest. Its listeners leave the map when they are closed.
     fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<(), RedirectError> {
         ignore_missing(self.maps.pods.remove(&cookie), "PODS")?;
         self.applied.filed.switched(cookie, None);
         self.links.detach_pod(cookie)?;
+        self.unguard_pod(cookie)?;
         for address in &pod.addresses {
             let owner = self.maps.addresses.get(&addr(*address), 0).ok();
             if owner == Some(cookie) {
@@ -241,7 +268,8 @@ impl Redirect {
             endpoint: pod.endpoint,
             flags: flag(pod.ingress_enforced, INGRESS_ENFORCED)
                 | flag(pod.egress_enforced, EGRESS_ENFORCED)
-                | flag(pod.host_allowed, HOST_ALLOWED),
+                | flag(pod.host_allowed, HOST_ALLOWED)
+                | flag(self.guard(cookie).is_some_and(Guard::is_complete), BACKSTOP),
             policy: number,
             ip4: u32::from_ne_bytes(pod.ip4.octets()),
             egress_port: EGRESS_PORT,
@@ -266,7 +294,7 @@ fn lpm_key(net: IpNet) -> Key<Addr> {
     Key::new(bits, addr(net.network()))
 }
 
-fn ignore_missing(result: Result<(), aya::maps::MapError>, map: &'static str) -> Result<(), RedirectError> {
+pub(super) fn ignore_missing(result: Result<(), aya::maps::MapError>, map: &'static str) -> Result<(), RedirectError> {
     match result {
         Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
         Err(error) => {

@@ -56,11 +56,12 @@ struct LinkInfo {
     id: u32,
     prog_id: u32,
     pad: u32,
-    /// `cgroup_id` (u64) of a cgroup link; `netns_ino`, `attach_type` (u32 each) of a netns link.
+    /// `cgroup_id` (u64) of a cgroup link; `netns_ino` or `ifindex`, and `attach_type` (u32 each) of a netns or tcx link.
     target: [u32; 4],
 }
 
 const LINK_TYPE_NETNS: u32 = 5;
+const LINK_TYPE_TCX: u32 = 11;
 
 /// Whether `path` lies on a bpf file system.
 #[must_use]
@@ -82,7 +83,7 @@ pub fn replace_program(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
-/// Whether the pinned link at `pin` is still attached: a namespace link outlives its namespace as an empty shell.
+/// Whether the pinned link at `pin` is still attached: a link outlives its namespace or interface as an empty shell.
 pub fn link_is_alive(pin: &Path) -> io::Result<bool> {
     let link = open_pin(pin)?;
     let mut info = LinkInfo::default();
@@ -92,7 +93,8 @@ pub fn link_is_alive(pin: &Path) -> io::Result<bool> {
         info: address(&raw mut info),
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info.kind != LINK_TYPE_NETNS || info.target.first().is_some_and(|inode| *inode != 0))
+    let ends_with_target = [LINK_TYPE_NETNS, LINK_TYPE_TCX].contains(&info.kind);
+    Ok(!ends_with_target || info.target.first().is_some_and(|target| *target != 0))
 }
 
 fn open_pin(pin: &Path) -> io::Result<OwnedFd> {

@@ -46,11 +46,18 @@ pub const EGRESS_ENFORCED: u32 = 2;
 /// Set in [`Pod::flags`]: the node itself may always enter (probes), as in Cilium on Kubernetes.
 pub const HOST_ALLOWED: u32 = 4;
 
+/// Set in [`Pod::flags`]: every interface that leads out of it is guarded, so packets are judged that no hook asked about.
+pub const BACKSTOP: u32 = 8;
+
 /// Bit of a `LISTENERS` key (or'd with the cookie): the listener for what leaves the pod.
 pub const LISTENER_EGRESS: u64 = 1 << 62;
 
 /// Value of `OWN`: a socket of the proxy, never judged and never redirected.
 pub const OWN_SOCKET: u32 = 1;
+/// Value of `OWN`: a TCP socket whose `connect()` a pod's policy allowed without the proxy.
+pub const ALLOWED_SOCKET: u32 = 2;
+/// Value of `OWN`: a TCP socket that a pod accepted; what may enter was judged before.
+pub const ACCEPTED_SOCKET: u32 = 3;
 
 /// The node itself.
 pub const IDENTITY_HOST: u32 = 1;
@@ -166,6 +173,102 @@ pub struct ReplyKey {
 }
 const _: () = assert!(size_of::<ReplyKey>() == 8 + 16 + 2 + 2 + 4);
 
+/// `FLOWS`: an exchange of a pod with another side. The same key for both directions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// The other side.
+    pub remote: Addr,
+    /// Port of the other side, host byte order; of an ICMP request and its reply the identifier.
+    pub remote_port: u16,
+    /// Port of the pod, host byte order; of an ICMP request and its reply the request's type.
+    pub local_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+const _: () = assert!(size_of::<FlowKey>() == 8 + 16 + 2 + 2 + 1 + 3);
+
+/// Value of `FLOWS`. Kept by a process that takes over, as sockets' marks are; see [`SHARED_LAYOUT`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// When the last packet went the way that policy allowed, in nanoseconds since boot.
+    pub seen: u64,
+    /// `GENERATION` when it was judged.
+    pub generation: u32,
+    /// `FLOW_*`, and in the upper half [`Pod::flags`] when it was judged.
+    pub state: u32,
+}
+const _: () = assert!(size_of::<Flow>() == 8 + 4 + 4);
+
+/// Set in [`Flow::state`]: what began it left the pod.
+pub const FLOW_OUT: u32 = 1;
+/// Set in [`Flow::state`]: what began it entered the pod.
+pub const FLOW_IN: u32 = 2;
+/// Set in [`Flow::state`]: policy allows it as a whole, without the proxy.
+pub const FLOW_PLAIN: u32 = 4;
+
+/// Number of the layout of `OWN` and `FLOWS`, part of the names of their pins: a process with another number begins with
+/// empty ones.
+pub const SHARED_LAYOUT: u32 = 2;
+
+/// `FRAGMENTS`: a fragmented packet whose first fragment passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FragmentKey {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// Source.
+    pub source: Addr,
+    /// Destination.
+    pub destination: Addr,
+    /// Identification of the packet.
+    pub id: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`INGRESS`] or [`EGRESS`].
+    pub direction: u8,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+const _: () = assert!(size_of::<FragmentKey>() == 8 + 2 * 16 + 4 + 1 + 1 + 2);
+
+/// `TOLD`: refusals of packets that are equal as far as records are concerned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ToldKey {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// The other side.
+    pub remote: Addr,
+    /// Destination port, host byte order; for ICMP the type.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`INGRESS`] or [`EGRESS`].
+    pub direction: u8,
+    /// Zero.
+    pub pad: [u8; 4],
+}
+const _: () = assert!(size_of::<ToldKey>() == 8 + 16 + 2 + 1 + 1 + 4);
+
+/// Value of `TOLD`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// When the last one was told, in nanoseconds since boot.
+    pub at: u64,
+    /// How many were not told since.
+    pub repeats: u32,
+    /// Zero.
+    pub pad: u32,
+}
+const _: () = assert!(size_of::<Told>() == 8 + 4 + 4);
+
 /// Why the kernel refused: no entry allows it.
 pub const REASON_POLICY: u8 = 0;
 /// Why the kernel refused: L7 rules apply, but this kind of socket or address cannot be redirected.
@@ -179,6 +282,15 @@ pub const REASON_NOT_REDIRECTED: u8 = 4;
 
 /// Why the kernel would have refused, and did not: what denies it is only audited.
 pub const REASON_AUDIT: u8 = 5;
+
+/// Why the backstop refused: policy does not allow it, and no hook was asked or it did not allow it.
+pub const REASON_BACKSTOP: u8 = 6;
+/// Why the backstop refused: headers that have no single meaning.
+pub const REASON_MALFORMED: u8 = 7;
+/// Why the backstop refused: a frame that is not IP, or tagged.
+pub const REASON_NOT_IP: u8 = 8;
+/// Why the backstop refused: a fragment whose first did not pass.
+pub const REASON_FRAGMENT: u8 = 9;
 
 /// `EVENTS`: one refusal.
 #[repr(C)]
@@ -196,7 +308,8 @@ pub struct Refusal {
     pub local: Addr,
     /// The other side.
     pub remote: Addr,
-    /// Local port, host byte order, 0 = not bound yet.
+    /// Local port, host byte order, 0 = not bound yet. For ICMP, which has no ports, the destination's is the type and the
+    /// source's the code.
     pub local_port: u16,
     /// Remote port, host byte order.
     pub remote_port: u16,
@@ -206,12 +319,12 @@ pub struct Refusal {
     pub direction: u8,
     /// `REASON_*`.
     pub reason: u8,
-    /// Zero.
-    pub pad: [u8; 1],
+    /// TCP flags of a packet; 0 for a call, which has none yet.
+    pub flags: u8,
     /// Command name, NUL-padded (egress only).
     pub command: [u8; 16],
-    /// Zero.
-    pub tail: [u8; 4],
+    /// Equal refusals since the last one that was told. Of sockets each one is told.
+    pub repeats: u32,
 }
 const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4);
 
@@ -238,6 +351,10 @@ pub mod stat {
     pub const REFUSED: u32 = 2;
     /// Passed, and would have been refused.
     pub const AUDITED: u32 = 3;
+    /// Packets that the backstop dropped; also counted as refused.
+    pub const BACKSTOP_DROPPED: u32 = 4;
+    /// Refused packets that were not told, because an equal one was within the last second.
+    pub const REPEATS: u32 = 5;
     /// Namespaces that no pod is enrolled for and that made a socket while a pod was waited for; told each second at most.
     pub const STRANGERS: u32 = 6;
     /// The same that found no room in `STRANGERS`.

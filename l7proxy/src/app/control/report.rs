@@ -23,6 +23,7 @@ impl Control {
                 DirectionStatus { enforced: policy.enforced(), redirects: redirects.count() }
             };
             let reason = self.pods.reason(&endpoint.pod);
+            let guard = self.pods.get(&endpoint.pod).and_then(|local| redirect.guard(local.netns.cookie()));
             Some(EndpointStatus {
                 policies: status::applied(&self.assembler, &self.versions, &state.peer),
                 pod: endpoint.pod.clone(),
@@ -30,6 +31,7 @@ impl Control {
                 identity: state.peer.identity,
                 ingress: direction(Direction::Ingress),
                 egress: direction(Direction::Egress),
+                backstop: guard.map(ToString::to_string),
                 state: reason.as_ref().map_or("ready", |reason| reason.state),
                 error: reason.map(|reason| reason.text),
             })

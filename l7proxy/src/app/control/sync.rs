@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::AsFd,
     sync::Arc,
     time::Instant,
 };
@@ -20,7 +19,7 @@ use crate::{
     },
     config::Endpoint,
     endpoint::EndpointId,
-    redirect::{Desired, DesiredPod, Enrolment, Redirect, Shortfall},
+    redirect::{Desired, DesiredPod, Redirect, Shortfall},
 };
 
 /// What the kernel shall hold, but for which of the pods are enrolled.
@@ -105,7 +104,7 @@ impl Control {
         let desired = self.desired();
         let sockets = |cookie: u64| {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
-            Some(Enrolment { netns: local.netns.as_fd(), ingress: local.ingress.as_fd(), egress: local.egress.as_fd() })
+            Some(local.enrolment())
         };
         let judged_anew = redirect.changed_by(&desired);
         // Namespaces of pods that had ended, and were found again.

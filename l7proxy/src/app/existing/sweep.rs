@@ -15,6 +15,9 @@ use crate::{
     policy::{EndpointState, World},
 };
 
+/// Of TCP's flags: what the other side of an ended connection gets.
+const RST: u8 = 4;
+
 /// A look is about to begin.
 pub(super) struct Sweep<'s> {
     pub(super) target: &'s Target,
@@ -102,7 +105,8 @@ impl Sweep<'_> {
             // Of a connection that needs HTTP rules no rule was missed.
             nearest: denial.nearest.filter(|_| !needs_proxy),
             audit: false,
-            ended: true,
+            flags: if flow.transport == Transport::Tcp { RST } else { 0 },
+            repeats: 0,
             process: None,
             reason,
             detail,

@@ -15,6 +15,7 @@ pub(super) struct Details<'a> {
     pub(super) reason: &'a str,
     pub(super) notes: Option<&'a HeaderNotes>,
     pub(super) revision: u64,
+    pub(super) repeats: u32,
 }
 
 /// The whole field.
@@ -23,6 +24,9 @@ pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
     put(out, format_args!("\"policyRevision\":{}", details.revision));
     if !details.reason.is_empty() {
         put(out, format_args!(",\"reason\":\"{}\"", details.reason));
+    }
+    if details.repeats != 0 {
+        put(out, format_args!(",\"repeats\":{}", details.repeats));
     }
     if let Some(rule) = details.rule {
         out.push(b',');

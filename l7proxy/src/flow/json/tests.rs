@@ -122,7 +122,6 @@ fn a_refused_connection_names_the_process() {
         rule: None,
         tier: Some("platform \"x\"".into()),
         audit: false,
-        ended: false,
         time: SystemTime::UNIX_EPOCH,
         direction: Direction::Egress,
         protocol: 6,
@@ -133,13 +132,55 @@ fn a_refused_connection_names_the_process() {
         process: Some(Process { pid: 42, command: "curl".to_owned() }),
         reason: DropReason::PolicyDenied,
         detail: "no-rule",
+        flags: 0,
+        repeats: 0,
         revision: 7,
     };
     let flow = &line(&Record::Drop(record))["flow"];
+    assert_eq!(flow["Summary"], "TCP Flags: SYN");
+    assert!(flow["extensions"]["value"]["repeats"].is_null());
     assert_eq!(flow["Type"], "L3_L4");
     assert_eq!(flow["event_type"]["sub_type"], 133);
     assert_eq!(flow["extensions"]["value"]["process"]["command"], "curl");
     assert_eq!(flow["extensions"]["value"]["tier"], "platform \"x\"");
+}
+
+/// A packet with this protocol, and numbers in place of its ports.
+fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
+    let mut ends = (ends().source.clone(), ends().destination.clone());
+    ends.0.1.set_port(source);
+    ends.1.1.set_port(destination);
+    line(&Record::Drop(DropRecord {
+        rule: None,
+        tier: None,
+        audit: false,
+        time: SystemTime::UNIX_EPOCH,
+        direction: Direction::Egress,
+        protocol,
+        source: ends.0,
+        destination: ends.1,
+        denied_by: [key()].into(),
+        nearest: None,
+        process: None,
+        reason: DropReason::PolicyDenied,
+        detail: "backstop",
+        flags,
+        repeats: 41,
+        revision: 7,
+    }))
+}
+
+#[test]
+fn a_dropped_packet_shows_what_it_was() {
+    let echo = &packet(1, 0, 8, 0)["flow"];
+    assert_eq!(echo["l4"], serde_json::json!({"ICMPv4": {"type": 8}}), "as Hubble: zeros are left out");
+    assert_eq!(echo["Summary"], "ICMPv4 EchoRequest");
+    assert_eq!(echo["extensions"]["value"]["repeats"], 41);
+    let other = &packet(58, 3, 200, 0)["flow"];
+    assert_eq!(other["l4"], serde_json::json!({"ICMPv6": {"type": 200, "code": 3}}));
+    assert_eq!(other["Summary"], "ICMPv6 200(3)");
+    assert_eq!(packet(6, 1, 2, 0b1_1000)["flow"]["Summary"], "TCP Flags: ACK, PSH");
+    assert_eq!(packet(47, 0, 0, 0)["flow"]["Summary"], "IP protocol 47");
 }
 
 #[test]

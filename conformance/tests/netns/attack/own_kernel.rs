@@ -1,0 +1,68 @@
+//! The pod's own kernel as an accomplice: a raw packet on loopback that seems to come from outside makes it answer there.
+
+use super::*;
+
+impl Stage {
+    /// A packet that seems to come from the API, to the client's own address: it never leaves the pod.
+    fn to_itself(&self, protocol: u8, contents: &[u8]) -> Result<()> {
+        let bytes = Ipv4::new(self.api.v4, self.client.v4, protocol).with(contents);
+        assert_eq!(sniffer::packet(&self.client, self.client.v4, &bytes)?.result, "sent");
+        Ok(())
+    }
+}
+
+#[test]
+fn echo_replies() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.to_itself(ICMP, &packet::icmp(8, 0, 1, FORBIDDEN))?;
+    let told = stage.node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
+    assert_eq!((told[0].icmp(), told[0].reason()), (Some((0, 0)), "no-rule"));
+    stage.nothing_arrived()
+}
+
+#[test]
+fn quotations_in_errors() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.to_itself(UDP, &packet::udp(4000, 4001, FORBIDDEN))?;
+    let told = stage.node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
+    assert_eq!((told[0].icmp(), told[0].reason()), (Some((3, 3)), "no-rule"));
+    stage.nothing_arrived()
+}
+
+/// Numbers that the answers would repeat: 32 bits with each.
+#[test]
+fn numbers_in_answers_of_tcp() -> Result<()> {
+    let stage = Stage::new()?;
+    let _listener = server::tcp(&stage.client, "0.0.0.0:6000")?;
+    // `packet::tcp` has sequence number 0x11223344: a SYN-ACK acknowledges the next one; a reset takes the acknowledgement
+    // 0x55667788 for its own number.
+    let from = Ipv4::new(stage.api.v4, stage.client.v4, TCP);
+    stage.to_itself(TCP, &packet::tcp_checked(&from, 4000, 6000, SYN))?;
+    stage.to_itself(TCP, &packet::tcp_checked(&from, 4000, 6001, SYN))?;
+    stage.to_itself(TCP, &packet::tcp_checked(&from, 4000, 6001, ACK))?;
+    let own = Sniffer::start(&stage.client)?;
+    stage.to_itself(TCP, &packet::tcp_checked(&from, 4000, 6000, SYN))?;
+    own.wait_for(&[0x11, 0x22, 0x33, 0x45])?;
+    stage.node.wait_flows(0, 1, |flow| flow.reason() == "backstop")?;
+    stage.settle()?;
+    for number in [[0x11, 0x22, 0x33, 0x45], [0x55, 0x66, 0x77, 0x88]] {
+        assert!(!stage.wire.saw(&number)?, "{number:x?}");
+    }
+    Ok(())
+}
+
+/// The real thing: what came from outside is answered, also with a refusal.
+#[test]
+fn real_connections_are_answered() -> Result<()> {
+    let stage = Stage::new()?;
+    let _listener = server::tcp(&stage.client, "0.0.0.0:6000")?;
+    let outcome = server::connect(&stage.api, (stage.client.v4, 6000), Some("hello"))?;
+    assert_eq!(outcome.reply.as_deref(), Some("hello"), "{outcome:?}");
+    assert!(server::connect(&stage.api, (stage.client.v4, 6001), None)?.is_refused(), "the reset arrives");
+    let _echo = server::udp(&stage.client, "0.0.0.0:6002")?;
+    assert_eq!(udp_send(&stage.api, (stage.client.v4, 6002), "hello")?.text.as_deref(), Some("hello"));
+    let outcome = server::udp_connect(&stage.api, (stage.client.v4, 6003), "hello")?;
+    assert!(outcome.is_refused(), "the error arrives: {outcome:?}");
+    assert!(stage.dropped()?.is_empty(), "{:#?}", stage.dropped());
+    Ok(())
+}

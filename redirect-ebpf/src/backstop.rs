@@ -1,0 +1,261 @@
+//! The last word about what a pod sends and gets, at the node's end of its interfaces: nothing passes here that no policy
+//! allows, whatever kind of socket it came from.
+//!
+//! `docs/redirect.md` has the threat model. Start at [`backstop_out`]: what is cheap and frequent is decided there.
+
+use core::ptr::null_mut;
+
+use aya_ebpf::{
+    bindings::{
+        bpf_sock,
+        tcx_action_base::{TCX_DROP, TCX_NEXT},
+    },
+    helpers::generated::bpf_sk_fullsock,
+    macros::classifier,
+    programs::TcContext,
+};
+use redirect_abi::{
+    EGRESS, EGRESS_ENFORCED, FlowKey, FragmentKey, INGRESS, INGRESS_ENFORCED, Pod, REASON_AUDIT, REASON_FRAGMENT,
+    REASON_MALFORMED, REASON_NOT_IP, stat, v4,
+};
+
+use crate::{
+    connect::is_own,
+    ctx::{Packet, family, state},
+    event::{Refused, count_one, may_tell, report},
+    headers::{self, Frame, Headers, Part},
+    maps::{ENDS, FRAGMENTS, OWN, PODS, count},
+    verdict::identity,
+};
+
+mod entering;
+mod icmp;
+mod leaving;
+
+/// As TCP names it: the SYN was sent, and nothing came back yet.
+const SYN_SENT: u32 = 2;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+/// Bytes that an ARP frame has at most, padded.
+const ARP_FRAME: u32 = 60;
+
+/// What is decided of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Pass,
+    /// It passes, and is told: what denies it is only audited.
+    Audit,
+    /// It is dropped, for a `REASON_*`.
+    Drop(u8),
+}
+
+/// A packet, the pod that it leaves or enters, and the socket that sent it.
+struct Case<'a> {
+    packet: Packet,
+    headers: &'a Headers,
+    cookie: u64,
+    pod: &'a Pod,
+    /// As the packet has it: null when it was forwarded, or made by the kernel without one.
+    sock: *mut bpf_sock,
+    /// The same if it is a whole socket, else null: what answers for a connection that is not accepted yet is none.
+    full: *mut bpf_sock,
+}
+
+/// What leaves the pod arrives here.
+#[classifier]
+pub fn backstop_out(ctx: TcContext) -> i32 {
+    let packet = Packet(ctx.skb.skb);
+    let sock = packet.sock();
+    let full = full(sock);
+    // A connection was judged when it began; all that it sends later passes with this one look at its socket.
+    let mark = mark(full);
+    if mark != 0 && state(full) != SYN_SENT {
+        return TCX_NEXT;
+    }
+    let Some((cookie, pod)) = pod_at(packet) else { return TCX_NEXT };
+    let Some(headers) = headers::blank(headers::LEAVING) else { return TCX_DROP };
+    let frame = headers::read(packet, headers);
+    let case = Case { packet, headers, cookie, pod, sock, full };
+    let judgement = if frame == Frame::Ip {
+        leaving::judge(&case, mark)
+    } else if pod.flags & EGRESS_ENFORCED == 0
+        || frame == Frame::Arp && case.is_from_kernel() && packet.len() <= ARP_FRAME
+    {
+        Judgement::Pass
+    } else {
+        Judgement::Drop(if frame == Frame::Malformed { REASON_MALFORMED } else { REASON_NOT_IP })
+    };
+    case.end(judgement, EGRESS)
+}
+
+/// What enters the pod leaves here.
+#[classifier]
+pub fn backstop_in(ctx: TcContext) -> i32 {
+    let packet = Packet(ctx.skb.skb);
+    let Some((cookie, pod)) = pod_at(packet) else { return TCX_NEXT };
+    let Some(headers) = headers::blank(headers::ENTERING) else { return TCX_DROP };
+    let frame = headers::read(packet, headers);
+    let case = Case { packet, headers, cookie, pod, sock: null_mut(), full: null_mut() };
+    let judgement = if frame == Frame::Ip {
+        entering::judge(&case)
+    } else if pod.flags & INGRESS_ENFORCED == 0 || frame == Frame::Arp {
+        Judgement::Pass
+    } else if frame == Frame::Other {
+        // The node's own bridge says something now and then; the pod does not miss it.
+        count(stat::BACKSTOP_DROPPED);
+        return TCX_DROP;
+    } else {
+        Judgement::Drop(REASON_MALFORMED)
+    };
+    case.end(judgement, INGRESS)
+}
+
+/// The pod at the other end of the packet's interface, if anything of it is under enforcement.
+#[inline(always)]
+fn pod_at(packet: Packet) -> Option<(u64, &'static Pod)> {
+    // SAFETY: u64 values are replaced whole.
+    let cookie = *(unsafe { ENDS.get(packet.interface()) }?);
+    // SAFETY: a `Pod` is replaced whole.
+    let pod = unsafe { PODS.get(cookie) }?;
+    (pod.flags & (EGRESS_ENFORCED | INGRESS_ENFORCED) != 0).then_some((cookie, pod))
+}
+
+#[inline(always)]
+fn full(sock: *mut bpf_sock) -> *mut bpf_sock {
+    if sock.is_null() {
+        return null_mut();
+    }
+    // SAFETY: the verifier knows that it is a packet's socket and not null.
+    unsafe { bpf_sk_fullsock(sock) }
+}
+
+/// What is known of a socket; 0 is nothing.
+#[inline(always)]
+fn mark(full: *mut bpf_sock) -> u32 {
+    if full.is_null() {
+        return 0;
+    }
+    OWN.get(full).map_or(0, |mark| *mark)
+}
+
+impl Case<'_> {
+    /// Whether the kernel itself made the packet, or at least its headers. What a packet socket sends (or a tunnel device, or
+    /// anything else that is no IP socket) is the work of a process from the first byte to the last.
+    #[inline(always)]
+    fn is_from_kernel(&self) -> bool {
+        self.full.is_null() || matches!(family(self.full), AF_INET | AF_INET6)
+    }
+
+    /// The flow of a packet that leaves.
+    #[inline(always)]
+    fn flow_out(&self) -> FlowKey {
+        let headers = self.headers;
+        self.flow(&headers.destination, headers.destination_port, headers.source_port)
+    }
+
+    /// The flow of a packet that enters.
+    #[inline(always)]
+    fn flow_in(&self) -> FlowKey {
+        let headers = self.headers;
+        self.flow(&headers.source, headers.source_port, headers.destination_port)
+    }
+
+    #[inline(always)]
+    fn flow(&self, remote: &redirect_abi::Addr, remote_port: u16, local_port: u16) -> FlowKey {
+        let protocol = self.headers.protocol;
+        FlowKey { cookie: self.cookie, remote: *remote, remote_port, local_port, protocol, pad: [0; 3] }
+    }
+
+    /// A later fragment passes with its first.
+    #[inline(always)]
+    fn judge_fragment(&self, direction: u8) -> Judgement {
+        match FRAGMENTS.get_ptr(&self.fragment(direction)) {
+            Some(_) => Judgement::Pass,
+            None => Judgement::Drop(REASON_FRAGMENT),
+        }
+    }
+
+    #[inline(always)]
+    fn fragment(&self, direction: u8) -> FragmentKey {
+        let headers = self.headers;
+        FragmentKey {
+            cookie: self.cookie,
+            source: headers.source,
+            destination: headers.destination,
+            id: headers.fragment_id,
+            protocol: headers.protocol,
+            direction,
+            pad: [0; 2],
+        }
+    }
+
+    /// Does what was decided.
+    #[inline(always)]
+    fn end(&self, judgement: Judgement, direction: u8) -> i32 {
+        let reason = match judgement {
+            Judgement::Drop(reason) => reason,
+            Judgement::Audit => {
+                self.tell(direction, REASON_AUDIT);
+                return self.pass(direction);
+            }
+            Judgement::Pass => return self.pass(direction),
+        };
+        count(stat::BACKSTOP_DROPPED);
+        self.tell(direction, reason);
+        TCX_DROP
+    }
+
+    #[inline(always)]
+    fn pass(&self, direction: u8) -> i32 {
+        if self.headers.part == Part::First && FRAGMENTS.insert(&self.fragment(direction), 1, 0).is_err() {
+            // Without memory for it the rest is dropped.
+        }
+        TCX_NEXT
+    }
+
+    #[inline(always)]
+    fn tell(&self, direction: u8, reason: u8) {
+        tell(self.headers, self.pod, self.cookie, direction, reason);
+    }
+
+    /// Whether an address is the pod's own.
+    #[inline(always)]
+    fn is_own(&self, address: &redirect_abi::Addr) -> bool {
+        is_own(self.cookie, address)
+    }
+}
+
+/// Writes a refusal. A frame that is not IP has no addresses.
+#[inline(never)]
+fn tell(headers: &Headers, pod: &Pod, cookie: u64, direction: u8, reason: u8) {
+    let is_out = direction == EGRESS;
+    let (local, remote) =
+        if is_out { (&headers.source, &headers.destination) } else { (&headers.destination, &headers.source) };
+    let (local_port, remote_port) = if is_out {
+        (headers.source_port, headers.destination_port)
+    } else {
+        (headers.destination_port, headers.source_port)
+    };
+    let (own, nobody) = (v4(pod.ip4), v4(0));
+    let is_ip = reason != REASON_NOT_IP;
+    let mut refused = Refused {
+        cookie,
+        endpoint: pod.endpoint,
+        identity: identity(remote),
+        local: if is_ip { local } else { &own },
+        local_port,
+        remote: if is_ip { remote } else { &nobody },
+        remote_port,
+        protocol: headers.protocol,
+        direction,
+        reason,
+        flags: headers.flags,
+        repeats: 0,
+    };
+    if let Some(repeats) = may_tell(&refused) {
+        refused.repeats = repeats;
+        report(&refused, false);
+    } else {
+        count_one(&refused);
+    }
+}

@@ -1,0 +1,86 @@
+//! What enters a pod. TCP and UDP for its own addresses are also judged where their sockets are looked up, which refuses a
+//! connection so that the other side notices; what no such lookup sees is judged here alone.
+
+use redirect_abi::{
+    ALLOW, AUDIT, DENY, EGRESS_ENFORCED, FLOW_IN, FLOW_OUT, FLOW_PLAIN, HOST_ALLOWED, IDENTITY_HOST, INGRESS,
+    INGRESS_ENFORCED, REASON_NO_REDIRECT, REASON_POLICY, REDIRECT,
+};
+
+use super::{Case, Judgement, icmp};
+use crate::{
+    flows::{begin, is_answer, is_wanted},
+    headers::{ACK, ICMP, ICMP6, Part, SCTP, SYN, TCP, UDP},
+    verdict::{identity, verdict},
+};
+
+#[inline(always)]
+pub(super) fn judge(case: &Case<'_>) -> Judgement {
+    let headers = case.headers;
+    let is_enforced = case.pod.flags & INGRESS_ENFORCED != 0;
+    if headers.part == Part::Later && matches!(headers.protocol, TCP | UDP | SCTP | ICMP | ICMP6) {
+        return if is_enforced { case.judge_fragment(INGRESS) } else { Judgement::Pass };
+    }
+    match headers.protocol {
+        TCP if headers.flags & (SYN | ACK) == SYN => connection(case),
+        TCP => {
+            // A connection of which nothing is known any more; the pod is to be able to say so.
+            if case.pod.flags & EGRESS_ENFORCED != 0 {
+                let key = case.flow_in();
+                if is_wanted(&key) {
+                    begin(&key, case.pod, FLOW_IN);
+                }
+            }
+            Judgement::Pass
+        }
+        ICMP6 if icmp::is_link_control_in(case) => Judgement::Pass,
+        ICMP | ICMP6 => icmp::entering(case),
+        _ => other(case),
+    }
+}
+
+/// What policy says of a packet that enters.
+#[inline(always)]
+pub(super) fn action(case: &Case<'_>) -> u8 {
+    let headers = case.headers;
+    if case.pod.flags & INGRESS_ENFORCED == 0 {
+        return ALLOW;
+    }
+    let identity = identity(&headers.source);
+    if identity == IDENTITY_HOST && case.pod.flags & HOST_ALLOWED != 0 {
+        return ALLOW;
+    }
+    verdict(case.pod, INGRESS, identity, headers.protocol, headers.destination_port)
+}
+
+/// A connection begins. What is denied is refused by the lookup of its socket; here it is only remembered, so that the refusal
+/// may leave. Where no such lookup will be it is dropped: for an address that is not the pod's own, or with data.
+#[inline(always)]
+fn connection(case: &Case<'_>) -> Judgement {
+    let headers = case.headers;
+    let (state, judgement) = match action(case) {
+        ALLOW | AUDIT => (FLOW_IN | FLOW_PLAIN, Judgement::Pass),
+        REDIRECT => (FLOW_IN, Judgement::Pass),
+        _ => (0, Judgement::Drop(REASON_POLICY)),
+    };
+    begin(&case.flow_in(), case.pod, state);
+    let is_refused_later = headers.is_empty && case.is_own(&headers.destination);
+    if is_refused_later { Judgement::Pass } else { judgement }
+}
+
+/// Datagrams, and protocols without ports.
+#[inline(always)]
+fn other(case: &Case<'_>) -> Judgement {
+    let key = case.flow_in();
+    if is_answer(&key, case.pod, FLOW_OUT) {
+        return Judgement::Pass;
+    }
+    let is_looked_up = case.headers.protocol == UDP;
+    match action(case) {
+        action @ (ALLOW | AUDIT) => {
+            let is_new = begin(&key, case.pod, FLOW_IN | FLOW_PLAIN);
+            if action == AUDIT && is_new && !is_looked_up { Judgement::Audit } else { Judgement::Pass }
+        }
+        REDIRECT => Judgement::Drop(REASON_NO_REDIRECT),
+        DENY | _ => Judgement::Drop(REASON_POLICY),
+    }
+}

@@ -9,6 +9,7 @@ use conformance::{
     server::{self, Kept, Outcome, Server, udp_send},
     sniffer::{self, Sniffer},
 };
+use serde_json::json;
 
 use crate::manifests::{PORTS, READ_ONLY};
 
@@ -49,6 +50,8 @@ impl Stage {
         let servers = (server::tcp(&api, "[::]:7000")?, server::udp(&api, "[::]:5353")?);
         let web = server::http_at(&api, "[::]:8080")?;
         first(&client, &api)?;
+        // Sockets that are older than the policy are not ended here: what they send must not pass all the same.
+        node.set_redirect("existing", json!("leave"));
         node.write_manifest("policy.yaml", &format!("{PORTS}---{READ_ONLY}"))?;
         node.start()?;
         let (wire, elsewhere) = (Sniffer::start(&api)?, Sniffer::start(&other)?);

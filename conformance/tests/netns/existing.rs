@@ -175,9 +175,9 @@ fn ipv6_and_v4_mapped_sockets_are_ended_as_well() -> Result<()> {
 #[test]
 fn left_alone_when_the_configuration_says_so() -> Result<()> {
     let Stage { client, api, node, .. } = &mut stage()?;
-    let mut redirect = node.configuration()["redirect"].clone();
-    redirect["existing"] = json!("leave");
-    node.set("redirect", redirect);
+    node.set_redirect("existing", json!("leave"));
+    // Which judges packets, whatever their socket was allowed.
+    node.set_redirect("backstop", json!("off"));
     node.start()?;
     let mut talk = Talk::tcp(client, (api.v4, 7000))?;
     node.apply("policy.yaml", NOTHING_LEAVES)?;

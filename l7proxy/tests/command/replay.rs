@@ -135,9 +135,14 @@ fn connections_that_were_refused() {
     let ended = replay("{method: GET}", &[to(80, "STALE_OR_UNROUTABLE_IP")]);
     assert_eq!(ended.code, Some(0));
     assert!(ended.lines()[0].contains("not judged: it was dropped as STALE_OR_UNROUTABLE_IP, not by policy"));
-    let mut lost = to(80, "POLICY_DENIED");
-    lost["flow"]["extensions"] = json!({"value": {"reason": "egress-port-without-redirection"}});
-    assert!(replay("{method: GET}", &[lost]).lines()[0].contains("not judged"));
+    for reason in ["egress-port-without-redirection", "ended-needs-http-rules"] {
+        let mut lost = to(80, "POLICY_DENIED");
+        lost["flow"]["extensions"] = json!({"value": {"reason": reason}});
+        assert!(replay("{method: GET}", &[lost]).lines()[0].contains("1x not judged: it was"), "{reason}");
+    }
+    let mut ended = to(81, "POLICY_DENIED");
+    ended["flow"]["extensions"] = json!({"value": {"reason": "ended-policy-changed"}});
+    assert_eq!(replay("{method: GET}", &[ended]).lines(), ["1 flow judged: 1 equal, 0 changed"]);
 }
 
 #[test]

@@ -266,9 +266,15 @@ impl Raw {
 
     /// Whether a policy denied it, or why it was none.
     fn was_denied(&self) -> Result<bool, String> {
-        // The kernel could not bring it to the proxy: it was not judged.
-        if self.extensions.pointer("/value/reason").and_then(Value::as_str) == Some("egress-port-without-redirection") {
-            return Err("it was dropped for want of redirection, not by policy".to_owned());
+        // It did not come to the proxy: it was not judged.
+        match self.extensions.pointer("/value/reason").and_then(Value::as_str) {
+            Some("egress-port-without-redirection") => {
+                return Err("it was dropped for want of redirection, not by policy".to_owned());
+            }
+            Some("ended-needs-http-rules") => {
+                return Err("it was ended because it passed the proxy by, not refused by policy".to_owned());
+            }
+            Some(_) | None => {}
         }
         match (self.verdict.as_str(), self.drop_reason_desc.as_str(), self.drop_reason) {
             ("FORWARDED" | "REDIRECTED" | "AUDIT", _, _) => Ok(false),

@@ -76,12 +76,27 @@ impl Process {
         self.end()
     }
 
+    /// SIGSTOP: it does nothing until [`Self::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let told = Command::new("kill").args([signal, &self.child.id().to_string()]).status()?;
+        if !told.success() {
+            bail!("{}: cannot be sent a signal", self.name);
+        }
+        Ok(())
+    }
+
     /// SIGTERM, and how it ended within a while.
     pub fn terminate(mut self) -> Result<ExitStatus> {
-        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
-        if !told.success() {
-            bail!("{}: cannot be told to end", self.name);
-        }
+        self.signal("-TERM")?;
         eventually(&format!("the end of {}", self.name), || self.exited())
     }
 

@@ -23,10 +23,12 @@ mod pods;
 mod refusals;
 mod resolved;
 mod roster;
+mod rule_ids;
 mod status;
 mod workers;
 
 pub use assemble::{Assembled, Assembler, path_options};
+pub use rule_ids::{KnownRule, RuleIds};
 pub use status::{DirectionStatus, EndpointStatus, KernelStatus, Status};
 
 use self::{control::Control, workers::Workers};

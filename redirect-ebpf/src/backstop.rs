@@ -251,6 +251,8 @@ fn tell(headers: &Headers, pod: &Pod, cookie: u64, direction: u8, reason: u8) {
         reason,
         flags: headers.flags,
         repeats: 0,
+        // Of packets, the newest policy says which rule it was.
+        rule: 0,
     };
     if let Some(repeats) = may_tell(&refused) {
         refused.repeats = repeats;

@@ -17,7 +17,7 @@ use crate::{
     event::{Refused, report, told},
     headers::TCP,
     maps::{ADDRESSES, OWN, PODS, SEEN, count},
-    verdict::{identity, is_loopback, is_v4, verdict},
+    verdict::{Verdict, identity, is_loopback, is_v4, verdict},
 };
 
 /// Result of a hook: go on.
@@ -59,7 +59,7 @@ fn connect(ctx: SockAddr) -> i32 {
     let protocol = if ctx.protocol() == MPTCP { TCP } else { ctx.protocol() as u8 };
     let is_own = is_own(cookie, &addr);
     if protocol == TCP && is_own && port.wrapping_sub(pod.egress_port) < EGRESS_PORTS {
-        return refuse(ctx, cookie, pod, &addr, 0, protocol, REASON_NOT_REDIRECTED);
+        return refuse(ctx, cookie, pod, &addr, 0, protocol, REASON_NOT_REDIRECTED, 0);
     }
     if is_own || is_loopback(&addr) || pod.flags & EGRESS_ENFORCED == 0 {
         SEEN.remove(sock);
@@ -70,15 +70,16 @@ fn connect(ctx: SockAddr) -> i32 {
         return PROCEED;
     }
     let port = datagram::port(protocol, port);
-    match verdict(pod, EGRESS, identity, protocol, port) {
+    let Verdict { action, rule } = verdict(pod, EGRESS, identity, protocol, port);
+    match action {
         ALLOW => allow(sock, protocol),
         AUDIT => {
-            tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT);
+            tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT, rule);
             allow(sock, protocol)
         }
         REDIRECT if protocol == TCP && is_v4(&addr) => redirect(ctx, pod, addr, port),
-        REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT),
-        DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY),
+        REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT, rule),
+        DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY, rule),
     }
 }
 
@@ -118,8 +119,17 @@ pub fn is_own(cookie: u64, addr: &Addr) -> bool {
 
 /// Fails the call with the pod's errno and reports it.
 #[inline(always)]
-pub fn refuse(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, protocol: u8, reason: u8) -> i32 {
-    tell(ctx, cookie, pod, addr, identity, protocol, reason);
+pub fn refuse(
+    ctx: SockAddr,
+    cookie: u64,
+    pod: &Pod,
+    addr: &Addr,
+    identity: u32,
+    protocol: u8,
+    reason: u8,
+    rule: u32,
+) -> i32 {
+    tell(ctx, cookie, pod, addr, identity, protocol, reason, rule);
     // SAFETY: a helper that cgroup programs may call; a negative errno is what it takes.
     unsafe { bpf_set_retval(-(pod.errno as i32)) };
     FAIL
@@ -127,7 +137,7 @@ pub fn refuse(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32,
 
 /// Reports a call that is refused, or would be.
 #[inline(always)]
-pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, protocol: u8, reason: u8) {
+pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, protocol: u8, reason: u8, rule: u32) {
     let refused = Refused {
         cookie,
         endpoint: pod.endpoint,
@@ -141,6 +151,7 @@ pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, p
         reason,
         flags: 0,
         repeats: 0,
+        rule,
     };
     if reason == REASON_AUDIT {
         told(&refused);

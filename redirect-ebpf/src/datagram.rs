@@ -14,7 +14,7 @@ use crate::{
     flows,
     headers::{ICMP, ICMP6, UDP},
     maps::{OWN, PODS, REPLIES},
-    verdict::{identity, is_loopback, verdict},
+    verdict::{Verdict, identity, is_loopback, verdict},
 };
 
 /// What a ping socket may send beside an echo request.
@@ -57,11 +57,12 @@ fn sendmsg(ctx: SockAddr) -> i32 {
     }
     if pod.flags & EGRESS_ENFORCED != 0 {
         let identity = identity(&addr);
-        match verdict(pod, EGRESS, identity, UDP, ctx.port()) {
+        let Verdict { action, rule } = verdict(pod, EGRESS, identity, UDP, ctx.port());
+        match action {
             ALLOW => {}
-            AUDIT => tell(ctx, cookie, pod, &addr, identity, UDP, REASON_AUDIT),
-            REDIRECT => return refuse(ctx, cookie, pod, &addr, identity, UDP, REASON_NO_REDIRECT),
-            _ => return refuse(ctx, cookie, pod, &addr, identity, UDP, REASON_POLICY),
+            AUDIT => tell(ctx, cookie, pod, &addr, identity, UDP, REASON_AUDIT, rule),
+            REDIRECT => return refuse(ctx, cookie, pod, &addr, identity, UDP, REASON_NO_REDIRECT, rule),
+            _ => return refuse(ctx, cookie, pod, &addr, identity, UDP, REASON_POLICY, rule),
         }
     }
     if pod.flags & INGRESS_ENFORCED != 0 {
@@ -106,8 +107,8 @@ pub fn need_not_be_asked(
     }
     match protocol {
         UDP => matches!(port, 0 | 9 | 1025),
-        ICMP => verdict(pod, EGRESS, identity, ICMP, EXTENDED_ECHO) == ALLOW,
-        ICMP6 => verdict(pod, EGRESS, identity, ICMP6, EXTENDED_ECHO6) == ALLOW,
+        ICMP => verdict(pod, EGRESS, identity, ICMP, EXTENDED_ECHO).action == ALLOW,
+        ICMP6 => verdict(pod, EGRESS, identity, ICMP6, EXTENDED_ECHO6).action == ALLOW,
         _ => false,
     }
 }

@@ -24,6 +24,7 @@ pub struct Refused<'a> {
     pub flags: u8,
     /// Equal ones that were not told.
     pub repeats: u32,
+    pub rule: u32,
 }
 
 /// Hands a refusal to the proxy; without room it is counted.
@@ -57,6 +58,8 @@ pub fn report(refused: &Refused<'_>, with_process: bool) {
         (*event).flags = refused.flags;
         (*event).command = command;
         (*event).repeats = refused.repeats;
+        (*event).rule = refused.rule;
+        (*event).tail = [0; 4];
     }
     slot.submit(0);
 }

@@ -82,13 +82,13 @@ fn is_allowed(key: &FlowKey, pod: &Pod, began: u32) -> bool {
         if pod.flags & INGRESS_ENFORCED == 0 || identity == IDENTITY_HOST && pod.flags & HOST_ALLOWED != 0 {
             return true;
         }
-        verdict(pod, INGRESS, identity, key.protocol, key.local_port)
+        verdict(pod, INGRESS, identity, key.protocol, key.local_port).action
     } else {
         if pod.flags & EGRESS_ENFORCED == 0 {
             return true;
         }
         let port = if is_icmp { key.local_port } else { key.remote_port };
-        verdict(pod, EGRESS, identity, key.protocol, port)
+        verdict(pod, EGRESS, identity, key.protocol, port).action
     };
     action == ALLOW || action == AUDIT
 }

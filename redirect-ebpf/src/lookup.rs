@@ -14,7 +14,7 @@ use crate::{
     flows,
     headers::{TCP, UDP},
     maps::{ADDRESSES, CONNS, LISTENERS, PODS, REPLIES},
-    verdict::{identity, is_loopback, verdict},
+    verdict::{Verdict, identity, is_loopback, verdict},
 };
 
 const SK_DROP: u32 = 0;
@@ -29,7 +29,7 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
     }
     // SAFETY: u64 values are replaced whole.
     let Some(&cookie) = (unsafe { ADDRESSES.get(local) }) else {
-        return refuse(packet, 0, 0, 0, REASON_UNKNOWN_ADDRESS);
+        return refuse(packet, 0, 0, 0, REASON_UNKNOWN_ADDRESS, 0);
     };
     // SAFETY: a `Pod` is replaced whole. Without one the pod is being enrolled or removed: not judged.
     let Some(pod) = (unsafe { PODS.get(cookie) }) else { return SK_PASS };
@@ -54,11 +54,11 @@ fn egress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote:
     let key =
         ConnKey { cookie, source: *remote, source_port: packet.remote_port(), port: packet.local_port(), pad: [0; 4] };
     if CONNS.get_ptr(key).is_none() {
-        return refuse(packet, cookie, pod.endpoint, 0, REASON_NOT_REDIRECTED);
+        return refuse(packet, cookie, pod.endpoint, 0, REASON_NOT_REDIRECTED, 0);
     }
     match LISTENERS.redirect_sk_lookup(ctx, cookie | LISTENER_EGRESS, 0) {
         Ok(()) => SK_PASS,
-        Err(_) => refuse(packet, cookie, pod.endpoint, 0, REASON_NO_PROXY),
+        Err(_) => refuse(packet, cookie, pod.endpoint, 0, REASON_NO_PROXY, 0),
     }
 }
 
@@ -81,18 +81,19 @@ fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote
     if identity == IDENTITY_HOST && pod.flags & HOST_ALLOWED != 0 {
         return pass(packet, cookie, pod, remote);
     }
-    match verdict(pod, INGRESS, identity, protocol, packet.local_port()) {
+    let Verdict { action, rule } = verdict(pod, INGRESS, identity, protocol, packet.local_port());
+    match action {
         ALLOW => pass(packet, cookie, pod, remote),
         AUDIT => {
-            refuse(packet, cookie, pod.endpoint, identity, REASON_AUDIT);
+            refuse(packet, cookie, pod.endpoint, identity, REASON_AUDIT, rule);
             pass(packet, cookie, pod, remote)
         }
         REDIRECT if protocol == TCP && packet.is_v4() => match LISTENERS.redirect_sk_lookup(ctx, cookie, 0) {
             Ok(()) => SK_PASS,
-            Err(_) => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_PROXY),
+            Err(_) => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_PROXY, rule),
         },
-        REDIRECT => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_REDIRECT),
-        _ => refuse(packet, cookie, pod.endpoint, identity, REASON_POLICY),
+        REDIRECT => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_REDIRECT, rule),
+        _ => refuse(packet, cookie, pod.endpoint, identity, REASON_POLICY, rule),
     }
 }
 
@@ -115,7 +116,7 @@ fn pass(packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
 
 /// The kernel answers with RST or port unreachable: the client sees "connection refused".
 #[inline(always)]
-fn refuse(packet: Lookup, cookie: u64, endpoint: u32, identity: u32, reason: u8) -> u32 {
+fn refuse(packet: Lookup, cookie: u64, endpoint: u32, identity: u32, reason: u8, rule: u32) -> u32 {
     // What came by way of an egress port is the pod's own outgoing connection.
     let outgoing = reason == REASON_NOT_REDIRECTED;
     let refused = Refused {
@@ -131,6 +132,7 @@ fn refuse(packet: Lookup, cookie: u64, endpoint: u32, identity: u32, reason: u8)
         reason,
         flags: 0,
         repeats: 0,
+        rule,
     };
     report(&refused, false);
     SK_DROP

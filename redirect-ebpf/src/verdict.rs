@@ -15,25 +15,35 @@ pub fn identity(addr: &Addr) -> u32 {
     CIDRS.get(&Key::new(128, *addr)).copied().unwrap_or(IDENTITY_WORLD)
 }
 
-/// What the policy says: `ALLOW`, `REDIRECT`, `AUDIT` or `DENY`. Without an entry it is a denial.
+/// What the policy says, and which rule does.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    /// `ALLOW`, `REDIRECT`, `AUDIT` or `DENY`.
+    pub action: u8,
+    /// `PolicyValue::rule`.
+    pub rule: u32,
+}
+
+/// Without an entry it is a denial.
 #[inline(always)]
-pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16) -> u8 {
+pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16) -> Verdict {
     let port_be = port.to_be();
     let key =
         |identity| Key::new(POLICY_BITS, PolicyKey { policy: pod.policy, identity, direction, protocol, port_be });
-    let action = match POLICY.get(&key(identity)) {
-        Some(value) => value.action,
+    let value = match POLICY.get(&key(identity)) {
+        Some(value) => value,
         None => match POLICY.get(&key(0)) {
-            Some(value) => value.action,
-            None => DENY,
+            Some(value) => value,
+            None => return Verdict { action: DENY, rule: 0 },
         },
     };
-    match action {
+    let action = match value.action {
         ALLOW => ALLOW,
         REDIRECT => REDIRECT,
         AUDIT => AUDIT,
         _ => DENY,
-    }
+    };
+    Verdict { action, rule: value.rule }
 }
 
 /// 127.0.0.0/8, ::1 and the unspecified address, which connects to the socket's own host.

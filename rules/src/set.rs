@@ -150,6 +150,8 @@ pub(crate) struct Layer {
 #[derive(Debug)]
 pub struct DirectionPolicy {
     enforced: bool,
+    /// Another layer must allow as well, whose rules have an order.
+    ordered: bool,
     /// Only what is allowed may pass.
     default_deny: bool,
     denied_by: Arc<[Arc<PolicyKey>]>,
@@ -176,19 +178,20 @@ impl DirectionPolicy {
         let tables = Tables::new(otherwise, &grants, shared);
         let default_deny = otherwise != Otherwise::Pass;
         let enforced = default_deny || !grants.is_empty();
-        let entries = if enforced { entries::all(&tables) } else { Vec::new() };
+        let entries = if enforced { entries::all(&tables, false) } else { Vec::new() };
         let denied_by: Arc<[Arc<PolicyKey>]> = denied_by.into();
-        Self { enforced, default_deny, all_denied_by: Arc::clone(&denied_by), denied_by, grants, tables, entries }
+        let all_denied_by = Arc::clone(&denied_by);
+        Self { enforced, ordered: false, default_deny, all_denied_by, denied_by, grants, tables, entries }
     }
 
     /// The same, where another layer must allow as well.
     pub(crate) fn and(self, layer: Layer) -> Self {
         let Layer { tables: other, policies } = layer;
         let tables = self.tables.and(&other);
-        let entries = entries::all(&tables);
+        let entries = entries::all(&tables, true);
         let mut all = self.denied_by.to_vec();
         all.extend(policies);
-        Self { enforced: true, all_denied_by: all.into(), tables, entries, ..self }
+        Self { enforced: true, ordered: true, all_denied_by: all.into(), tables, entries, ..self }
     }
 
     /// Whether anything is to be judged at all.
@@ -277,7 +280,7 @@ impl DirectionPolicy {
     /// The same, but what is denied is only told.
     pub(crate) fn lenient(self) -> Self {
         let tables = self.tables.lenient();
-        let entries = if self.enforced { entries::all(&tables) } else { Vec::new() };
+        let entries = if self.enforced { entries::all(&tables, self.ordered) } else { Vec::new() };
         Self { tables, entries, ..self }
     }
 

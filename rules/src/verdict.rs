@@ -93,7 +93,7 @@ impl fmt::Display for Protocol {
 }
 
 /// One rule of a policy, as records name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleRef {
     /// The policy.
     pub policy: Arc<PolicyKey>,
@@ -161,6 +161,14 @@ pub struct Denial {
     pub nearest: Option<Nearest>,
     /// What its record says of its headers.
     pub notes: Option<Arc<HeaderNotes>>,
+}
+
+impl Denial {
+    /// By a rule.
+    #[must_use]
+    pub fn by(rule: &Arc<RuleRef>) -> Self {
+        Self { denied_by: Arc::from([Arc::clone(&rule.policy)]), rule: Some(Arc::clone(rule)), ..Self::default() }
+    }
 }
 
 /// The rule that came nearest to allowing, and what was missing.

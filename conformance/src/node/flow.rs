@@ -129,6 +129,12 @@ impl Flow {
         self.text("/flow/extensions/value/tier")
     }
 
+    /// The revision under which it was decided.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.0.pointer("/flow/extensions/value/policyRevision")?.as_u64()
+    }
+
     /// The field of the nearest rule that failed.
     #[must_use]
     pub fn failed_field(&self) -> &str {

@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use conformance::{Node, node::Status, server};
+use conformance::{
+    Node,
+    node::{Flow, Status},
+    server,
+};
 
 /// So many ports from 20,000 on, and `more`.
 const PORTS: u16 = 2_000;
@@ -69,4 +73,34 @@ fn pods_share_a_policy_and_a_change_is_few_writes() -> Result<()> {
     let without = node.status()?;
     assert_eq!((without.kernel.policies, without.kernel.policy_entries), (1, 0), "nothing is left of it");
     are(8080, false)
+}
+
+#[test]
+fn a_refusal_is_told_with_the_rule_that_it_was() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let _server = server::tcp(&api, "0.0.0.0:9090")?;
+    let policy = |name: &str, port: u16| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  \
+             endpointSelector: {{matchLabels: {{app: client}}}}\n  egress: [{{toEntities: [all]}}]\n  \
+             egressDeny: [{{toPorts: [{{ports: [{{port: '{port}', protocol: TCP}}]}}]}}]\n"
+        )
+    };
+    node.write_manifest("policy.yaml", &policy("old", 9090))?;
+    node.start()?;
+    let before = node.status()?.revision;
+    // Refused by the kernel alone; the process reads of it when policy has changed already.
+    node.proxy()?.pause()?;
+    assert!(server::connect(&client, (api.v4, 9090), None)?.is_refused());
+    node.write_manifest("policy.yaml", &policy("new", 9091))?;
+    node.proxy()?.resume()?;
+    node.wait_revision(before)?;
+    assert!(!server::connect(&client, (api.v4, 9090), None)?.is_refused(), "it is allowed now");
+    let dropped = &node.wait_flows(0, 1, Flow::is_verdict)?[0];
+    assert_eq!(dropped.policies(), ["CiliumNetworkPolicy default/old"]);
+    assert_eq!(dropped.rule(), "egressDeny[0].toPorts[0]");
+    assert_eq!(dropped.revision(), Some(before), "not the newest: that allows it");
+    Ok(())
 }

@@ -9,11 +9,14 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels,
-    PortNames, Resolver, Service, Subject,
+    Action, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels, PortNames,
+    Resolver, RuleRef, Service, Subject,
 };
 
-use super::resolved::{Basis, Made, Resolved, Shared, Sharing};
+use super::{
+    resolved::{Basis, Made, Resolved, Shared, Sharing},
+    rule_ids::RuleIds,
+};
 use crate::{
     config::{self, Config},
     drain,
@@ -30,6 +33,7 @@ use crate::{
 pub struct Assembler {
     identities: Identities,
     ids: BTreeMap<String, u32>,
+    rules: RuleIds,
     resolved: Resolved,
 }
 
@@ -48,7 +52,8 @@ pub struct Assembled {
 
 impl Default for Assembler {
     fn default() -> Self {
-        Self { identities: Identities::new(), ids: BTreeMap::new(), resolved: Resolved::default() }
+        let (rules, resolved) = (RuleIds::default(), Resolved::default());
+        Self { identities: Identities::new(), ids: BTreeMap::new(), rules, resolved }
     }
 }
 
@@ -97,7 +102,7 @@ impl Assembler {
         let kept =
             |pod: &Pod<'_>| Some((pod.name.to_owned(), self.resolved.kept(pod.name, &pod.peer, &pod.labels)?.clone()));
         let mut made: HashMap<String, Made> = local.iter().filter_map(kept).collect();
-        let mut sharing = Sharing::new(resolver, made.values().map(|made| &made.shared));
+        let mut sharing = Sharing::new(resolver, &mut self.rules, made.values().map(|made| &made.shared));
         for pod in &local {
             made.entry(pod.name.to_owned()).or_insert_with(|| {
                 let shared = sharing.of(&pod.subject());
@@ -106,6 +111,7 @@ impl Assembler {
                 Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired, shared }
             });
         }
+        sharing.finish(revision);
         let endpoint = |made: &Made| (EndpointId(made.state.peer.id), Arc::clone(&made.state));
         let endpoints = made.values().map(endpoint).collect();
         let pods = made.iter().map(|(name, made)| (name.clone(), made.desired.clone())).collect();
@@ -132,6 +138,12 @@ impl Assembler {
     #[must_use]
     pub fn endpoint(&self, pod: &str) -> Option<u32> {
         self.ids.get(pod).copied()
+    }
+
+    /// Numbers of rules in the kernel's entries.
+    #[must_use]
+    pub fn rules(&self) -> &RuleIds {
+        &self.rules
     }
 
     /// Numbers of known label sets.
@@ -262,17 +274,17 @@ fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {
     }
 }
 
-/// What the kernel is given of a policy.
-pub(super) fn entries(policy: &EndpointPolicy) -> Entries {
+/// What the kernel is given of a policy; `number`: of a rule.
+pub(super) fn entries(policy: &EndpointPolicy, mut number: impl FnMut(&Arc<RuleRef>) -> u32) -> Entries {
     let directions = [(redirect::INGRESS, &policy.ingress), (redirect::EGRESS, &policy.egress)];
-    let of = |(number, policy): (u8, &Arc<DirectionPolicy>)| {
-        policy.entries().iter().map(|line| entry(number, line)).collect::<Vec<Entry>>()
-    };
-    Entries::new(directions.into_iter().flat_map(of))
+    let lines = directions.into_iter().flat_map(|(way, policy)| policy.entries().iter().map(move |line| (way, line)));
+    Entries::new(lines.map(|(way, line)| entry(way, line, line.rule.as_ref().map_or(0, &mut number))))
 }
 
-fn entry(direction: u8, line: &MapEntry) -> Entry {
+fn entry(direction: u8, line: &MapEntry, rule: u32) -> Entry {
     Entry {
+        rule,
+        precedence: line.precedence,
         direction,
         identity: line.identity.map_or(0, |identity| identity.0),
         protocol: line.protocol.number(),

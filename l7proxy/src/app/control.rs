@@ -6,7 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -30,7 +30,7 @@ use crate::{
     metrics::Counters,
     pod_net::PodNetns,
     policy::Store,
-    redirect::{Redirect, Refusals},
+    redirect::Redirect,
     source::{
         Versions,
         standalone::{self, Input},
@@ -155,7 +155,7 @@ impl Control {
                     self.look(sign, &mut redirect, workers, &mut arrivals).await?;
                 }
                 Some(question) = questions.recv() => question.answer(&self.status(&redirect)),
-                drained = drain_refusals(&mut refusals, &self.store, &flows) => drained.map_err(|error| RunError::of(&error))?,
+                drained = refusals::drain(&mut refusals, &self.store, self.assembler.rules(), &flows) => drained.map_err(|error| RunError::of(&error))?,
             }
         }
         self.ready = false;
@@ -213,19 +213,6 @@ impl Control {
         }
         self.pods.close();
     }
-}
-
-async fn drain_refusals(refusals: &mut Refusals, store: &Store, flows: &flow::Sink) -> std::io::Result<()> {
-    refusals
-        .drain(|refusal| {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the hook took no time; this is where the event is first seen"
-            )]
-            let now = SystemTime::now();
-            refusals::record(refusal, &store.current(), flows, now);
-        })
-        .await
 }
 
 /// Sections that a running process cannot change, and were changed.

@@ -1,18 +1,34 @@
 //! From a refusal of the kernel to a record.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use rules::{Denial, Direction};
 
+use super::RuleIds;
 use crate::{
     endpoint::EndpointId,
     flow::{DropReason, DropRecord, Process, Record, Sink},
-    policy::World,
-    redirect::{self, EGRESS, Refusal},
+    policy::{Store, World},
+    redirect::{self, EGRESS, Refusal, Refusals},
 };
 
-/// Writes the record of a refusal, as seen by the newest policy.
-pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: SystemTime) {
+/// Waits for refusals and records each.
+pub(super) async fn drain(refusals: &mut Refusals, store: &Store, ids: &RuleIds, flows: &Sink) -> io::Result<()> {
+    refusals
+        .drain(|refusal| {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the hook took no time; this is where the event is first seen"
+            )]
+            let now = SystemTime::now();
+            record(refusal, &store.current(), ids, flows, now);
+        })
+        .await
+}
+
+/// Writes the record of a refusal: by the rule that the kernel says it was, also when policy has changed since; where no
+/// rule decided, as the newest policy sees it.
+fn record(refusal: &Refusal, world: &World, ids: &RuleIds, flows: &Sink, now: SystemTime) {
     let direction = if refusal.direction == EGRESS { Direction::Egress } else { Direction::Ingress };
     let (local, remote) = (redirect::local(refusal), redirect::remote(refusal));
     let endpoint = world.endpoints.get(&EndpointId(refusal.endpoint));
@@ -25,7 +41,10 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
     };
     let policy = endpoint.map(|endpoint| endpoint.direction(direction));
     let port = SocketAddr::port(&destination.1);
-    let denial = policy.map(|policy| policy.denial_of(other.identity(), refusal.protocol, port));
+    let (denial, revision) = match ids.rule(refusal.rule) {
+        Some(known) => (Some(Denial::by(&known.rule)), known.until.unwrap_or(world.revision)),
+        None => (policy.map(|policy| policy.denial_of(other.identity(), refusal.protocol, port)), world.revision),
+    };
     let by_rule = denial.as_ref().is_some_and(|denial| denial.rule.is_some());
     let (reason, detail) = reason(refusal.reason, by_rule);
     let Denial { denied_by, rule, tier, nearest, .. } = denial.unwrap_or_default();
@@ -45,7 +64,7 @@ pub(super) fn record(refusal: &Refusal, world: &World, flows: &Sink, now: System
         detail,
         flags: refusal.flags,
         repeats: refusal.repeats,
-        revision: world.revision,
+        revision,
     }));
 }
 

@@ -9,9 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use rules::{Applying, DirectionPolicy, EndpointPolicy, Identity, InForce, Labels, PortNames, Resolver, Subject};
+use rules::{
+    Applying, DirectionPolicy, EndpointPolicy, Identity, InForce, Labels, PortNames, Resolver, RuleRef, Subject,
+};
 
-use super::assemble;
+use super::{assemble, rule_ids::RuleIds};
 use crate::{
     config::Config,
     endpoint::Peer,
@@ -34,6 +36,8 @@ pub(super) struct Shared {
     applying: Applying,
     pub(super) policy: EndpointPolicy,
     pub(super) entries: Entries,
+    /// Numbers of rules in the entries.
+    rules: Vec<u32>,
 }
 
 /// A pod for the data path and for the kernel.
@@ -83,14 +87,21 @@ impl Resolved {
 /// What pods of one revision share.
 pub(super) struct Sharing<'a> {
     resolver: Resolver<'a>,
+    ids: &'a mut RuleIds,
     /// By where both directions are.
     known: HashMap<[*const DirectionPolicy; 2], Arc<Shared>>,
+    /// By where the rule is, which what is known keeps there.
+    numbers: HashMap<*const RuleRef, u32>,
 }
 
 impl<'a> Sharing<'a> {
     /// `kept`: what pods are that are not made anew.
-    pub(super) fn new<'k>(resolver: Resolver<'a>, kept: impl Iterator<Item = &'k Arc<Shared>>) -> Self {
-        let mut sharing = Self { resolver, known: HashMap::new() };
+    pub(super) fn new<'k>(
+        resolver: Resolver<'a>,
+        ids: &'a mut RuleIds,
+        kept: impl Iterator<Item = &'k Arc<Shared>>,
+    ) -> Self {
+        let mut sharing = Self { resolver, ids, known: HashMap::new(), numbers: HashMap::new() };
         for shared in kept {
             if sharing.known.insert(place(&shared.policy), Arc::clone(shared)).is_none() {
                 sharing.resolver.remember(&shared.applying, &shared.policy);
@@ -103,11 +114,20 @@ impl<'a> Sharing<'a> {
     pub(super) fn of(&mut self, subject: &Subject<'_>) -> Arc<Shared> {
         let applying = self.resolver.applying(subject);
         let policy = self.resolver.policy(&applying);
+        let Self { ids, numbers, .. } = self;
         let shared = self.known.entry(place(&policy)).or_insert_with(|| {
-            let entries = assemble::entries(&policy);
-            Arc::new(Shared { applying, policy, entries })
+            let number = |rule: &Arc<RuleRef>| *numbers.entry(Arc::as_ptr(rule)).or_insert_with(|| ids.id(rule));
+            let entries = assemble::entries(&policy, number);
+            let rules = entries.lines().iter().map(|line| line.rule).filter(|rule| *rule != 0).collect();
+            Arc::new(Shared { applying, policy, entries, rules })
         });
         Arc::clone(shared)
+    }
+
+    /// Rules whose numbers are not in use are out of force from `revision` on.
+    pub(super) fn finish(self, revision: u64) {
+        let used = self.known.values().flat_map(|shared| shared.rules.iter().copied()).collect();
+        self.ids.in_force(used, revision);
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Entry {
     pub port_bits: u8,
     /// `ALLOW`, `REDIRECT`, `AUDIT` or `DENY`.
     pub action: u8,
+    /// What beats what, for who looks at the map.
+    pub precedence: u32,
+    /// Number of the rule that decides, 0 = none.
+    pub rule: u32,
 }
 
 /// What tells one entry from another.

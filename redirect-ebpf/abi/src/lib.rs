@@ -123,8 +123,12 @@ pub struct PolicyValue {
     pub action: u8,
     /// Zero.
     pub pad: [u8; 3],
+    /// What beats what, in Cilium's terms: for who looks at the map. No program reads it.
+    pub precedence: u32,
+    /// The rule that decides, for events; 0: none does, or requests do.
+    pub rule: u32,
 }
-const _: () = assert!(size_of::<PolicyValue>() == 4);
+const _: () = assert!(size_of::<PolicyValue>() == 1 + 3 + 4 + 4);
 
 /// `CONNS`: a redirected connection as the proxy's listener sees it.
 #[repr(C)]
@@ -325,8 +329,12 @@ pub struct Refusal {
     pub command: [u8; 16],
     /// Equal refusals since the last one that was told. Of sockets each one is told.
     pub repeats: u32,
+    /// [`PolicyValue::rule`] of the entry that decided, 0 = no rule did.
+    pub rule: u32,
+    /// Zero.
+    pub tail: [u8; 4],
 }
-const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4);
+const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4 + 4 + 4);
 
 /// `STRANGERS`: a namespace that no pod is enrolled for made a socket.
 #[repr(C)]

@@ -49,7 +49,7 @@ pub(super) fn action(case: &Case<'_>) -> u8 {
     if identity == IDENTITY_HOST && case.pod.flags & HOST_ALLOWED != 0 {
         return ALLOW;
     }
-    verdict(case.pod, INGRESS, identity, headers.protocol, headers.destination_port)
+    verdict(case.pod, INGRESS, identity, headers.protocol, headers.destination_port).action
 }
 
 /// A connection begins. What is denied is refused by the lookup of its socket; here it is only remembered, so that the refusal

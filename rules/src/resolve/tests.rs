@@ -62,7 +62,9 @@ fn nil_and_empty_lists_mean_what_cilium_means() {
     let entries = |allow: &str| {
         let resolved =
             resolve(&[policy(&format!("  egress: [{allow}]\n"))], &pod("x"), &NamedPorts::default(), &identities, &[]);
-        resolved.egress.entries().to_vec()
+        let entries = resolved.egress.entries().to_vec();
+        assert!(entries.iter().all(|entry| entry.precedence == 0xffff_ff01 && entry.rule.is_some()), "{entries:?}");
+        entries.into_iter().map(|entry| MapEntry { rule: None, ..entry }).collect::<Vec<_>>()
     };
     let entry = |identity, protocol, port| MapEntry {
         identity,
@@ -70,6 +72,8 @@ fn nil_and_empty_lists_mean_what_cilium_means() {
         port,
         port_bits: if port == 0 { 0 } else { 16 },
         action: Action::Allow,
+        precedence: 0xffff_ff01,
+        rule: None,
     };
     let port = "toPorts: [{ports: [{port: '80', protocol: TCP}]}]";
     assert_eq!(entries(&format!("{{{port}}}")), [entry(None, Protocol::Tcp, 80)], "no list: anybody on that port");
@@ -164,4 +168,40 @@ fn whom_the_same_rules_apply_to_share_what_they_mean() {
         assert!(Arc::ptr_eq(&policy.ingress, &first.ingress), "other labels, the same rules");
         assert_eq!(Arc::ptr_eq(&policy.egress, &first.egress), number != 7, "one more rule in this direction");
     }
+}
+
+#[test]
+fn precedences_are_cilium_s() {
+    let mut identities = Identities::new();
+    let a = identities.allocate(&pod("a"));
+    let b = identities.allocate(&pod("b"));
+    let port = |more: &str| format!("toPorts: [{{ports: [{{port: '80', protocol: TCP}}]{more}}}]");
+    let allow = named("allow", &format!("  egress: [{{{}}}]\n", port("")));
+    let requests = port(", rules: {http: [{path: /a}]}");
+    let requests =
+        named("requests", &format!("  egress: [{{toEndpoints: [{{matchLabels: {{app: a}}}}], {requests}}}]\n"));
+    let deny =
+        named("deny", &format!("  egressDeny: [{{toEndpoints: [{{matchLabels: {{app: b}}}}], {}}}]\n", port("")));
+    let trial = named("trial, annotations: {l7proxy.io/audit: 'true'}", &format!("  egressDeny: [{{{}}}]\n", port("")));
+    let egress = |policies: &[InForce]| resolve(policies, &pod("x"), &NamedPorts::default(), &identities, &[]).egress;
+    let of = |policies: &[InForce]| -> Vec<_> {
+        let egress = egress(policies);
+        let of_port = egress.entries().iter().filter(|entry| entry.port == 80);
+        let rule = |entry: &MapEntry| entry.rule.as_ref().map(|rule| rule.policy.name.clone()).unwrap_or_default();
+        of_port.map(|entry| (entry.identity, entry.action, entry.precedence, rule(entry))).collect()
+    };
+    let found = of(&[allow.clone(), requests.clone(), deny.clone()]);
+    let expected = [
+        (None, Action::Allow, 0xffff_ff01, "allow".to_owned()),
+        (Some(a), Action::Redirect, 0xffff_ff9a, String::new()),
+        (Some(b), Action::Deny, 0xffff_ffff, "deny".to_owned()),
+    ];
+    assert_eq!(found, expected);
+    let found = of(&[allow, requests, deny, trial]);
+    let expected = [
+        (None, Action::Audit, 0xffff_ff03, "trial".to_owned()),
+        (Some(a), Action::Redirect, 0xffff_ff9a, String::new()),
+        (Some(b), Action::Deny, 0xffff_ffff, "deny".to_owned()),
+    ];
+    assert_eq!(found, expected, "above what is allowed, below what requests decide");
 }

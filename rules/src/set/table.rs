@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Cell, Grant, Otherwise, PeerSet, Shared};
+use super::{
+    Cell, Grant, Otherwise, PeerSet, Shared,
+    entries::{self, Line},
+};
 use crate::{identity::Identity, same::Same, verdict::Protocol};
 
 /// Protocols with ports, and those whose types are taken for ports.
@@ -30,6 +33,8 @@ pub(crate) struct Table {
     ports: [Intervals; 5],
     /// Protocols without ports.
     other: Arc<Cell>,
+    /// For the kernel.
+    lines: Vec<Line>,
 }
 
 /// What applies when both must allow.
@@ -142,7 +147,8 @@ impl Tables {
 impl Table {
     /// In the order of [`WITH_PORTS`]; `other` is of protocols without ports.
     pub(super) fn new(ports: [Intervals; 5], other: Arc<Cell>) -> Self {
-        Self { ports, other }
+        let lines = entries::lines(&ports, &other);
+        Self { ports, other, lines }
     }
 
     /// `decide` is asked for each protocol with ports at each of the ports where something changes, for each with types
@@ -157,14 +163,14 @@ impl Table {
             let starts = if protocol.has_types() { types } else { ports };
             starts.iter().map(interval).collect()
         });
-        Self { ports, other: Arc::new(decide(Protocol::Any, 0)) }
+        Self::new(ports, Arc::new(decide(Protocol::Any, 0)))
     }
 
     fn lenient(&self) -> Self {
         let lenient = |cell: &Arc<Cell>| Arc::new(Cell::Lenient(Arc::clone(cell)));
         let interval = |known: &Interval| Interval { first: known.first, cell: lenient(&known.cell) };
         let ports = self.ports.each_ref().map(|intervals| intervals.iter().map(interval).collect());
-        Self { ports, other: lenient(&self.other) }
+        Self::new(ports, lenient(&self.other))
     }
 
     fn and(&self, other: &Self) -> Self {
@@ -181,7 +187,7 @@ impl Table {
             let both = |port| Arc::new(both(self.shared(protocol, port), other.shared(protocol, port)));
             starts.into_iter().map(|first| Interval { first, cell: both(first) }).collect()
         });
-        Self { ports, other: Arc::new(both(&self.other, &other.other)) }
+        Self::new(ports, Arc::new(both(&self.other, &other.other)))
     }
 
     fn shared(&self, protocol: Protocol, port: u16) -> &Arc<Cell> {
@@ -203,12 +209,7 @@ impl Table {
         self.shared(protocol, port)
     }
 
-    pub(super) fn other(&self) -> &Cell {
-        &self.other
-    }
-
-    /// Each protocol's ports.
-    pub(super) fn protocols(&self) -> impl Iterator<Item = (Protocol, &Intervals)> {
-        WITH_PORTS.into_iter().zip(&self.ports)
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 }

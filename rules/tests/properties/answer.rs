@@ -13,6 +13,7 @@ use rules::{
 use super::{
     generate::{self, Known, World},
     model::{self, Policy},
+    policy_map,
 };
 
 /// Every policy of `text`, which holds nothing else.
@@ -128,18 +129,16 @@ fn passes(policy: &DirectionPolicy, connection: oracle::Connection, request: &ge
     Some(matches!(policy.evaluate(connection.peer, connection.port, &view), Verdict::Allow(_)))
 }
 
-/// What the kernel would do with the entries that it is given: the longest prefix of the peer's own, else of anybody's.
+/// What the kernel would do with the entries that it is given.
 fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects {
-    let of = |identity: Option<rules::Identity>| {
-        let applies = policy.entries().iter().filter(move |entry| {
-            let unlike =
-                if entry.port_bits == 0 { 0 } else { (entry.port ^ connection.port) >> (16 - entry.port_bits) };
-            entry.identity == identity
-                && (entry.protocol == Protocol::Any || (entry.protocol == connection.protocol && unlike == 0))
-        });
-        applies.max_by_key(|entry| (entry.protocol != Protocol::Any, entry.port_bits)).map(|entry| entry.action)
-    };
-    match of(Some(connection.peer)).or_else(|| of(None)) {
+    let oracle::Connection { peer, protocol, port, .. } = connection;
+    let found = policy_map::found(policy, peer, protocol, port);
+    let rule = found.and_then(|entry| entry.rule.clone());
+    match policy.l4(peer, protocol, port) {
+        L4Verdict::Allowed(by) | L4Verdict::Denied(by) => assert_eq!(rule, by, "another rule decides"),
+        L4Verdict::NotEnforced | L4Verdict::Redirect => assert_eq!(rule, None, "no rule decides"),
+    }
+    match found.map(|entry| entry.action) {
         _ if !policy.enforced() => Connects::NotEnforced,
         Some(Action::Allow) if !policy.default_deny() => Connects::NotEnforced,
         Some(Action::Allow) => Connects::Allowed,

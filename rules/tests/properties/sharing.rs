@@ -11,20 +11,35 @@ use std::{
 use ipnet::IpNet;
 use proptest::{collection::vec, prelude::*, sample::select};
 use rules::{
-    Applying, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, Labels,
+    Action, Applying, ContainerPort, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, Labels,
     PathOptions, PodLabels, PortNames, Protocol, RequestView, Resolver, Subject,
 };
 
-use super::generate;
+use super::{generate, policy_map};
 
 const ADDRESSES: [Option<&str>; 5] = [Some("10.0.0.1"), Some("10.0.0.2"), Some("10.1.0.1"), Some("fd00::1"), None];
 
 /// What a pod is made of, each taken modulo what there is.
 pub(crate) type Bits = [usize; 5];
 
-/// Manifests of Calico's kinds, and pods.
-pub(crate) fn strategy() -> impl Strategy<Value = (Vec<String>, Vec<Bits>)> {
-    (vec(calico(), 0..4), vec(any::<[u8; 5]>().prop_map(|bits| bits.map(usize::from)), 3..8))
+/// Manifests of Calico's kinds, pods, and which policies are only audited.
+type Around = (Vec<String>, Vec<Bits>, [bool; 3]);
+
+pub(crate) fn strategy() -> impl Strategy<Value = Around> {
+    let pods = vec(any::<[u8; 5]>().prop_map(|bits| bits.map(usize::from)), 3..8);
+    (vec(calico(), 0..4), pods, any::<[bool; 3]>())
+}
+
+/// The same policies, some of which are only audited.
+pub(crate) fn audited(text: &str, audited: [bool; 3]) -> String {
+    let mut text = text.to_owned();
+    for (index, _) in audited.into_iter().enumerate().filter(|(_, is)| *is) {
+        for name in [format!("p{index}"), format!("t.c{index}"), format!("default.c{index}")] {
+            let metadata = format!("metadata: {{annotations: {{l7proxy.io/audit: \"true\"}}, name: {name}");
+            text = text.replace(&format!("metadata: {{name: {name}"), &metadata);
+        }
+    }
+    text
 }
 
 /// One tier more than there is by default, and a set.
@@ -167,6 +182,28 @@ impl Everybody {
         self.pods.iter().map(|pod| resolver().endpoint(&pod.subject())).collect()
     }
 
+    /// Of the first pod, compares both ways of looking up.
+    pub(crate) fn look_up_when_all_is_audited(&self, policies: &[InForce]) {
+        let mut resolver = Resolver::new(policies, &self.identities, &[], &self.ports).audited(true);
+        let Some(pod) = self.pods.first() else { return };
+        let policy = resolver.endpoint(&pod.subject());
+        for (peer, port, protocol) in self.connections() {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let found = policy_map::found(policy.direction(direction), peer, protocol, port);
+                assert!(found.is_none_or(|entry| entry.action != Action::Deny), "{found:?}");
+            }
+        }
+    }
+
+    fn connections(&self) -> impl Iterator<Item = (Identity, u16, Protocol)> + '_ {
+        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Any];
+        let of = move |peer: &Identity| {
+            let peer = *peer;
+            [79, 80, 81].into_iter().flat_map(move |port| protocols.map(|protocol| (peer, port, protocol)))
+        };
+        self.peers.iter().flat_map(of)
+    }
+
     /// Everything that there is to ask.
     pub(crate) fn answers(&self, policy: &EndpointPolicy, requests: &[generate::Request]) -> Vec<String> {
         let directions = [Direction::Ingress, Direction::Egress];
@@ -177,10 +214,9 @@ impl Everybody {
         let (enforced, denies) = (policy.enforced(), policy.default_deny());
         let mut answers =
             vec![format!("{enforced} {denies} {:?}", policy.default_denied_by()), format!("{:?}", policy.entries())];
-        let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Any];
-        for (peer, port, protocol) in self.peers.iter().flat_map(|peer| {
-            [79, 80, 81].into_iter().flat_map(move |port| protocols.map(|protocol| (*peer, port, protocol)))
-        }) {
+        for (peer, port, protocol) in self.connections() {
+            let found = policy_map::found(policy, peer, protocol, port);
+            answers.push(format!("{:?}", found.map(|entry| (entry.action, &entry.rule))));
             let denial = policy.denial_of(peer, protocol.number(), port);
             answers.push(format!("{:?} {denial:?}", policy.l4(peer, protocol, port)));
         }

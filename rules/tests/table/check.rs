@@ -5,6 +5,8 @@
 
 #[path = "form.rs"]
 mod form;
+#[path = "../properties/policy_map.rs"]
+mod policy_map;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -252,7 +254,7 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
         other => return Err(format!("{other} is no protocol")),
     };
     let l4 = policy.l4(peer, protocol, case.port);
-    let by_map = by_map(policy, peer, protocol, case.port);
+    let by_map = policy_map::found(policy, peer, protocol, case.port).map(|entry| entry.action);
     let in_map = match &l4 {
         L4Verdict::NotEnforced => by_map.is_none(),
         L4Verdict::Denied(_) => by_map.is_none_or(|action| action == Action::Deny),
@@ -300,19 +302,6 @@ fn judge(policy: &DirectionPolicy, peer: Identity, case: &Case) -> Result<Answer
         ask_request(policy, peer, case.port, request, &mut answer)?;
     }
     Ok(answer)
-}
-
-/// What the kernel would find: the longest prefix of the peer's own entries, else of anybody's.
-fn by_map(policy: &DirectionPolicy, peer: Identity, protocol: Protocol, port: u16) -> Option<Action> {
-    let of = |identity: Option<Identity>| {
-        let applies = policy.entries().iter().filter(move |entry| {
-            let unlike = if entry.port_bits == 0 { 0 } else { (entry.port ^ port) >> (16 - entry.port_bits) };
-            entry.identity == identity
-                && (entry.protocol == Protocol::Any || (entry.protocol == protocol && unlike == 0))
-        });
-        applies.max_by_key(|entry| (entry.protocol != Protocol::Any, entry.port_bits)).map(|entry| entry.action)
-    };
-    of(Some(peer)).or_else(|| of(None))
 }
 
 fn ask_request(

@@ -131,3 +131,34 @@ fn pods_of_the_same_policies_share_them_after_changes_too() {
     assert!(shared(&assembler.assemble(&config, &[first], 3)), "and had it: one that is kept, and one made anew");
     assert!(shared(&assembler.assemble(&config, &[all("/z")], 4)));
 }
+
+#[test]
+fn a_rule_keeps_its_number_while_it_is_the_same() {
+    let mut assembler = Assembler::default();
+    let config = config(PODS);
+    let deny = |ports: [u16; 2]| {
+        let rule = |port| format!("{{toPorts: [{{ports: [{{port: '{port}', protocol: TCP}}]}}]}}");
+        let text = format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p}}\nspec:\n  endpointSelector: {{}}\n  \
+             egressDeny: [{}, {}]\n",
+            rule(ports[0]),
+            rule(ports[1])
+        );
+        policies(&text)
+    };
+    let numbers = |assembled: &Assembled| -> BTreeMap<u16, u32> {
+        let lines = assembled.pods["default/a"].entries.lines().iter();
+        lines
+            .filter(|line| line.action == redirect::DENY && line.port != 0)
+            .map(|line| (line.port, line.rule))
+            .collect()
+    };
+    let first = numbers(&assembler.assemble(&config, &deny([1, 2]), 7));
+    assert!(first[&1] != 0 && first[&2] != 0 && first[&1] != first[&2]);
+    let second = numbers(&assembler.assemble(&config, &deny([1, 3]), 8));
+    assert_eq!(second[&1], first[&1], "the same rule of a new version");
+    assert!(second[&3] != first[&2], "another rule has another number");
+    let rule = |number| assembler.rules().rule(number).map(|known| (known.rule.summary.clone(), known.until));
+    assert_eq!(rule(first[&2]), Some(("anybody, port 2/TCP".to_owned(), Some(7))), "known still");
+    assert_eq!(rule(second[&3]), Some(("anybody, port 3/TCP".to_owned(), None)));
+}

@@ -102,7 +102,7 @@ impl Kernel {
 }
 
 fn entry(identity: u32, port: u16, action: u8) -> Entry {
-    Entry { direction: 1, identity, protocol: 6, port, port_bits: 16, action }
+    Entry { direction: 1, identity, protocol: 6, port, port_bits: 16, action, precedence: 0, rule: 0 }
 }
 
 fn ports(ports: impl IntoIterator<Item = u16>) -> Entries {

@@ -58,7 +58,8 @@ impl Redirect {
             self.remove(change.number, &entry)?;
         }
         for entry in written {
-            let value = PolicyValue { action: entry.action, pad: [0; 3] };
+            let Entry { action, precedence, rule, .. } = entry;
+            let value = PolicyValue { action, pad: [0; 3], precedence, rule };
             self.applied.filed.count();
             let key = policy_key(change.number, &entry);
             self.maps.policy.insert(&key, value, 0).map_err(RedirectError::map("POLICY"))?;

@@ -92,8 +92,8 @@ impl Service {
 pub struct Subject<'a> {
     /// Its labels.
     pub labels: &'a Labels,
-    /// Its address, if it is known: Calico's rules may ask for it.
-    pub address: Option<IpAddr>,
+    /// Its addresses, as far as they are known: Calico's rules may ask for them.
+    pub addresses: &'a [IpAddr],
     /// Its own container ports.
     pub ports: &'a PortNames,
 }
@@ -120,7 +120,7 @@ pub fn resolve_at(
     identities: &Identities,
     services: &[Service],
 ) -> EndpointPolicy {
-    let subject = Subject { labels, address, ports: &named_ports.own };
+    let subject = Subject { labels, addresses: address.as_slice(), ports: &named_ports.own };
     Resolver::new(policies, identities, services, &named_ports.peers).endpoint(&subject)
 }
 

@@ -66,12 +66,13 @@ struct Pod<'a> {
     labels: Labels,
     /// As its first address has it.
     peer: Arc<Peer>,
+    /// All of its addresses.
+    own: &'a [IpAddr],
 }
 
 impl Pod<'_> {
     fn subject(&self) -> Subject<'_> {
-        let address = self.addresses.first().map(|(address, _)| *address);
-        Subject { labels: &self.labels, address, ports: &self.ports }
+        Subject { labels: &self.labels, addresses: self.own, ports: &self.ports }
     }
 }
 
@@ -221,7 +222,7 @@ impl Assembler {
             None => Arc::new(peer(self.identities.allocate(&labels))),
         };
         let ports = described.ports.iter().map(|(name, port)| (name.clone(), port.0)).collect();
-        Pod { name: described.pod, addresses, ports, labels, peer }
+        Pod { name: described.pod, addresses, ports, labels, peer, own: described.addresses }
     }
 
     fn cidrs(&mut self, policies: &[InForce]) -> Vec<Net> {

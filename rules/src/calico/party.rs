@@ -87,6 +87,40 @@ impl Place {
     }
 }
 
+/// Where an endpoint is, in each version of IP. `None`: it has no address of that version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Places {
+    v4: Option<Place>,
+    v6: Option<Place>,
+}
+
+impl Places {
+    /// Of several addresses of one version, nobody can say which one a packet has.
+    pub(crate) fn of(addresses: &[IpAddr]) -> Self {
+        let mut places = Self::default();
+        for address in addresses {
+            let place = Place::at(*address);
+            let known = if place.is_v4() == Some(true) { &mut places.v4 } else { &mut places.v6 };
+            *known = Some(if known.is_some_and(|known| known != place) { Place::Unknown } else { place });
+        }
+        places
+    }
+
+    /// Where it is for a peer: both are of one version.
+    pub(crate) fn facing(self, peer: Place) -> Place {
+        let own = match (peer.is_v4(), self.v4, self.v6) {
+            (Some(true), own, _) | (Some(false), _, own) | (None, own, None) | (None, None, own) => own,
+            (None, Some(_), Some(_)) => None,
+        };
+        own.unwrap_or_default()
+    }
+
+    /// What is left when only the version of IP is asked for.
+    pub(crate) fn families(self) -> Self {
+        Self { v4: self.v4.map(Place::family), v6: self.v6.map(Place::family) }
+    }
+}
+
 /// One end of a packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Party<'a> {

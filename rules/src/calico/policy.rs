@@ -5,7 +5,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{http::Http, selector::Selector};
 use crate::{
@@ -285,10 +285,21 @@ impl Policy {
         self.ingress.iter().chain(&self.egress).flatten()
     }
 
-    /// Every CIDR that it mentions, `notNets` included: each needs an identity.
+    /// Every CIDR that needs an identity: each that it mentions, in `notNets` too; and where the version of IP makes a
+    /// difference, all addresses of each.
     pub(crate) fn cidrs(&self) -> impl Iterator<Item = IpNet> {
         let peers = self.rules().flat_map(|rule| [&rule.source, &rule.destination]);
-        peers.flat_map(|peer| peer.nets.iter().chain(&peer.not_nets).flatten()).copied()
+        let named = peers.flat_map(|peer| peer.nets.iter().chain(&peer.not_nets).flatten()).copied();
+        let families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+        named.chain(families.into_iter().filter(|_| self.asks_families()))
+    }
+
+    /// Whether a rule asks for a version of IP, or for an address of the endpoint itself, which may have one of each.
+    fn asks_families(&self) -> bool {
+        let by_nets = |peer: &Peer| peer.nets.is_some() || peer.not_nets.is_some();
+        self.rules().any(|rule| rule.ip_version.is_some())
+            || self.ingress.iter().flatten().any(|rule| by_nets(&rule.destination))
+            || self.egress.iter().flatten().any(|rule| by_nets(&rule.source))
     }
 }
 

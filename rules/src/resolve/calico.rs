@@ -13,7 +13,7 @@ use crate::{
     calico::{
         evaluate::{Allowed, At, Layer as Tiers, Outcome, Packet},
         manifest::Object,
-        party::{Endpoint, NamedPort, NetworkSets, Party, Place, namespaces_of},
+        party::{Endpoint, NamedPort, NetworkSets, Party, Place, Places, namespaces_of},
         policy::{Icmp, IpProtocol, Peer, Policy, Ports, Rule, Tier},
     },
     identity::{Identities, Identity},
@@ -53,7 +53,7 @@ pub(super) struct Tiered {
     direction: Direction,
     policies: Vec<Same<Policy>>,
     own: Endpoint,
-    place: Place,
+    places: Places,
     /// Its namespace's profile allows what no policy decides.
     has_profile: bool,
 }
@@ -103,7 +103,7 @@ impl Calico {
     /// What applies to `subject`, ingress first; `None`: no policy of the tiers does.
     pub(super) fn applying(&self, subject: &Subject<'_>) -> [Option<Tiered>; 2] {
         let own = if self.policies.is_empty() { None } else { endpoint(subject.labels, subject.ports.iter()) };
-        let place = subject.address.map(Place::at).unwrap_or_default();
+        let places = Places::of(subject.addresses);
         [Direction::Ingress, Direction::Egress].map(|direction| {
             let own = own.as_ref()?;
             let applying = self.policies.iter().filter(|policy| policy.applies_to(own, direction));
@@ -111,18 +111,18 @@ impl Calico {
             let mut asks = Asks::default();
             policies.iter().flat_map(|policy| policy.0.rules_of(direction)).for_each(|rule| asks.add(rule, direction));
             let has_profile = own.namespace.is_some();
-            let (own, place) = if self.asks_for_everything { (own.clone(), place) } else { asks.of(own, place) };
-            (!policies.is_empty()).then_some(Tiered { direction, policies, own, place, has_profile })
+            let (own, places) = if self.asks_for_everything { (own.clone(), places) } else { asks.of(own, places) };
+            (!policies.is_empty()).then_some(Tiered { direction, policies, own, places, has_profile })
         })
     }
 
     /// What the tiers say about one direction.
     pub(super) fn layer(&self, tiered: &Tiered) -> Layer {
-        let Tiered { direction, ref policies, ref own, place, has_profile } = *tiered;
+        let Tiered { direction, ref policies, ref own, places, has_profile } = *tiered;
         let applying: Vec<Arc<Policy>> = policies.iter().map(|policy| Arc::clone(&policy.0)).collect();
         let tiers = Tiers::of(&self.tiers, &applying, direction, has_profile);
         let (sets, reasons) = (&self.sets, Reasons::new(&tiers, &self.sets, direction));
-        let asked = Asked { tiers: &tiers, sets, own, place, direction, applying: &applying, reasons };
+        let asked = Asked { tiers: &tiers, sets, own, places, direction, applying: &applying, reasons };
         let others = asked.table(None, Place::Elsewhere);
         let known = self.peers.iter().filter(|known| known.identity != Identity::WORLD);
         let of_peers = known.map(|known| (known.identity, asked.table(known.endpoint.as_ref(), known.place)));
@@ -175,16 +175,16 @@ impl<'r> Asks<'r> {
     }
 
     /// Nothing of the endpoint but what is asked for.
-    fn of(&self, own: &Endpoint, place: Place) -> (Endpoint, Place) {
+    fn of(&self, own: &Endpoint, places: Places) -> (Endpoint, Places) {
         let asked = |port: &&NamedPort| self.ports.contains(port.name.as_str());
         let named_ports = own.named_ports.iter().filter(asked).cloned().collect();
         let endpoint = if self.identity { own.clone() } else { Endpoint::default() };
-        let place = match self.place {
-            AskedPlace::Nothing => Place::Unknown,
-            AskedPlace::Family => place.family(),
-            AskedPlace::Networks => place,
+        let places = match self.place {
+            AskedPlace::Nothing => Places::default(),
+            AskedPlace::Family => places.families(),
+            AskedPlace::Networks => places,
         };
-        (Endpoint { named_ports, ..endpoint }, place)
+        (Endpoint { named_ports, ..endpoint }, places)
     }
 }
 
@@ -221,7 +221,7 @@ struct Asked<'a> {
     tiers: &'a Tiers,
     sets: &'a NetworkSets,
     own: &'a Endpoint,
-    place: Place,
+    places: Places,
     direction: Direction,
     applying: &'a [Arc<Policy>],
     reasons: Reasons<'a>,
@@ -274,7 +274,7 @@ impl Asked<'_> {
     }
 
     fn cell(&self, protocol: IpProtocol, detail: Detail, peer: Option<&Endpoint>, place: Place) -> Cell {
-        let own = Party { place: self.place, endpoint: Some(self.own), port: None };
+        let own = Party { place: self.places.facing(place), endpoint: Some(self.own), port: None };
         let other = Party { place, endpoint: peer, port: None };
         let (source, mut destination) = match self.direction {
             Direction::Ingress => (other, own),

@@ -161,7 +161,7 @@ fn whom_the_same_rules_apply_to_share_what_they_mean() {
     policies.push(of_text(one));
     let (ports, nobody) = (PortNames::new(), BTreeMap::new());
     let mut resolver = Resolver::new(&policies, &identities, &[], &nobody);
-    let mut resolve = |labels| resolver.endpoint(&Subject { labels, address: None, ports: &ports });
+    let mut resolve = |labels| resolver.endpoint(&Subject { labels, addresses: &[], ports: &ports });
     let first = resolve(&pods[0]);
     for (number, labels) in pods.iter().enumerate() {
         let policy = resolve(labels);

@@ -17,7 +17,15 @@ use rules::{
 
 use super::{generate, policy_map};
 
-const ADDRESSES: [Option<&str>; 5] = [Some("10.0.0.1"), Some("10.0.0.2"), Some("10.1.0.1"), Some("fd00::1"), None];
+const ADDRESSES: [&[&str]; 7] = [
+    &["10.0.0.1"],
+    &["10.0.0.2"],
+    &["10.1.0.1"],
+    &["fd00::1"],
+    &["10.0.0.1", "fd00::1"],
+    &["10.0.0.1", "10.0.0.2"],
+    &[],
+];
 
 /// What a pod is made of, each taken modulo what there is.
 pub(crate) type Bits = [usize; 5];
@@ -103,7 +111,7 @@ fn party() -> impl Strategy<Value = &'static str> {
 
 struct Pod {
     labels: Labels,
-    address: Option<IpAddr>,
+    addresses: Vec<IpAddr>,
     ports: PortNames,
 }
 
@@ -123,12 +131,12 @@ impl Pod {
         });
         let http = one(&[Some(80), Some(80), Some(81), None], http);
         let ports = http.map(|number| ("http".to_owned(), ContainerPort::tcp(number)));
-        let address = one(&ADDRESSES, address).map(|text| text.parse().expect("an address"));
-        Self { labels, address, ports: ports.into_iter().collect() }
+        let addresses = one(&ADDRESSES, address).iter().map(|text| text.parse().expect("an address")).collect();
+        Self { labels, addresses, ports: ports.into_iter().collect() }
     }
 
     fn subject(&self) -> Subject<'_> {
-        Subject { labels: &self.labels, address: self.address, ports: &self.ports }
+        Subject { labels: &self.labels, addresses: &self.addresses, ports: &self.ports }
     }
 }
 
@@ -148,12 +156,13 @@ impl Everybody {
         let mut peers = vec![Identity::UNKNOWN, Identity::HOST, Identity::WORLD, Identity(65_535)];
         peers.extend(policies.iter().flat_map(InForce::cidrs).map(|net| identities.allocate_cidr(net)));
         for pod in &pods {
-            let identity = match pod.address {
-                Some(address) => identities.allocate_at(&pod.labels, address, &nets),
-                None => identities.allocate(&pod.labels),
-            };
-            ports.insert(identity, pod.ports.clone());
-            peers.push(identity);
+            let located = pod.addresses.iter().map(|address| identities.allocate_at(&pod.labels, *address, &nets));
+            let mut own: Vec<Identity> = located.collect();
+            if own.is_empty() {
+                own.push(identities.allocate(&pod.labels));
+            }
+            ports.extend(own.iter().map(|identity| (*identity, pod.ports.clone())));
+            peers.extend(own);
         }
         Self { pods, identities, ports, peers }
     }

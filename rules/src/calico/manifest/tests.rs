@@ -200,7 +200,7 @@ fn rules_are_read_in_full() {
     assert_eq!(rule.destination.not_ports, Some(vec![range(91, 91)]));
     assert_eq!(rule.http.as_ref().unwrap().paths.len(), 2);
     let cidrs: Vec<String> = policy.cidrs().map(|net| net.to_string()).collect();
-    assert_eq!(cidrs, ["10.0.0.0/8", "10.1.0.0/16"]);
+    assert_eq!(cidrs, ["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0", "::/0"], "and each version of IP, which is asked for");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::{
     Action, Denial, Direction, DirectionPolicy, EndpointPolicy, Identities, Identity, InForce, L4Verdict, Labels,
-    NamedPorts, PathOptions, PodLabels, Protocol, RequestView, RuleRef, Verdict,
+    NamedPorts, PathOptions, PodLabels, Protocol, RequestView, Resolver, RuleRef, Subject, Verdict,
     calico::testing::document,
     manifest::{Document, parse},
     resolve_at,
@@ -356,6 +356,56 @@ fn protocols_without_ports_have_the_strictest_verdict_of_all() {
         + &global("q", "order: 2, ingress: [{action: Deny, protocol: 50}, {action: Allow}]");
     assert!(denied(&both));
     assert!(matches!(of(&global("p", "ingress: [{action: Allow}]")), (L4Verdict::Allowed(Some(_)), false)));
+}
+
+/// What becomes of TCP to or from each of these for a pod with both versions of IP: a peer of either, the world of either.
+fn of_both_versions(rules: &str, direction: Direction, own: &[&str]) -> String {
+    let list = if direction == Direction::Ingress { "ingress" } else { "egress" };
+    let policies = in_force(&global("p", &format!("types: [Ingress, Egress], {list}: [{rules}]")));
+    let nets = policies.iter().flat_map(InForce::pod_cidrs).collect();
+    let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+    let mut identities = Identities::new();
+    let peers = ["10.0.0.2", "fd00::2"].map(|text| identities.allocate_at(&labels("client"), address(text), &nets));
+    let cidrs: Vec<ipnet::IpNet> = policies.iter().flat_map(InForce::cidrs).collect();
+    for net in &cidrs {
+        identities.allocate_cidr(*net);
+    }
+    // As an address is looked up: the longest CIDR that holds it.
+    let world = ["192.0.2.1", "2001:db8::1"].map(|text| {
+        let holding = cidrs.iter().filter(|net| net.contains(&address(text))).max_by_key(|net| net.prefix_len());
+        holding.map_or(Identity::WORLD, |net| identities.allocate_cidr(*net))
+    });
+    let own: Vec<_> = own.iter().map(|text| address(text)).collect();
+    let (labels, ports) = (labels("web"), BTreeMap::new());
+    let subject = Subject { labels: &labels, addresses: &own, ports: &ports };
+    let peer_ports = BTreeMap::new();
+    let policy = Resolver::new(&policies, &identities, &[], &peer_ports).endpoint(&subject);
+    let policy = policy.direction(direction);
+    let one =
+        |peer: Identity| if matches!(policy.l4(peer, Protocol::Tcp, 80), L4Verdict::Denied(_)) { '-' } else { '+' };
+    peers.into_iter().chain(world).map(one).collect()
+}
+
+#[test]
+fn a_pod_with_both_versions_of_ip_is_judged_by_that_of_the_packet() {
+    let both = &["10.0.0.1", "fd00::1"][..];
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let of = |rules: &str, own| of_both_versions(rules, direction, own);
+        assert_eq!(of("{action: Allow, ipVersion: 4}", both), "+-+-", "{direction}");
+        assert_eq!(of("{action: Allow, ipVersion: 6}", both), "-+-+", "{direction}");
+        assert_eq!(of("{action: Deny, ipVersion: 6}, {action: Allow}", both), "+-+-", "{direction}");
+        let end = if direction == Direction::Ingress { "destination" } else { "source" };
+        let with = |what: &str, rest: &str| format!("{{action: {what}, {end}: {{{rest}}}}}");
+        assert_eq!(of(&with("Allow", "nets: [10.0.0.1]"), both), "+-+-", "{direction}");
+        assert_eq!(of(&with("Allow", "nets: ['fd00::/8']"), both), "-+-+", "{direction}");
+        assert_eq!(of(&(with("Deny", "nets: ['fd00::/8']") + ", {action: Allow}"), both), "+-+-", "{direction}");
+        assert_eq!(of(&with("Allow", "notNets: ['fd00::/8']"), both), "+-+-", "{direction}");
+        // Of two addresses of one version nobody knows which one it is.
+        let twice = &["10.0.0.1", "10.0.0.9"][..];
+        assert_eq!(of(&with("Allow", "nets: [10.0.0.9]"), twice), "----", "{direction}");
+        assert_eq!(of(&(with("Deny", "nets: [10.0.0.9]") + ", {action: Allow}"), twice), "----", "{direction}");
+        assert_eq!(of(&with("Allow", "nets: [10.0.0.1]"), &["10.0.0.1"]), "+-+-", "{direction}");
+    }
 }
 
 #[test]

@@ -100,6 +100,9 @@ impl Policy {
 
     fn calico_line_of(&self, place: &str) -> Option<Line> {
         let Some(Object::Policy(policy)) = &self.calico else { return None };
+        if place == "tier" {
+            return Some(policy.lines.tier);
+        }
         let mut rules = policy.ingress.iter().chain(&policy.egress).flatten();
         rules.find(|rule| rule.path == place).map(|rule| rule.line)
     }

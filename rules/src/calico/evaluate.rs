@@ -101,14 +101,6 @@ pub(crate) struct Miss<'l> {
 }
 
 impl Layer {
-    /// What of `policies` applies to `endpoint`.
-    #[cfg(test)]
-    fn new(tiers: &[Tier], policies: &[Arc<Policy>], endpoint: &Endpoint, direction: Direction) -> Self {
-        let applying = policies.iter().filter(|policy| policy.applies_to(endpoint, direction));
-        let applying: Vec<Arc<Policy>> = applying.cloned().collect();
-        Self::of(tiers, &applying, direction, endpoint.namespace.is_some())
-    }
-
     /// Of policies that all apply. `tiers` need not hold the built-in ones. `has_profile`: the endpoint's namespace allows
     /// what no policy decides.
     pub(crate) fn of(tiers: &[Tier], applying: &[Arc<Policy>], direction: Direction, has_profile: bool) -> Self {

@@ -50,9 +50,16 @@ fn shown(decision: &Decision<'_>) -> String {
     parts.join(", ")
 }
 
+/// What of `policies` applies to `endpoint`.
+fn layer(tiers: &[Tier], policies: &[Arc<Policy>], endpoint: &Endpoint, direction: Direction) -> Layer {
+    let applying = policies.iter().filter(|policy| policy.applies_to(endpoint, direction));
+    let applying: Vec<Arc<Policy>> = applying.cloned().collect();
+    Layer::of(tiers, &applying, direction, endpoint.namespace.is_some())
+}
+
 fn judge_as(text: &str, endpoint: &Endpoint, direction: Direction, packet: &Packet<'_>) -> String {
     let Parsed { policies, tiers, sets } = parsed(text);
-    shown(&Layer::new(&tiers, &policies, endpoint, direction).decide(packet, &sets))
+    shown(&layer(&tiers, &policies, endpoint, direction).decide(packet, &sets))
 }
 
 fn judge(text: &str, packet: &Packet<'_>) -> String {
@@ -147,7 +154,7 @@ fn tiers_are_asked_by_order_and_pass_leads_to_the_next() {
     }
     let Parsed { policies, tiers, .. } =
         parsed(&(in_tier("late", "") + &in_tier("early", "") + &default("") + &early + &late));
-    let layer = Layer::new(&tiers, &policies, &endpoint(), Direction::Ingress);
+    let layer = layer(&tiers, &policies, &endpoint(), Direction::Ingress);
     let names: Vec<&str> = layer.tiers.iter().map(|tier| tier.tier.name.as_str()).collect();
     assert_eq!(names, ["early", "default", "late"]);
     // Without an applicable policy of this direction a tier is not asked.

@@ -205,8 +205,12 @@ fn a_tier_that_does_not_exist_is_told() {
     let text = global("lost", "tier: nowhere, ingress: [{action: Allow}]");
     assert_eq!(connection(&text, 80), "deny lost tier");
     let (policy, client) = resolved(&text);
-    let summary = policy.ingress.denial_of(client, 6, 80).rule.unwrap().summary.clone();
-    assert!(summary.contains("there is no tier nowhere"), "{summary}");
+    let rule = policy.ingress.denial_of(client, 6, 80).rule.unwrap();
+    assert!(rule.summary.contains("there is no tier nowhere"), "{}", rule.summary);
+    let [InForce::Policy(policy)] = &in_force(&text.replace("tier: nowhere, ", "\n  tier: nowhere,\n  "))[..] else {
+        panic!("one policy")
+    };
+    assert_eq!(policy.line_of(&rule.rule), Some(6), "where its tier is written");
 }
 
 #[test]

@@ -7,10 +7,10 @@ use std::{error::Error, path::Path, sync::Arc, thread};
 use tokio::runtime;
 
 use crate::{
-    config::{Backstop, Config},
+    config::{self, Backstop, Config},
     flow,
     metrics::Counters,
-    redirect::{self, Mechanism, Place, Redirect},
+    redirect::{self, Mechanism, Place, Redirect, Unenrolled},
     source::standalone,
     sys,
 };
@@ -68,7 +68,20 @@ fn place(config: &Config) -> Result<Place, RunError> {
         Backstop::Clsact => Mechanism::Clsact,
         Backstop::Off => Mechanism::Off,
     };
-    Ok(Place { cgroup, pins: config.redirect.pins.clone(), backstop })
+    let unenrolled = match config.redirect.unenrolled {
+        config::Unenrolled::Allow => Unenrolled::Allow,
+        config::Unenrolled::Deny => Unenrolled::Deny,
+        config::Unenrolled::Hold => Unenrolled::Hold,
+    };
+    // Only the root has no type.
+    if unenrolled != Unenrolled::Allow && !cgroup.join("cgroup.type").exists() {
+        return Err(RunError::one(format!(
+            "redirect.unenrolled: {unenrolled:?} at the root of the cgroup2 hierarchy ({}) is about every container of this \
+             node; give the directory of pods' processes as redirect.cgroup, or write allow",
+            cgroup.display()
+        )));
+    }
+    Ok(Place { cgroup, pins: config.redirect.pins.clone(), backstop, unenrolled })
 }
 
 /// Runs until told to stop. Nothing is attached before everything that can be checked was found right.

@@ -15,7 +15,7 @@ mod pods;
 mod proxy;
 
 pub use pods::{ContainerPort, Endpoint, Remote, Service, ServicePort};
-pub use proxy::{Admin, Backstop, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect};
+pub use proxy::{Admin, Backstop, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect, Unenrolled};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -182,6 +182,13 @@ impl Config {
             claim(place, &remote.addresses, &mut problems);
         }
         claim("host".to_owned(), &self.host.addresses, &mut problems);
+        if self.redirect.unenrolled == Unenrolled::Hold && self.redirect.existing == Existing::Leave {
+            problems.push(
+                "redirect.unenrolled: hold judges what was held as connections that are older than a policy; it needs \
+                 redirect.existing: end"
+                    .to_owned(),
+            );
+        }
         if self.proxy.workers == 0 {
             problems.push("proxy.workers: 0 workers serve nothing; give at least 1".to_owned());
         }

@@ -32,10 +32,10 @@ pub use policies::PolicyFigures;
 pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall};
 pub use redirect_abi::{
     ALLOW, AUDIT, DENY, EGRESS, INGRESS, OWN_SOCKET, REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED,
-    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_IP, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT,
-    Refusal,
+    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_ENROLLED, REASON_NOT_IP, REASON_NOT_REDIRECTED,
+    REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
-pub use strangers::Strangers;
+pub use strangers::{Hold, Strangers};
 
 use crate::sys::ProgramBarrier;
 
@@ -57,6 +57,15 @@ pub enum RedirectError {
     Feature {
         /// The program or map that needs it.
         feature: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// What leaves namespaces cannot be held.
+    #[error(
+        "redirect.unenrolled: hold: this kernel does not tell a packet's namespace ({reason}); that needs Linux 6.15: write \
+         deny, or allow"
+    )]
+    Hold {
         /// What the kernel said.
         reason: String,
     },
@@ -123,6 +132,19 @@ pub struct Place {
     pub pins: PathBuf,
     /// How the programs at the node's end of pods' interfaces are attached.
     pub backstop: Mechanism,
+    /// What becomes of what namespaces send that no pod is enrolled for.
+    pub unenrolled: Unenrolled,
+}
+
+/// What becomes of what namespaces send that no pod is enrolled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unenrolled {
+    /// It passes.
+    Allow,
+    /// It is refused.
+    Deny,
+    /// It waits for the enrolment of a pod.
+    Hold,
 }
 
 /// Loaded programs and maps. Dropping it leaves what is pinned in force: selected traffic is refused, not let by.
@@ -180,6 +202,14 @@ impl Redirect {
         Strangers::new(&mut self.ebpf)
     }
 
+    /// Lets go what is held, where that is configured.
+    pub fn hold(&self) -> Result<Option<Hold>, RedirectError> {
+        match self.links.unenrolled() {
+            Unenrolled::Hold => self.maps.hold().map(Some),
+            Unenrolled::Allow | Unenrolled::Deny => Ok(None),
+        }
+    }
+
     /// Number of links that are attached.
     #[must_use]
     pub fn link_count(&self) -> usize {
@@ -196,8 +226,7 @@ impl Redirect {
     /// exist.
     #[must_use]
     pub fn features(&self) -> BTreeMap<&'static str, bool> {
-        load::AT_CGROUP
-            .into_iter()
+        load::at_cgroup(self.links.unenrolled())
             .chain([load::AT_NETNS, load::BACKSTOP_OUT, load::BACKSTOP_IN])
             .map(|name| (name, !self.missing.contains_key(name)))
             .collect()

@@ -17,6 +17,7 @@ use crate::{
     event::{Refused, report, told},
     headers::TCP,
     maps::{ADDRESSES, OWN, PODS, SEEN, count},
+    stranger,
     verdict::{Verdict, identity, is_loopback, is_v4, verdict},
 };
 
@@ -42,7 +43,7 @@ fn connect(ctx: SockAddr) -> i32 {
     // SAFETY: a helper that any sock_addr program may call with its context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.raw()) };
     // SAFETY: a `Pod` is replaced whole; a torn read would mix two policies of the same pod at worst for one connect.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return PROCEED };
+    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return stranger::call(ctx, cookie) };
     let sock = ctx.sock();
     if sock.is_null() {
         return FAIL;

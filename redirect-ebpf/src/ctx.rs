@@ -169,6 +169,12 @@ impl SockOps {
         ld64::<_, { offset_of!(bpf_sock_ops, __bindgen_anon_2.sk) }>(self.0) as *mut bpf_sock
     }
 
+    /// What the callback answers.
+    #[inline(always)]
+    pub fn set_reply(self, value: u32) {
+        st32::<_, { offset_of!(bpf_sock_ops, __bindgen_anon_1) }>(self.0, value);
+    }
+
     #[inline(always)]
     fn is_v4(self) -> bool {
         ld32::<_, { offset_of!(bpf_sock_ops, family) }>(self.0) == AF_INET

@@ -14,6 +14,7 @@ use crate::{
     flows,
     headers::{ICMP, ICMP6, UDP},
     maps::{OWN, PODS, REPLIES},
+    stranger,
     verdict::{Verdict, identity, is_loopback, verdict},
 };
 
@@ -38,7 +39,7 @@ fn sendmsg(ctx: SockAddr) -> i32 {
     // SAFETY: a helper that any sock_addr program may call with its context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.raw()) };
     // SAFETY: a `Pod` is replaced whole.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return PROCEED };
+    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return stranger::call(ctx, cookie) };
     let sock = ctx.sock();
     if sock.is_null() {
         return FAIL;

@@ -107,6 +107,11 @@ pub static AWAITED: Array<u32, 1> = Array::new();
 #[btf_map]
 pub static TOLD_STRANGERS: LruHashMap<u64, u64, 4096> = LruHashMap::new();
 
+/// Namespaces whose packets are not held any more: a pod is enrolled, and what was begun before is judged. Proxy writes,
+/// hold reads.
+#[btf_map]
+pub static RELEASED: HashMap<u64, u32, 2048, SPARSE> = HashMap::new();
+
 /// Counters, see `redirect_abi::stat`.
 #[btf_map]
 pub static STATS: PerCpuArray<u64, { stat::COUNT as usize }> = PerCpuArray::new();

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT, BPF_TCP_CLOSE,
     },
     helpers::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_set},
     macros::{cgroup_sock_addr, sock_ops},
@@ -15,6 +15,7 @@ use crate::{
     connect::PROCEED,
     ctx::{SockAddr, SockOps},
     maps::{CONNS, OWN, PEERS, PODS, SEEN},
+    stranger,
 };
 
 const OK: u32 = 1;
@@ -24,6 +25,11 @@ pub fn tcp_events(ctx: SockOpsContext) -> u32 {
     let ops = SockOps(ctx.ops);
     match ops.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => publish(ops),
+        BPF_SOCK_OPS_TIMEOUT_INIT => {
+            if let Some(ticks) = stranger::first_timeout(cookie(ops)) {
+                ops.set_reply(ticks);
+            }
+        }
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => adopt(ops),
         BPF_SOCK_OPS_STATE_CB if ops.new_state() == BPF_TCP_CLOSE => forget(ops),
         _ => {}

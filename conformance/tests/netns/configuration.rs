@@ -71,6 +71,19 @@ fn manifests_that_are_not_there() -> Result<()> {
 }
 
 #[test]
+fn a_refusal_of_the_whole_node() -> Result<()> {
+    let mut node = node()?;
+    let root = node.network().cgroup().ancestors().filter(|path| path.join("cgroup.procs").exists()).last();
+    let root = root.expect("the tests' cgroup is in a hierarchy").to_path_buf();
+    for mode in ["deny", "hold"] {
+        node.set("redirect", json!({ "cgroup": root, "pins": "bpf", "unenrolled": mode }));
+        node.write_config()?;
+        must_not_start(&node, &["redirect.unenrolled", "redirect.cgroup"])?;
+    }
+    Ok(())
+}
+
+#[test]
 fn not_root() -> Result<()> {
     let node = node()?;
     node.write_config()?;

@@ -1,6 +1,6 @@
 //! Pods that come and go by themselves: nobody writes the configuration again.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command, thread};
 
 use anyhow::Result;
 use conformance::{
@@ -9,11 +9,11 @@ use conformance::{
     eventually,
     node::{Plan, Status, ip},
     process::output,
-    server,
+    server::{self, Load},
 };
 use serde_json::json;
 
-use crate::manifests::READ_ONLY;
+use crate::manifests::{PORTS, READ_ONLY};
 
 const GUEST: &str = "default/guest";
 
@@ -166,6 +166,140 @@ fn a_flood_of_unknown_namespaces_is_bounded() -> Result<()> {
     hidden.mount(&node)?;
     let _socket = server::udp(&hidden.stranger, "0.0.0.0:5353")?;
     node.wait_status("the pod that is waited for", is("ready"))?;
+    Ok(())
+}
+
+/// A pod of the node's cgroup whose name is a link that is not there yet.
+fn unenrolled(node: &mut Node, mode: &str) -> Result<Pod> {
+    let stranger = node.stranger()?;
+    let labels = json!({ "app": "client" });
+    let endpoint =
+        json!({ "pod": GUEST, "netns": node.path("guest"), "addresses": stranger.addresses(), "labels": labels });
+    node.endpoints_mut().push(endpoint);
+    let mut redirect = node.configuration()["redirect"].clone();
+    redirect["unenrolled"] = json!(mode);
+    node.set("redirect", redirect);
+    // A test may take longer than the kernel would wait for an answer.
+    output(stranger.command("sh").args(["-c", "echo 12 > /proc/sys/net/ipv4/tcp_syn_retries"]))?;
+    Ok(stranger)
+}
+
+fn enrol(node: &Node, stranger: &Pod) -> Result<()> {
+    std::os::unix::fs::symlink(stranger.netns().path(), node.path("guest"))?;
+    node.wait_status("the pod to be enrolled", is("ready")).map(drop)
+}
+
+#[test]
+fn who_is_not_enrolled_may_be_refused() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http(&api, 8080)?;
+    let echo = server::udp(&api, "0.0.0.0:5353")?;
+    let stranger = unenrolled(&mut node, "deny")?;
+    node.write_manifest("policy.yaml", &format!("{READ_ONLY}---{PORTS}"))?;
+    node.start()?;
+    let own = server::tcp(&stranger, "127.0.0.1:7000")?;
+    for to in [(api.v4, 8080).into(), (api.v6, 8080).into(), SocketAddr::new(api.v4.to_ipv6_mapped().into(), 8080)] {
+        assert!(server::connect(&stranger, to, None)?.is_refused(), "{to}");
+    }
+    assert!(server::udp_send(&stranger, (api.v4, 5353), "hello")?.is_refused());
+    assert!(server::udp_connect(&stranger, (api.v4, 5353), "hello")?.is_refused());
+    assert_eq!(server::connect(&stranger, "127.0.0.1:7000".parse::<SocketAddr>()?, None)?.result, "connected");
+    let records = node.wait_flows(0, 5, |flow| flow.reason() == "namespace-not-enrolled")?;
+    assert!(records.iter().all(|flow| flow.verdict() == "DROPPED" && flow.direction() == "EGRESS"), "{records:?}");
+    assert_eq!(records[0].destination(), Some((api.v4, 8080).into()));
+    let url = format!("http://{}:8080/healthz", api.v4);
+    output(node.network().command("curl").args(["--silent", "--fail", "--output", "/dev/null", &url]))?;
+    assert_eq!(server.seen()?.len(), 1, "the node itself is not meant");
+
+    enrol(&node, &stranger)?;
+    assert_eq!(curl(&stranger, &[], &format!("http://{}:8080/read/a", api.v4))?.status, 200);
+    assert_eq!(server::udp_send(&stranger, (api.v4, 5353), "hello")?.text.as_deref(), Some("hello"));
+    fs::remove_file(node.path("guest"))?;
+    node.wait_status("the pod to be gone", is("waiting"))?;
+    assert!(server::connect(&stranger, (api.v4, 8080), None)?.is_refused());
+    drop((own, echo));
+    Ok(())
+}
+
+#[test]
+fn who_is_not_enrolled_may_be_held_until_it_is() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let allowed = server::tcp(&api, "[::]:7000")?;
+    let (denied, http) = (server::tcp(&api, "0.0.0.0:9090")?, server::http(&api, 8080)?);
+    let stranger = unenrolled(&mut node, "hold")?;
+    node.write_manifest("policy.yaml", &format!("{READ_ONLY}---{PORTS}"))?;
+    node.start()?;
+    let own = server::tcp(&stranger, "127.0.0.1:7000")?;
+    assert_eq!(server::connect(&stranger, "127.0.0.1:7000".parse::<SocketAddr>()?, None)?.result, "connected");
+
+    let held = |node: &Node| Ok::<_, anyhow::Error>(node.status()?.counters["unenrolled_packets_held"]);
+    let six = SocketAddr::from((api.v6, 7000));
+    let first = [(api.v4, 7000).into(), six, (api.v4, 9090).into(), (api.v4, 8080).into()];
+    let outcomes = thread::scope(|scope| {
+        let begin = |to: SocketAddr| {
+            let before = held(&node)?;
+            let from = &stranger;
+            let attempt = scope.spawn(move || server::connect(from, to, Some("hello")));
+            // Its first packet was dropped, and it goes on trying.
+            eventually("a packet that is held", || Ok((held(&node)? >= before + 2).then_some(())))?;
+            Ok(attempt)
+        };
+        let attempts = first.map(begin).into_iter().collect::<Result<Vec<_>>>()?;
+        assert!(attempts.iter().all(|attempt| !attempt.is_finished()), "nothing has passed");
+        enrol(&node, &stranger)?;
+        attempts.into_iter().map(|attempt| attempt.join().expect("no panic")).collect::<Result<Vec<_>>>()
+    })?;
+    for (outcome, to) in outcomes.iter().zip(first).take(2) {
+        assert_eq!(outcome.reply.as_deref(), Some("hello"), "{to}: {outcome:?}");
+    }
+    // What policy does not allow is ended, and what needs the proxy cannot be turned to it any more.
+    for (outcome, to) in outcomes.iter().zip(first).skip(2) {
+        assert!(outcome.is_ended() && outcome.call == "connect", "{to}: {outcome:?}");
+    }
+    assert_eq!((allowed.seen()?.len(), denied.seen()?.len(), http.seen()?.len()), (2, 0, 0));
+    let reasons = node.wait_flows(0, 2, |flow| flow.reason().starts_with("ended-"))?;
+    assert!(reasons.iter().any(|flow| flow.reason() == "ended-needs-http-rules"), "{reasons:?}");
+    let before = held(&node)?;
+    assert_eq!(curl(&stranger, &[], &format!("http://{}:8080/read/a", api.v4))?.status, 200);
+    assert_eq!(held(&node)?, before, "nothing is held any more");
+    drop(own);
+    Ok(())
+}
+
+#[test]
+fn a_restart_holds_nobody_who_is_enrolled() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let _server = server::http(&api, 7000)?;
+    let stranger = unenrolled(&mut node, "hold")?;
+    node.write_manifest("policy.yaml", PORTS)?;
+    node.start()?;
+    enrol(&node, &stranger)?;
+    let url = format!("http://{}:7000/", api.v4);
+    assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+    // What does not need the proxy goes on without it.
+    let load = Load::start(&stranger, (api.v4, 7000), "/", 2)?;
+    for _ in 0..3 {
+        node.kill()?;
+        node.start()?;
+        assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+        assert_eq!(node.status()?.counters["unenrolled_packets_held"], 0);
+    }
+    for runs in load.finish()?.clients {
+        assert_eq!(runs.iter().map(|(answer, _)| answer.as_str()).collect::<Vec<_>>(), ["200"], "{runs:?}");
+    }
+    // Without the mode its program is not there any more.
+    let mut redirect = node.configuration()["redirect"].clone();
+    redirect["unenrolled"] = json!("allow");
+    node.set("redirect", redirect);
+    node.stop()?;
+    assert!(node.pins()?.iter().any(|pin| pin.ends_with("_hold")), "{:?}", node.pins());
+    node.start()?;
+    assert!(!node.pins()?.iter().any(|pin| pin.ends_with("_hold")), "{:?}", node.pins());
+    let other = node.stranger()?;
+    assert_eq!(curl(&other, &[], &url)?.status, 200);
     Ok(())
 }
 

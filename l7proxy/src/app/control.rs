@@ -129,7 +129,8 @@ impl Control {
         if self.config.redirect.existing == config::Existing::End {
             let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
             let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
-            let existing = Existing::start(own, store, flows.clone(), counters);
+            let hold = redirect.hold().map_err(|error| RunError::of(&error))?;
+            let existing = Existing::start(own, hold, store, flows.clone(), counters);
             self.existing = Some(existing.map_err(|error| RunError::of(&error))?);
         }
         self.sync(&mut redirect, workers, &mut arrivals).await?;

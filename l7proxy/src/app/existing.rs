@@ -19,6 +19,7 @@ use crate::{
     metrics::{Counters, count},
     pod_net::{Diag, PodNetns, Transport},
     policy::Store,
+    redirect::{Hold, RedirectError},
 };
 
 mod fate;
@@ -83,9 +84,10 @@ pub(super) struct Existing {
 }
 
 impl Existing {
-    /// `own` is the map that marks the proxy's own sockets.
+    /// `own` is the map that marks the proxy's own sockets; what is held of a pod is let go by `hold` after the first look.
     pub(super) fn start(
         own: OwnedFd,
+        hold: Option<Hold>,
         store: Arc<Store>,
         flows: flow::Sink,
         counters: Arc<Counters>,
@@ -104,7 +106,7 @@ impl Existing {
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { state, changed: Condvar::new(), own, lacking, store, flows, counters });
         let works = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("existing".to_owned()).spawn(move || works.work())?;
+        let thread = thread::Builder::new().name("existing".to_owned()).spawn(move || works.work(hold))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -151,13 +153,25 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
+    fn work(&self, mut hold: Option<Hold>) {
         while let Some((cookie, job)) = self.next() {
             let sweep = Sweep { target: &job.target, patient: job.looks + 1 < LEAST_LOOKS, shared: self };
             // A pod that is gone has no sockets left to end.
-            let result = job.target.netns.upgrade().map(|netns| sweep.run(&netns));
+            let mut result = job.target.netns.upgrade().map(|netns| sweep.run(&netns));
+            if let (Some(hold), Some(Ok(_))) = (&mut hold, &result)
+                && let Err(error) = self.release(hold, cookie, job.target.endpoint)
+            {
+                result = Some(Err(io::Error::other(error.to_string())));
+            }
             self.finish(cookie, job, result);
         }
+    }
+
+    /// Nothing is left of what the pod began before it was judged: what it sends need not be held any more.
+    fn release(&self, hold: &mut Hold, cookie: u64, endpoint: EndpointId) -> Result<(), RedirectError> {
+        hold.release(cookie)?;
+        // It may have been removed meanwhile, which is published before the kernel is told.
+        if self.store.current().endpoints.contains_key(&endpoint) { Ok(()) } else { hold.keep(cookie) }
     }
 
     /// The job that is due first, as soon as it is; `None` at the end.

@@ -74,6 +74,7 @@ fn reason(number: u8, by_rule: bool) -> (DropReason, &'static str) {
         redirect::REASON_NO_REDIRECT => (DropReason::ProxyRedirection, "needs-http-rules-on-redirectable-tcp"),
         redirect::REASON_NO_PROXY => (DropReason::ProxyRedirection, "proxy-not-listening"),
         redirect::REASON_UNKNOWN_ADDRESS => (DropReason::UnroutableIp, "address-not-of-a-known-pod"),
+        redirect::REASON_NOT_ENROLLED => (DropReason::NoPolicy, "namespace-not-enrolled"),
         redirect::REASON_NOT_REDIRECTED => (DropReason::PolicyDenied, "egress-port-without-redirection"),
         redirect::REASON_MALFORMED => (DropReason::InvalidPacket, "backstop-malformed"),
         redirect::REASON_NOT_IP => (DropReason::UnsupportedProtocol, "backstop-not-ip"),

@@ -20,6 +20,22 @@ pub struct Redirect {
     /// How the programs at the node's end of pods' interfaces are attached.
     #[serde(default)]
     pub backstop: Backstop,
+    /// What becomes of what namespaces send that no pod is enrolled for.
+    #[serde(default)]
+    pub unenrolled: Unenrolled,
+}
+
+/// What becomes of what namespaces send that no pod is enrolled for; never of the node's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Unenrolled {
+    /// It passes.
+    #[default]
+    Allow,
+    /// It is refused.
+    Deny,
+    /// It waits for the enrolment of a pod.
+    Hold,
 }
 
 /// What becomes of connections that are older than the policy that does not allow them.
@@ -48,7 +64,13 @@ pub enum Backstop {
 
 impl Default for Redirect {
     fn default() -> Self {
-        Self { cgroup: None, pins: default_pins(), existing: Existing::default(), backstop: Backstop::default() }
+        Self {
+            cgroup: None,
+            pins: default_pins(),
+            existing: Existing::default(),
+            backstop: Backstop::default(),
+            unenrolled: Unenrolled::default(),
+        }
     }
 }
 

@@ -80,6 +80,13 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
+fn what_is_held_must_be_judged() {
+    load_text("redirect: {unenrolled: hold}\n").unwrap();
+    let error = refused("redirect: {unenrolled: hold, existing: leave}\n");
+    assert!(error.contains("redirect.unenrolled") && error.contains("redirect.existing"), "{error}");
+}
+
+#[test]
 fn a_missing_file_is_one_line() {
     let error = load(Path::new("/nonexistent/l7proxy.yaml")).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/l7proxy.yaml: cannot be read"), "{error}");

@@ -15,7 +15,8 @@ use aya::{
     Ebpf,
     maps::MapInfo,
     programs::{
-        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup, SockOps,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program, ProgramError, SkLookup,
+        SockOps,
         links::{FdLink, LinkError},
     },
 };
@@ -23,7 +24,7 @@ use redirect_abi::SHARED_LAYOUT;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::{
-    Mechanism, Place, RedirectError,
+    Mechanism, Place, RedirectError, Unenrolled,
     backstop::{CLSACT_PREFIX, remove_filter},
     describe, load,
 };
@@ -60,9 +61,13 @@ impl Links {
         self.ours.len()
     }
 
+    pub(super) fn unenrolled(&self) -> Unenrolled {
+        self.place.unenrolled
+    }
+
     /// Switches the programs at the cgroup on, or in for those of the process before.
     pub(super) fn attach_cgroup(&mut self, ebpf: &mut Ebpf) -> Result<(), RedirectError> {
-        for name in load::AT_CGROUP {
+        for name in load::at_cgroup(self.place.unenrolled) {
             let pin = format!("{CGROUP_PREFIX}{}_{name}", self.cgroup_inode);
             if self.ours.contains_key(&pin) {
                 continue;
@@ -72,6 +77,8 @@ impl Links {
             self.attach(pin, program, |program| {
                 if let Program::SockOps(_) = program {
                     attach_sock_ops(program, cgroup.as_fd()).map_err(|error| describe(&*error))
+                } else if let Program::CgroupSkb(_) = program {
+                    attach_skb(program, cgroup.as_fd()).map_err(|error| describe(&*error))
                 } else if let Program::CgroupSock(_) = program {
                     attach_sock(program, cgroup.as_fd()).map_err(|error| describe(&*error))
                 } else {
@@ -205,6 +212,12 @@ fn attach_lookup(program: &mut Program, netns: BorrowedFd<'_>) -> Result<FdLink,
 fn attach_sock_ops(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
     let program: &mut SockOps = program.try_into()?;
     let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+    as_fd_link(program.take_link(id)?.try_into())
+}
+
+fn attach_skb(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<FdLink, Box<ProgramError>> {
+    let program: &mut CgroupSkb = program.try_into()?;
+    let id = program.attach(cgroup, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
     as_fd_link(program.take_link(id)?.try_into())
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, UdpSocket},
+    time::Duration,
 };
 
 use aya::{
@@ -12,9 +13,9 @@ use aya::{
     programs::{CgroupSockAddr, Program, ProgramError},
 };
 
-use redirect_abi::{Flow, FlowKey};
+use redirect_abi::{Flow, FlowKey, UNENROLLED_ALLOW, UNENROLLED_DENY, UNENROLLED_HOLD};
 
-use super::{RedirectError, attach::Links, describe};
+use super::{RedirectError, Unenrolled, attach::Links, describe};
 use crate::sys;
 
 #[cfg(redirect_ebpf_object)]
@@ -24,8 +25,18 @@ const OBJECT: Option<&[u8]> = None;
 
 /// Programs at the cgroup, in the order in which they are switched on: connect last, so that nothing is redirected
 /// before it can be steered and remembered.
-pub(super) const AT_CGROUP: [&str; 8] =
+const AT_CGROUP: [&str; 8] =
     ["getpeername4", "getpeername6", "tcp_events", "socket_made", "sendmsg4", "sendmsg6", "connect4", "connect6"];
+/// The program that holds what namespaces send that no pod is enrolled for. It is there in that mode only.
+const HOLD: &str = "hold";
+/// A connection request that is held is sent again after this time, and then after twice of it, and so on.
+const HOLD_TIME: Duration = Duration::from_millis(12);
+
+/// Programs at the cgroup, in the order in which they are switched on.
+pub(super) fn at_cgroup(unenrolled: Unenrolled) -> impl Iterator<Item = &'static str> {
+    (unenrolled == Unenrolled::Hold).then_some(HOLD).into_iter().chain(AT_CGROUP)
+}
+
 /// The program of each pod's namespace.
 pub(super) const AT_NETNS: &str = "lookup";
 
@@ -54,14 +65,26 @@ pub(super) fn load(links: &Links) -> Result<(Ebpf, Missing), RedirectError> {
     let own = |error: io::Error| RedirectError::Feature { feature: "SO_NETNS_COOKIE", reason: error.to_string() };
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
     let home = sys::netns_cookie(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(own)?).map_err(own)?;
+    let unenrolled = links.unenrolled();
+    let mode = match unenrolled {
+        Unenrolled::Allow => UNENROLLED_ALLOW,
+        Unenrolled::Deny => UNENROLLED_DENY,
+        Unenrolled::Hold => UNENROLLED_HOLD,
+    };
+    let ticks = ticks(HOLD_TIME);
     let mut loader = EbpfLoader::new();
     loader.override_global("PROXY_NETNS", &home, true);
     for (name, key, value) in SHARED {
         loader.map_pin_path(name, links.shared_map(name, key, value)?);
     }
+    loader.override_global("UNENROLLED", &mode, true);
+    loader.override_global("HOLD_TICKS", &ticks, true);
     let mut ebpf = loader.load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
-    for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
-        load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
+    for name in at_cgroup(unenrolled).chain([AT_NETNS]) {
+        load_program(&mut ebpf, name).map_err(|error| match name {
+            HOLD => RedirectError::Hold { reason: describe(&*error) },
+            name => refused(name, &*error, false),
+        })?;
     }
     let mut missing = Missing::new();
     for name in [BACKSTOP_OUT, BACKSTOP_IN] {
@@ -72,6 +95,14 @@ pub(super) fn load(links: &Links) -> Result<(Ebpf, Missing), RedirectError> {
         }
     }
     Ok((ebpf, missing))
+}
+
+/// In ticks of the kernel's clock, at least one.
+fn ticks(time: Duration) -> u32 {
+    // The coarse clock moves with each tick.
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    let tick = u128::try_from(tick.tv_nsec).unwrap_or_default().max(1);
+    u32::try_from(time.as_nanos() / tick).unwrap_or(u32::MAX).max(1)
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramError>> {
@@ -85,6 +116,8 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramEr
     } else if let Program::SchedClassifier(program) = program {
         program.load()?;
     } else if let Program::CgroupSock(program) = program {
+        program.load()?;
+    } else if let Program::CgroupSkb(program) = program {
         program.load()?;
     } else {
         <&mut CgroupSockAddr>::try_from(program)?.load()?;

@@ -12,7 +12,7 @@ use aya::{
 };
 use redirect_abi::{Addr, ConnKey, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, V4_MAPPED, stat, v4};
 
-use super::{Count, RedirectError};
+use super::{Count, Hold, RedirectError};
 
 /// The form that the kernel side keeps addresses in.
 pub(super) fn addr(address: IpAddr) -> Addr {
@@ -60,6 +60,7 @@ struct Shared {
     conns: MapData,
     peers: MapData,
     own: MapData,
+    released: MapData,
 }
 
 impl ControlMaps {
@@ -74,7 +75,12 @@ impl ControlMaps {
             generation: take(ebpf, "GENERATION")?,
             ends: take(ebpf, "ENDS")?,
             stats: take(ebpf, "STATS")?,
-            shared: Shared { conns: data(ebpf, "CONNS")?, peers: data(ebpf, "PEERS")?, own: data(ebpf, "OWN")? },
+            shared: Shared {
+                conns: data(ebpf, "CONNS")?,
+                peers: data(ebpf, "PEERS")?,
+                own: data(ebpf, "OWN")?,
+                released: data(ebpf, "RELEASED")?,
+            },
         })
     }
 
@@ -84,6 +90,10 @@ impl ControlMaps {
             peers: typed(reopen(&self.shared.peers, "PEERS")?, "PEERS", Map::HashMap)?,
             own: typed(reopen(&self.shared.own, "OWN")?, "OWN", Map::SkStorage)?,
         })
+    }
+
+    pub(super) fn hold(&self) -> Result<Hold, RedirectError> {
+        typed(reopen(&self.shared.released, "RELEASED")?, "RELEASED", Map::HashMap).map(Hold)
     }
 
     pub(super) fn own_sockets(&self) -> io::Result<OwnedFd> {
@@ -104,6 +114,8 @@ impl ControlMaps {
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
             ("unknown_namespaces_told", read(stat::STRANGERS)?),
             ("unknown_namespaces_lost", read(stat::STRANGERS_LOST)?),
+            ("unenrolled_calls_refused", read(stat::UNENROLLED)?),
+            ("unenrolled_packets_held", read(stat::HELD)?),
         ])
     }
 }

@@ -174,6 +174,9 @@ impl Redirect {
             }
         }
         if !self.applied.attached {
+            // What these sent was not held until now either.
+            let mut hold = self.maps.hold()?;
+            desired.pods.keys().try_for_each(|cookie| hold.release(*cookie))?;
             self.links.attach_cgroup(&mut self.ebpf)?;
             self.links.remove_foreign()?;
             self.applied.attached = true;
@@ -244,9 +247,11 @@ impl Redirect {
         Ok(())
     }
 
-    /// Switch → steering and backstop → the rest. Its listeners leave the map when they are closed.
+    /// Switch → steering and backstop → the rest. Its listeners leave the map when they are closed. Its namespace is unknown
+    /// then, and held where such are.
     fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<(), RedirectError> {
         ignore_missing(self.maps.pods.remove(&cookie), "PODS")?;
+        self.maps.hold()?.keep(cookie)?;
         self.applied.filed.switched(cookie, None);
         self.links.detach_pod(cookie)?;
         self.unguard_pod(cookie)?;

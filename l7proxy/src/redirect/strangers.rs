@@ -4,12 +4,12 @@ use std::{fmt, io};
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, RingBuf},
+    maps::{Array, HashMap, MapData, RingBuf},
 };
 use redirect_abi::Stranger;
 use tokio::io::unix::AsyncFd;
 
-use super::{RedirectError, maps::take};
+use super::{RedirectError, maps::take, reconcile::ignore_missing};
 use crate::sys;
 
 /// The ring of first sockets. Silent until it is asked to tell.
@@ -22,6 +22,22 @@ pub struct Strangers {
 impl fmt::Debug for Strangers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Strangers").field("is_awaited", &self.is_awaited).finish_non_exhaustive()
+    }
+}
+
+/// Lets go what is held of namespaces.
+#[derive(Debug)]
+pub struct Hold(pub(super) HashMap<MapData, u64, u32>);
+
+impl Hold {
+    /// What the namespace with this cookie sends goes out from now on.
+    pub fn release(&mut self, cookie: u64) -> Result<(), RedirectError> {
+        self.0.insert(cookie, 1, 0).map_err(RedirectError::map("RELEASED"))
+    }
+
+    /// It is held again.
+    pub fn keep(&mut self, cookie: u64) -> Result<(), RedirectError> {
+        ignore_missing(self.0.remove(&cookie), "RELEASED")
     }
 }
 

@@ -295,6 +295,15 @@ pub const REASON_MALFORMED: u8 = 7;
 pub const REASON_NOT_IP: u8 = 8;
 /// Why the backstop refused: a fragment whose first did not pass.
 pub const REASON_FRAGMENT: u8 = 9;
+/// Why the kernel refused: no pod is enrolled for the namespace, and such are refused.
+pub const REASON_NOT_ENROLLED: u8 = 10;
+
+/// What becomes of calls of namespaces that no pod is enrolled for: they pass.
+pub const UNENROLLED_ALLOW: u32 = 0;
+/// They fail.
+pub const UNENROLLED_DENY: u32 = 1;
+/// Their packets are dropped, in the expectation that they are sent again.
+pub const UNENROLLED_HOLD: u32 = 2;
 
 /// `EVENTS`: one refusal.
 #[repr(C)]
@@ -367,6 +376,10 @@ pub mod stat {
     pub const STRANGERS: u32 = 6;
     /// The same that found no room in `STRANGERS`.
     pub const STRANGERS_LOST: u32 = 7;
+    /// Calls of namespaces that no pod is enrolled for that were refused; also counted as refused.
+    pub const UNENROLLED: u32 = 8;
+    /// Packets of namespaces that no pod is enrolled for that were dropped.
+    pub const HELD: u32 = 9;
     /// Number of indexes in use.
     pub const COUNT: u32 = 16;
 }

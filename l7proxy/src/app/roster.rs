@@ -65,6 +65,17 @@ pub(super) struct Departed {
     since: Instant,
 }
 
+/// What to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Who came or went, and what could not be enrolled.
+    Everybody,
+    /// Who came or went.
+    Changed,
+    /// Who came.
+    Newcomers,
+}
+
 /// What a look found.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -142,8 +153,8 @@ impl Roster {
         Some(Reason { state, text })
     }
 
-    /// Compares what is held with what is there. `anew`: also what failed is tried again.
-    pub(super) fn refresh(&mut self, endpoints: &[Endpoint], redirect: &Redirect, anew: bool, now: Instant) -> Changes {
+    /// Compares what is held with what is there.
+    pub(super) fn refresh(&mut self, endpoints: &[Endpoint], redirect: &Redirect, look: Look, now: Instant) -> Changes {
         let mut changes = Changes::default();
         let mut before = mem::take(&mut self.enrolled);
         let mut absent = mem::take(&mut self.absent);
@@ -152,8 +163,8 @@ impl Roster {
             let (pod, mut was_absent) = (&endpoint.pod, absent.remove(&endpoint.pod));
             if let Some(mut enrolled) = before.remove(pod) {
                 let is_renamed = enrolled.place != place;
-                if self.stays(&mut enrolled, &place) {
-                    if anew {
+                if look == Look::Newcomers || self.stays(&mut enrolled, &place) {
+                    if look == Look::Everybody {
                         enrolled.local.look_around();
                     }
                     self.enrolled.insert(pod.clone(), enrolled);
@@ -168,7 +179,7 @@ impl Roster {
                 }
             }
             let result = match was_absent {
-                Some(Absent::Failed(error)) if !anew => Err(Absent::Failed(error)),
+                Some(Absent::Failed(error)) if look != Look::Everybody => Err(Absent::Failed(error)),
                 Some(Absent::Ended(spent)) if spent == place => Err(Absent::Ended(spent)),
                 was_absent => self.open(endpoint, &place, redirect).map_err(|failure| match failure {
                     Failure::NotThere => Absent::Waiting(place.clone()),

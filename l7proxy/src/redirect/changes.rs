@@ -1,6 +1,6 @@
 //! Which pods a change is about.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Desired, Redirect};
 
@@ -14,7 +14,9 @@ impl Redirect {
 }
 
 fn changed(before: &Desired, after: &Desired) -> BTreeSet<u64> {
-    let everybody = before.identities != after.identities || before.cidrs != after.cidrs;
+    // Of the same map nothing need be compared: pods come and go more often than addresses.
+    let everybody = !Arc::ptr_eq(&before.identities, &after.identities) && before.identities != after.identities
+        || !Arc::ptr_eq(&before.cidrs, &after.cidrs) && before.cidrs != after.cidrs;
     let pods = after.pods.iter().filter(|(cookie, pod)| everybody || before.pods.get(cookie) != Some(pod));
     pods.map(|(cookie, _)| *cookie).collect()
 }
@@ -46,7 +48,7 @@ mod tests {
         after.pods.remove(&10);
         assert_eq!(changed(&before, &after), [20, 30].into());
         before = after.clone();
-        after.identities.insert("10.0.0.1".parse().unwrap(), 256);
+        Arc::make_mut(&mut after.identities).insert("10.0.0.1".parse().unwrap(), 256);
         assert_eq!(changed(&before, &after), [20, 30].into());
     }
 }

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
     process,
+    sync::Arc,
 };
 
 use aya::maps::lpm_trie::Key;
@@ -47,9 +48,9 @@ pub struct Desired {
     /// Pods of this node.
     pub pods: BTreeMap<u64, DesiredPod>,
     /// Exact addresses.
-    pub identities: HashMap<IpAddr, u32>,
+    pub identities: Arc<HashMap<IpAddr, u32>>,
     /// CIDRs that policies name.
-    pub cidrs: HashMap<IpNet, u32>,
+    pub cidrs: Arc<HashMap<IpNet, u32>>,
 }
 
 /// What a pod that is not enrolled yet brings along.
@@ -185,6 +186,9 @@ impl Redirect {
     }
 
     fn write_identities(&mut self, before: &Desired, desired: &Desired) -> Result<(), RedirectError> {
+        if Arc::ptr_eq(&before.identities, &desired.identities) {
+            return Ok(());
+        }
         for (address, id) in desired.identities.iter().filter(|(a, id)| before.identities.get(*a) != Some(*id)) {
             self.maps.identities.insert(addr(*address), *id, 0).map_err(RedirectError::map("IDENTITIES"))?;
         }
@@ -289,8 +293,8 @@ impl Redirect {
 
 /// After a failure part of the new state may be in the kernel: remember both, so that the next call misses nothing.
 fn merge(mut before: Desired, desired: &Desired) -> Desired {
-    before.cidrs.retain(|net, _| desired.cidrs.contains_key(net));
-    before.identities.retain(|address, id| desired.identities.get(address) == Some(id));
+    Arc::make_mut(&mut before.cidrs).retain(|net, _| desired.cidrs.contains_key(net));
+    Arc::make_mut(&mut before.identities).retain(|address, id| desired.identities.get(address) == Some(id));
     before
 }
 

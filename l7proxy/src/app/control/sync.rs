@@ -15,7 +15,7 @@ use crate::{
         Assembled, RunError, Workers,
         arrivals::{Arrivals, Sign},
         existing::Target,
-        roster::Changes,
+        roster::{Changes, Look},
     },
     config::Endpoint,
     endpoint::EndpointId,
@@ -42,10 +42,11 @@ impl Control {
         self.revision += 1;
         let assembled = self.assembler.assemble(&self.config, &self.versions.in_force(), self.revision);
         let Assembled { world, pods, identities, cidrs } = assembled;
-        let changes = self.pods.refresh(&self.config.endpoints, redirect, true, Instant::now());
+        let changes = self.pods.refresh(&self.config.endpoints, redirect, Look::Everybody, Instant::now());
         self.serve(&changes.opened, workers).await?;
         self.store.publish(world);
-        self.asked = Asked { rest: Desired { identities, cidrs, ..Desired::default() }, pods };
+        let rest = Desired { identities: Arc::new(identities), cidrs: Arc::new(cidrs), ..Desired::default() };
+        self.asked = Asked { rest, pods };
         self.apply(redirect, changes)?;
         self.await_sockets(redirect, workers, arrivals).await
     }
@@ -62,7 +63,12 @@ impl Control {
             self.await_pods(arrivals)?;
         }
         let now = Instant::now();
-        let changes = self.pods.refresh(&self.config.endpoints, redirect, sign == Sign::File, now);
+        let look = match sign {
+            Sign::File => Look::Everybody,
+            Sign::Socket => Look::Newcomers,
+            Sign::Other => Look::Changed,
+        };
+        let changes = self.pods.refresh(&self.config.endpoints, redirect, look, now);
         if sign == Sign::Socket && changes.opened.is_empty() {
             arrivals.in_vain(now);
         }
@@ -84,7 +90,7 @@ impl Control {
         let is_new = arrivals.await_sockets(self.pods.awaits()).map_err(|error| RunError::of(&error))?;
         if is_new {
             // One may have come before the kernel told.
-            let changes = self.pods.refresh(&self.config.endpoints, redirect, false, Instant::now());
+            let changes = self.pods.refresh(&self.config.endpoints, redirect, Look::Newcomers, Instant::now());
             self.serve(&changes.opened, workers).await?;
             self.apply(redirect, changes)?;
         }

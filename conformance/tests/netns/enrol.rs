@@ -176,9 +176,7 @@ fn unenrolled(node: &mut Node, mode: &str) -> Result<Pod> {
     let endpoint =
         json!({ "pod": GUEST, "netns": node.path("guest"), "addresses": stranger.addresses(), "labels": labels });
     node.endpoints_mut().push(endpoint);
-    let mut redirect = node.configuration()["redirect"].clone();
-    redirect["unenrolled"] = json!(mode);
-    node.set("redirect", redirect);
+    node.set_redirect("unenrolled", json!(mode));
     // A test may take longer than the kernel would wait for an answer.
     output(stranger.command("sh").args(["-c", "echo 12 > /proc/sys/net/ipv4/tcp_syn_retries"]))?;
     Ok(stranger)
@@ -291,9 +289,7 @@ fn a_restart_holds_nobody_who_is_enrolled() -> Result<()> {
         assert_eq!(runs.iter().map(|(answer, _)| answer.as_str()).collect::<Vec<_>>(), ["200"], "{runs:?}");
     }
     // Without the mode its program is not there any more.
-    let mut redirect = node.configuration()["redirect"].clone();
-    redirect["unenrolled"] = json!("allow");
-    node.set("redirect", redirect);
+    node.set_redirect("unenrolled", json!("allow"));
     node.stop()?;
     assert!(node.pins()?.iter().any(|pin| pin.ends_with("_hold")), "{:?}", node.pins());
     node.start()?;

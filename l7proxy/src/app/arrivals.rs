@@ -65,15 +65,18 @@ impl Arrivals {
 
     /// Watches for the files of these pods, and for no others any more. Lines for what cannot be watched. To be called before
     /// looking for the files, and after each sign of a file: its directory may be new.
-    pub(super) fn follow(&mut self, endpoints: &[Endpoint]) -> io::Result<Vec<String>> {
+    pub(super) fn follow(&mut self, endpoints: &[Endpoint]) -> Vec<String> {
         // A watch of its own each time: it would remember the names of all pods that ever were.
-        self.files = Watch::new()?;
+        match Watch::new() {
+            Ok(files) => self.files = files,
+            Err(error) => return vec![format!("namespaces that come are not seen but by their first socket: {error}")],
+        }
         let files = endpoints.iter().filter_map(|endpoint| match endpoint.namespace_path() {
             Some(NetnsPath::File(path)) => Some(nearest(&path)),
             Some(NetnsPath::Pid(_)) | None => None,
         });
         let files: Vec<PathBuf> = files.collect();
-        Ok(self.files.follow(files.iter().map(PathBuf::as_path)))
+        self.files.follow(files.iter().map(PathBuf::as_path))
     }
 
     /// Waits for a sign, until `due` at the latest. May be dropped at any await without losing one.

@@ -125,14 +125,8 @@ impl Control {
         let mut watch = Watch::new().map_err(|error| RunError::of(&error))?;
         let strangers = redirect.strangers().map_err(|error| RunError::of(&error))?;
         let mut arrivals = Arrivals::new(self.pods.ended(), strangers).map_err(|error| RunError::of(&error))?;
-        self.await_pods(&mut arrivals)?;
-        if self.config.redirect.existing == config::Existing::End {
-            let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
-            let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
-            let hold = redirect.hold().map_err(|error| RunError::of(&error))?;
-            let existing = Existing::start(own, hold, store, flows.clone(), counters);
-            self.existing = Some(existing.map_err(|error| RunError::of(&error))?);
-        }
+        self.await_pods(&mut arrivals);
+        self.existing = self.start_existing(&redirect, &flows)?;
         self.sync(&mut redirect, workers, &mut arrivals).await?;
         drop(input);
         self.follow(&mut watch);
@@ -165,6 +159,25 @@ impl Control {
         Ok(())
     }
 
+    fn start_existing(&self, redirect: &Redirect, flows: &flow::Sink) -> Result<Option<Existing>, RunError> {
+        if self.config.redirect.existing == config::Existing::Leave {
+            return Ok(None);
+        }
+        let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
+        let hold = redirect.hold().map_err(|error| RunError::of(&error))?;
+        let holds = hold.is_some();
+        let (store, counters) = (Arc::clone(&self.store), Arc::clone(&self.counters));
+        let existing = Existing::start(own, hold, store, flows.clone(), counters);
+        let existing = existing.map_err(|error| RunError::of(&error))?;
+        if holds && !existing.lacking().is_empty() {
+            return Err(RunError::one(
+                "redirect.unenrolled: hold: this kernel cannot end what was held and is not allowed; that needs \
+                 CONFIG_INET_DIAG_DESTROY: write deny, or allow",
+            ));
+        }
+        Ok(Some(existing))
+    }
+
     /// Reads everything anew; what cannot be read stays as it was.
     async fn reload(
         &mut self,
@@ -194,7 +207,7 @@ impl Control {
         for line in self.errors.iter().chain(&self.versions.errors()) {
             tracing::error!("{line}");
         }
-        self.await_pods(arrivals)?;
+        self.await_pods(arrivals);
         self.sync(redirect, workers, arrivals).await
     }
 

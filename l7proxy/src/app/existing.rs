@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -60,13 +63,14 @@ struct State {
     busy: Option<u64>,
     /// What went wrong the last time.
     problems: BTreeMap<u64, String>,
-    stopped: bool,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Set with the state locked, so that nobody begins to wait after it.
+    stopped: AtomicBool,
     /// The map that marks the proxy's own sockets.
     own: OwnedFd,
     /// Protocols whose sockets this kernel cannot end.
@@ -104,7 +108,16 @@ impl Existing {
             }
         }
         let state = Mutex::new(State::default());
-        let shared = Arc::new(Shared { state, changed: Condvar::new(), own, lacking, store, flows, counters });
+        let shared = Arc::new(Shared {
+            state,
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            own,
+            lacking,
+            store,
+            flows,
+            counters,
+        });
         let works = Arc::clone(&shared);
         let thread = thread::Builder::new().name("existing".to_owned()).spawn(move || works.work(hold))?;
         Ok(Self { shared, thread: Some(thread) })
@@ -138,7 +151,9 @@ impl Existing {
 
 impl Drop for Existing {
     fn drop(&mut self) {
-        self.shared.lock().stopped = true;
+        let state = self.shared.lock();
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        drop(state);
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -178,7 +193,7 @@ impl Shared {
     fn next(&self) -> Option<(u64, Job)> {
         let mut state = self.lock();
         loop {
-            if state.stopped {
+            if self.stopped.load(Ordering::Relaxed) {
                 return None;
             }
             let first = state.jobs.iter().min_by_key(|(_, job)| job.due).map(|(cookie, job)| (*cookie, job.due));

@@ -60,7 +60,7 @@ impl Control {
         arrivals: &mut Arrivals,
     ) -> Result<(), RunError> {
         if sign == Sign::File {
-            self.await_pods(arrivals)?;
+            self.await_pods(arrivals);
         }
         let now = Instant::now();
         let look = match sign {
@@ -87,7 +87,10 @@ impl Control {
         workers: &Workers,
         arrivals: &mut Arrivals,
     ) -> Result<(), RunError> {
-        let is_new = arrivals.await_sockets(self.pods.awaits()).map_err(|error| RunError::of(&error))?;
+        let is_new = arrivals.await_sockets(self.pods.awaits()).unwrap_or_else(|error| {
+            self.complain(error.to_string());
+            false
+        });
         if is_new {
             // One may have come before the kernel told.
             let changes = self.pods.refresh(&self.config.endpoints, redirect, Look::Newcomers, Instant::now());
@@ -98,11 +101,10 @@ impl Control {
     }
 
     /// From now on a namespace that comes is noticed. To be called before it is looked for.
-    pub(super) fn await_pods(&self, arrivals: &mut Arrivals) -> Result<(), RunError> {
-        for problem in arrivals.follow(&self.config.endpoints).map_err(|error| RunError::of(&error))? {
+    pub(super) fn await_pods(&self, arrivals: &mut Arrivals) {
+        for problem in arrivals.follow(&self.config.endpoints) {
             tracing::warn!("{problem}");
         }
-        Ok(())
     }
 
     /// Makes the kernel agree with what is asked for and who is there.

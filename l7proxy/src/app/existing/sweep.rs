@@ -1,6 +1,12 @@
 //! One look at all sockets of a pod.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use rules::Direction;
 
@@ -58,6 +64,9 @@ impl Sweep<'_> {
                 patient: self.patient,
             };
             diag.each(transport, Kind::Connected, own, |flow, hand| {
+                if self.shared.stopped.load(Ordering::Relaxed) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 match judge.fate(flow) {
                     Fate::Stays => {}
                     Fate::Undecided => found.undecided += 1,

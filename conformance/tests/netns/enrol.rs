@@ -375,17 +375,27 @@ fn a_namespace_that_is_found_again_is_served_again() -> Result<()> {
     node.wait_revision(before)?;
     assert_eq!(held.request()?["status"], 200);
     assert_eq!(curl(&stranger, &[], &url)?.status, 200);
+
+    // Another pod of the same namespace.
+    node.endpoints_mut()[last]["pod"] = json!("default/other");
+    let before = node.status()?.revision;
+    node.write_config()?;
+    node.wait_revision(before)?;
+    assert!(held.request()?.get("error").is_some(), "its connections were the other's");
+    assert_eq!(curl(&stranger, &[], &url)?.status, 200);
     Ok(())
 }
 
 #[test]
 fn one_namespace_is_not_two_pods() -> Result<()> {
     let mut node = Node::new()?;
+    // Wherever it stands on the list: what is enrolled stays.
+    let file = node.path("guest");
+    node.endpoints_mut().push(json!({ "pod": GUEST, "netns": file, "addresses": ["10.99.0.1"] }));
     let first = node.pod("default/first", &[("app", "client")])?;
-    let endpoint = json!({ "pod": GUEST, "netns": first.netns().path(), "addresses": ["10.99.0.1"] });
-    node.endpoints_mut().push(endpoint);
     node.start()?;
-    let status = node.status()?;
+    std::os::unix::fs::symlink(first.netns().path(), &file)?;
+    let status = node.wait_status("the second pod to be found", is("error"))?;
     let error = status.endpoint(GUEST).and_then(|pod| pod.error.clone()).unwrap_or_default();
     assert!(error.contains("default/first"), "{error}");
     assert_eq!(status.endpoint("default/first").map(|pod| pod.state.as_str()), Some("ready"));

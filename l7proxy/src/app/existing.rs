@@ -55,14 +55,17 @@ struct Job {
     looks: u32,
 }
 
+/// A line for `status`, and whose.
+type Problem = (Weak<PodNetns>, String);
+
 /// Pods by the cookie of their namespace: no more than there are.
 #[derive(Debug, Default)]
 struct State {
     jobs: BTreeMap<u64, Job>,
     /// The one whose job is being done.
     busy: Option<u64>,
-    /// What went wrong the last time.
-    problems: BTreeMap<u64, String>,
+    /// What went wrong the last time, for as long as the pod is there.
+    problems: BTreeMap<u64, Problem>,
 }
 
 #[derive(Debug)]
@@ -133,7 +136,9 @@ impl Existing {
 
     /// Lines for `status`.
     pub(super) fn problems(&self) -> Vec<String> {
-        self.shared.lock().problems.values().cloned().collect()
+        let mut state = self.shared.lock();
+        state.problems.retain(|_, (netns, _)| netns.strong_count() > 0);
+        state.problems.values().map(|(_, line)| line.clone()).collect()
     }
 
     /// Pods that will be looked at, or are just now.
@@ -230,7 +235,7 @@ impl Shared {
                 let endpoint = job.target.endpoint.0;
                 let line = format!("existing connections of endpoint {endpoint} were not all judged: {error}");
                 tracing::warn!("{line}");
-                state.problems.insert(cookie, line);
+                state.problems.insert(cookie, (Weak::clone(&job.target.netns), line));
                 true
             }
         };

@@ -178,10 +178,15 @@ impl Roster {
                     self.depart(pod, enrolled.local, now, &mut changes);
                 }
             }
+            // A pod that is to be looked at still has its namespace, too.
+            let later = |cookie| {
+                let is_it = |other: &&Endpoint| before.get(&other.pod).is_some_and(|known| known.cookie() == cookie);
+                endpoints.iter().find(is_it).map(|other| other.pod.clone())
+            };
             let result = match was_absent {
                 Some(Absent::Failed(error)) if look != Look::Everybody => Err(Absent::Failed(error)),
                 Some(Absent::Ended(spent)) if spent == place => Err(Absent::Ended(spent)),
-                was_absent => self.open(endpoint, &place, redirect).map_err(|failure| match failure {
+                was_absent => self.open(endpoint, &place, redirect, &later).map_err(|failure| match failure {
                     Failure::NotThere => Absent::Waiting(place.clone()),
                     Failure::NotYet(error) => not_yet(&place, was_absent.as_ref(), error, now),
                     Failure::Other(error) => Absent::Failed(error),
@@ -223,8 +228,7 @@ impl Roster {
 
     /// The kernel's side refused the pod with this cookie.
     pub(super) fn fail(&mut self, cookie: u64, error: &str) {
-        let is_it = |enrolled: &Enrolled| enrolled.local.netns.cookie() == cookie;
-        let pod = self.enrolled.iter().find(|(_, enrolled)| is_it(enrolled)).map(|(pod, _)| pod.clone());
+        let pod = self.enrolled.iter().find(|(_, enrolled)| enrolled.cookie() == cookie).map(|(pod, _)| pod.clone());
         let Some((pod, enrolled)) = pod.and_then(|pod| self.enrolled.remove_entry(&pod)) else { return };
         tracing::error!(pod, error, "not enrolled");
         enrolled.local.closed.cancel();
@@ -269,7 +273,14 @@ impl Roster {
         changes.closed.push(local);
     }
 
-    fn open(&self, endpoint: &Endpoint, place: &NetnsPath, redirect: &Redirect) -> Result<Enrolled, Failure> {
+    /// `later` knows pods with a namespace that are not on the list yet.
+    fn open(
+        &self,
+        endpoint: &Endpoint,
+        place: &NetnsPath,
+        redirect: &Redirect,
+        later: &dyn Fn(u64) -> Option<String>,
+    ) -> Result<Enrolled, Failure> {
         let pod = &endpoint.pod;
         let path = place.path();
         // Before its namespace is opened: what is opened then is this process'.
@@ -281,7 +292,8 @@ impl Roster {
         if process.as_ref().is_some_and(Process::has_ended) {
             return Err(Failure::NotThere);
         }
-        if let Some((other, _)) = self.iter().find(|(_, local)| local.netns.cookie() == netns.cookie()) {
+        let listed = self.enrolled.iter().find(|(_, enrolled)| enrolled.cookie() == netns.cookie());
+        if let Some(other) = listed.map(|(pod, _)| pod.clone()).or_else(|| later(netns.cookie())) {
             return Err(Failure::Other(format!("{pod}: {}: is the network namespace of {other}", path.display())));
         }
         let local = open_listeners(Arc::new(netns), redirect);
@@ -291,6 +303,10 @@ impl Roster {
 }
 
 impl Enrolled {
+    fn cookie(&self) -> u64 {
+        self.local.netns.cookie()
+    }
+
     fn is_there(&self) -> bool {
         if self.process.as_ref().is_some_and(Process::has_ended) {
             return false;

@@ -8,7 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
@@ -25,10 +25,12 @@ use crate::sys;
 
 mod diag;
 mod exits;
+mod link_changes;
 mod netlink;
 
 pub use diag::{Diag, Flow, Hand, Kind, Opener, Transport};
 pub use exits::{Exit, HostEnd, NoHostEnd};
+pub use link_changes::forget_changes;
 
 /// `NSFS_MAGIC` of linux/magic.h: the file system of namespaces.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -88,6 +90,11 @@ impl PodNetns {
     pub fn is_at(&self, path: &Path) -> io::Result<bool> {
         let (there, here) = (path.metadata()?, self.namespace.metadata()?);
         Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+    }
+
+    /// Readable when its interfaces or addresses changed. It keeps the namespace alive.
+    pub fn link_changes(&self) -> io::Result<OwnedFd> {
+        self.inside(link_changes::open)
     }
 
     /// The interfaces that lead out of it, with their ends on the node.

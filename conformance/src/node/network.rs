@@ -42,7 +42,8 @@ pub struct Netns {
 /// Where a pod will be.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    name: String,
+    /// Name of its network namespace.
+    pub name: String,
     /// Its IPv4 address.
     pub v4: Ipv4Addr,
     /// Its IPv6 address.

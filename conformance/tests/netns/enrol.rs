@@ -7,7 +7,7 @@ use conformance::{
     Node, Pod,
     client::curl,
     eventually,
-    node::{Plan, Status, ip},
+    node::{Netns, Plan, Status, ip},
     process::output,
     server::{self, Load},
 };
@@ -69,6 +69,29 @@ fn a_namespace_that_is_mounted_late_is_found() -> Result<()> {
     node.wait_status("the pod to be enrolled", is("ready"))?;
     output(Command::new("umount").arg("--lazy").arg(plan.path()))?;
     fs::remove_file(plan.path())?;
+    node.wait_status("the pod to be gone", is("waiting"))?;
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_comes_after_the_enrolment_is_guarded() -> Result<()> {
+    let mut node = Node::new()?;
+    let plan = node.plan(GUEST, &[("app", "client")])?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let netns = Netns::new(&plan.name)?;
+    let guard = |is: fn(&str) -> bool| {
+        move |status: &Status| {
+            status.endpoint(GUEST).is_some_and(|pod| pod.state == "ready" && is(pod.backstop.as_deref().unwrap_or("")))
+        }
+    };
+    node.wait_status("the pod without interfaces", guard(|backstop| backstop.starts_with("absent")))?;
+    let host_end = plan.host_end();
+    ip(&["link", "add", &host_end, "type", "veth", "peer", "name", "eth0", "netns", &plan.name])?;
+    node.wait_status("its first interface to be guarded", guard(|backstop| backstop == "tcx"))?;
+    ip(&["link", "del", &host_end])?;
+    node.wait_status("it to be gone", guard(|backstop| backstop.starts_with("absent")))?;
+    netns.delete()?;
     node.wait_status("the pod to be gone", is("waiting"))?;
     Ok(())
 }

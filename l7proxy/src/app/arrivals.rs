@@ -1,7 +1,7 @@
 //! What tells that a pod's namespace may have come or gone.
 //!
-//! Owns the signs: names in the directories of namespaces' files, ends of processes, and the time to look where there is no
-//! sign. Never looks itself. Start at [`Arrivals::changed`].
+//! Owns the signs: names in the directories of namespaces' files, first sockets, what pods' own watches tell, and the time to
+//! look where there is no sign. Never looks itself. Start at [`Arrivals::changed`].
 
 use std::{
     io,
@@ -29,7 +29,7 @@ pub(super) enum Sign {
     File,
     /// A namespace that is not known made a socket.
     Socket,
-    /// A process ended, or it is time.
+    /// A process ended, interfaces changed, or it is time.
     Other,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Sign {
 #[derive(Debug)]
 pub(super) struct Arrivals {
     files: Watch,
-    processes: Arc<Notify>,
+    pods: Arc<Notify>,
     sockets: Strangers,
     /// A socket was seen, and nobody looked since.
     seen: bool,
@@ -46,9 +46,9 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// `processes` is told when one ended.
-    pub(super) fn new(processes: Arc<Notify>, sockets: Strangers) -> io::Result<Self> {
-        Ok(Self { files: Watch::new()?, processes, sockets, seen: false, quiet: None })
+    /// `pods` is told of what is known of those that are there.
+    pub(super) fn new(pods: Arc<Notify>, sockets: Strangers) -> io::Result<Self> {
+        Ok(Self { files: Watch::new()?, pods, sockets, seen: false, quiet: None })
     }
 
     /// Whether sockets of unknown namespaces are signs, that is, whether a pod is waited for. `true`: they are from now on, so
@@ -90,7 +90,7 @@ impl Arrivals {
         tokio::select! {
             biased;
             changed = self.files.changed() => changed.map(|()| Sign::File),
-            () = self.processes.notified() => Ok(Sign::Other),
+            () = self.pods.notified() => Ok(Sign::Other),
             seen = socket(&mut self.sockets, &mut self.seen, self.quiet) => seen.map(|()| Sign::Socket),
             () = due => Ok(Sign::Other),
         }

@@ -124,7 +124,7 @@ impl Control {
         let admin = admin::serve(&self.config.admin.socket, asked).map_err(|error| RunError::of(&error))?;
         let mut watch = Watch::new().map_err(|error| RunError::of(&error))?;
         let strangers = redirect.strangers().map_err(|error| RunError::of(&error))?;
-        let mut arrivals = Arrivals::new(self.pods.ended(), strangers).map_err(|error| RunError::of(&error))?;
+        let mut arrivals = Arrivals::new(self.pods.signs(), strangers).map_err(|error| RunError::of(&error))?;
         self.await_pods(&mut arrivals);
         self.existing = self.start_existing(&redirect, &flows)?;
         self.sync(&mut redirect, workers, &mut arrivals).await?;

@@ -1,6 +1,6 @@
 //! What this process holds of each enrolled pod: its namespace and two listeners in it.
 
-use std::{io, net::TcpListener, os::fd::AsFd, path::Path, sync::Arc};
+use std::{io, mem, net::TcpListener, os::fd::AsFd, path::Path, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +20,14 @@ pub(super) struct LocalPod {
 }
 
 impl LocalPod {
-    /// Looks for its ways out anew; what cannot be seen stays as it was.
-    pub(super) fn look_around(&mut self) {
+    /// Looks for its ways out anew, and says whether there are others; what cannot be seen stays as it was.
+    pub(super) fn look_around(&mut self) -> bool {
         match self.netns.exits() {
-            Ok(exits) => self.exits = exits,
-            Err(error) => tracing::warn!(cookie = self.netns.cookie(), %error, "interfaces cannot be listed"),
+            Ok(exits) => mem::replace(&mut self.exits, exits) != self.exits,
+            Err(error) => {
+                tracing::warn!(cookie = self.netns.cookie(), %error, "interfaces cannot be listed");
+                false
+            }
         }
     }
 

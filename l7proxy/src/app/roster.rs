@@ -24,9 +24,10 @@ use crate::{
     redirect::Redirect,
 };
 
+mod links;
 mod process;
 
-use self::process::Process;
+use self::{links::Links, process::Process};
 
 /// A file that is made for a namespace is there before the namespace is mounted on it: it has this long.
 const MOUNT_TIME: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ struct Enrolled {
     place: NetnsPath,
     /// Of a pod that is named by its process.
     process: Option<Process>,
+    links: Links,
     local: LocalPod,
 }
 
@@ -85,11 +87,13 @@ pub(super) struct Changes {
     pub(super) closed: Vec<LocalPod>,
     /// Namespaces are really gone.
     pub(super) vanished: bool,
+    /// Pods have other interfaces.
+    pub(super) rewired: bool,
 }
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        self.opened.is_empty() && self.closed.is_empty() && !self.vanished
+        self.opened.is_empty() && self.closed.is_empty() && !self.vanished && !self.rewired
     }
 }
 
@@ -106,8 +110,8 @@ pub(super) struct Roster {
     enrolled: BTreeMap<String, Enrolled>,
     absent: BTreeMap<String, Absent>,
     departed: BTreeMap<u64, Departed>,
-    /// Told when a process of a pod ended.
-    ended: Arc<Notify>,
+    /// Told when a process of a pod ended, or its interfaces changed.
+    signs: Arc<Notify>,
     due: Option<Instant>,
 }
 
@@ -134,9 +138,9 @@ impl Roster {
         self.departed.iter().map(|(cookie, departed)| (*cookie, departed))
     }
 
-    /// Told when a process of a pod ended.
-    pub(super) fn ended(&self) -> Arc<Notify> {
-        Arc::clone(&self.ended)
+    /// Told when a process of a pod ended, or its interfaces changed.
+    pub(super) fn signs(&self) -> Arc<Notify> {
+        Arc::clone(&self.signs)
     }
 
     /// Why `pod` is not enrolled.
@@ -164,8 +168,8 @@ impl Roster {
             if let Some(mut enrolled) = before.remove(pod) {
                 let is_renamed = enrolled.place != place;
                 if look == Look::Newcomers || self.stays(&mut enrolled, &place) {
-                    if look == Look::Everybody {
-                        enrolled.local.look_around();
+                    if look == Look::Everybody || enrolled.links.have_changed() {
+                        changes.rewired |= enrolled.local.look_around();
                     }
                     self.enrolled.insert(pod.clone(), enrolled);
                     continue;
@@ -247,7 +251,7 @@ impl Roster {
         if enrolled.place != *place {
             enrolled.process = match place {
                 NetnsPath::File(_) => None,
-                NetnsPath::Pid(pid) => match Process::watch(*pid, &self.ended) {
+                NetnsPath::Pid(pid) => match Process::watch(*pid, &self.signs) {
                     Ok(process) => Some(process),
                     Err(_) => return false,
                 },
@@ -285,7 +289,7 @@ impl Roster {
         let path = place.path();
         // Before its namespace is opened: what is opened then is this process'.
         let process = match place {
-            NetnsPath::Pid(pid) => Some(Process::watch(*pid, &self.ended).map_err(|error| absent(pod, &path, &error))?),
+            NetnsPath::Pid(pid) => Some(Process::watch(*pid, &self.signs).map_err(|error| absent(pod, &path, &error))?),
             NetnsPath::File(_) => None,
         };
         let netns = PodNetns::open(&path).map_err(|error| absent(pod, &path, &error))?;
@@ -296,9 +300,11 @@ impl Roster {
         if let Some(other) = listed.map(|(pod, _)| pod.clone()).or_else(|| later(netns.cookie())) {
             return Err(Failure::Other(format!("{pod}: {}: is the network namespace of {other}", path.display())));
         }
+        let links = Links::watch(&netns, &self.signs);
+        let links = links.map_err(|error| Failure::Other(format!("{pod}: changes of its interfaces: {error}")))?;
         let local = open_listeners(Arc::new(netns), redirect);
         let local = local.map_err(|error| Failure::Other(format!("{pod}: {error}")))?;
-        Ok(Enrolled { place: place.clone(), process, local })
+        Ok(Enrolled { place: place.clone(), process, links, local })
     }
 }
 

@@ -4,7 +4,7 @@
 //! `connect()` by what may leave the pod, at the first packet by what may enter it. So who opened it is asked first:
 //!
 //! - TCP in the middle of its handshake, or with nothing in flight: the kernel's own numbers tell.
-//! - TCP with something in flight: not known now. When both directions agree, that does not matter; else it is left for
+//! - TCP with something in flight: the hooks' mark, if they saw it opened. Else it is not known now. When both directions agree, that does not matter; else it is left for
 //!   the next look. If that does not tell either, a socket with the port and address of a listening one was accepted by
 //!   it: the kernel gives no `connect()` such a port by itself. Everything else was opened by the pod.
 //! - Connected UDP: the same rule, with sockets that have no peer for listening ones.
@@ -23,7 +23,7 @@ use crate::{
     endpoint::Peer,
     pod_net::{Flow, Opener, Transport},
     policy::{EndpointState, World},
-    redirect::OWN_SOCKET,
+    redirect::{ACCEPTED_SOCKET, ALLOWED_SOCKET, OWN_SOCKET},
 };
 
 /// What becomes of a connection.
@@ -83,7 +83,12 @@ impl Judge<'_> {
             return Fate::Stays;
         }
         let probable = if self.listening.accepted(flow) { Direction::Ingress } else { Direction::Egress };
-        let direction = match (flow.opener, flow.transport) {
+        let marked = match flow.mark {
+            ALLOWED_SOCKET => Some(Opener::Local),
+            ACCEPTED_SOCKET => Some(Opener::Remote),
+            _ => None,
+        };
+        let direction = match (flow.opener.or(marked), flow.transport) {
             (Some(Opener::Local), _) => Direction::Egress,
             (Some(Opener::Remote), _) => Direction::Ingress,
             (None, Transport::Udp) => probable,

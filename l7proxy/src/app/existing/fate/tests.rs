@@ -112,8 +112,10 @@ fn the_proxy_s_own_and_the_pod_s_own_are_left() {
     let mut marked = tcp(Opener::Local, "10.0.0.1:40000", "10.0.0.2:81");
     marked.mark = OWN_SOCKET;
     assert_eq!(NOW.fate(&marked), STAYS);
-    marked.mark = OWN_SOCKET + 1;
-    assert_eq!(NOW.fate(&marked), ends(Direction::Egress, false), "another mark is not the proxy's");
+    for mark in [ALLOWED_SOCKET, ACCEPTED_SOCKET] {
+        marked.mark = mark;
+        assert_eq!(NOW.fate(&marked), ends(Direction::Egress, false), "mark {mark} is not the proxy's");
+    }
     for remote in ["127.0.0.1:81", "10.0.0.1:15001", "10.0.0.1:81", "[fd00::1]:81", "[::1]:81"] {
         assert_eq!(NOW.fate(&tcp(Opener::Local, "10.0.0.1:40000", remote)), STAYS, "{remote}");
     }
@@ -127,6 +129,16 @@ fn without_evidence_it_waits_for_the_next_look() {
     assert_eq!(patient.fate(&accepted), Fate::Undecided, "may have entered and may not have left");
     let neither = flow(Transport::Tcp, "10.0.0.1:40000", "192.0.2.1:81");
     assert_eq!(patient.fate(&neither), ends(Direction::Egress, false), "denied either way");
+}
+
+#[test]
+fn what_the_hooks_saw_is_evidence() {
+    let patient = Case { patient: true, listening: &[] };
+    let mut busy = flow(Transport::Tcp, "10.0.0.1:7000", "10.0.0.2:40000");
+    busy.mark = ACCEPTED_SOCKET;
+    assert_eq!(patient.fate(&busy), STAYS);
+    busy.mark = ALLOWED_SOCKET;
+    assert_eq!(patient.fate(&busy), ends(Direction::Egress, false));
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl Node {
             "node": "node-a",
             "policies": ["policies/"],
             "endpoints": self.endpoints,
-            "host": { "addresses": [self.network.host()] },
+            "host": { "addresses": [self.network.host().to_string(), self.network.host_v6().to_string()] },
             "redirect": { "cgroup": self.network.cgroup(), "pins": "bpf" },
             "flows": { "file": { "path": "flows.jsonl" } },
             "admin": { "socket": "admin.sock" },

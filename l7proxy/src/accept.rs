@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -25,9 +25,9 @@ use crate::{
     http::{self, Connection, Worker},
     pod_net::PodNetns,
     policy::{Live, Store},
-    redirect::DataMaps,
+    redirect::{DataMaps, Original},
     sys,
-    upstream::{Dialer, Leg},
+    upstream::{Dialer, Leg, Side},
 };
 
 /// Pause after an accept that failed for want of something (descriptors, memory).
@@ -42,8 +42,6 @@ pub struct Door {
     pub direction: Direction,
     /// Its namespace.
     pub netns: Arc<PodNetns>,
-    /// The address that connections are steered by.
-    pub address: Ipv4Addr,
     /// Where the newest policy is.
     pub store: Arc<Store>,
 }
@@ -98,7 +96,7 @@ impl Door {
         maps: &Rc<RefCell<DataMaps>>,
         worker: &Worker,
     ) -> Option<Connection> {
-        let original = match self.original(stream, client, &maps.borrow()) {
+        let Original { address: original, source } = match self.original(stream, client, &maps.borrow()) {
             Ok(Some(original)) => original,
             unknown => {
                 worker.counters.connections_not_redirected.fetch_add(1, Ordering::Relaxed);
@@ -112,17 +110,11 @@ impl Door {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "nodelay");
         }
-        let remote = match self.direction {
-            Direction::Egress => original.ip(),
-            Direction::Ingress => client.ip(),
+        let (remote, side) = match self.direction {
+            Direction::Egress => (original.ip(), Side::Client(source)),
+            Direction::Ingress => (client.ip(), Side::Server(client)),
         };
-        let leg = Leg {
-            netns: Arc::clone(&self.netns),
-            address: self.address,
-            maps: Rc::clone(maps),
-            direction: self.direction,
-            client,
-        };
+        let leg = Leg { netns: Arc::clone(&self.netns), maps: Rc::clone(maps), side };
         Some(Connection {
             direction: self.direction,
             client,
@@ -132,12 +124,12 @@ impl Door {
         })
     }
 
-    fn original(&self, stream: &TcpStream, client: SocketAddr, maps: &DataMaps) -> io::Result<Option<SocketAddr>> {
+    fn original(&self, stream: &TcpStream, client: SocketAddr, maps: &DataMaps) -> io::Result<Option<Original>> {
         let local = stream.local_addr()?;
         Ok(match self.direction {
             Direction::Egress => maps.original(self.netns.cookie(), client, local),
             // Steered connections keep the address they were made to; the listener's own is loopback.
-            Direction::Ingress => (!local.ip().is_loopback()).then_some(local),
+            Direction::Ingress => (!local.ip().is_loopback()).then_some(Original { address: local, source: None }),
         })
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -37,6 +37,15 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// Connections that may wait in a listener for their accept.
 const BACKLOG: i32 = 1024;
+
+/// Version of the Internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
 
 /// Where a pod's namespace is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,21 +115,45 @@ impl PodNetns {
     }
 
     /// A listener on the namespace's loopback, on a port of the kernel's choice: connections reach it by steering only.
-    pub fn listen(&self) -> io::Result<TcpListener> {
-        let socket = self.socket()?;
+    pub fn listen(&self, family: Family) -> io::Result<TcpListener> {
+        let socket = self.socket(family)?;
+        let loopback: SocketAddr = match family {
+            Family::V4 => (Ipv4Addr::LOCALHOST, 0).into(),
+            Family::V6 => (Ipv6Addr::LOCALHOST, 0).into(),
+        };
+        if family == Family::V6 {
+            socket.set_only_v6(true)?;
+            // Unlike 127.0.0.1, ::1 is there only when the loopback interface is up: a pod that is just being made waits.
+            socket.set_freebind_v6(true)?;
+        }
         // No SO_REUSEPORT: root in the pod has the same uid and could join the group.
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        socket.bind(&loopback.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     }
 
     /// A TCP socket of the namespace, not bound and not connected, non-blocking.
-    pub fn socket(&self) -> io::Result<Socket> {
-        self.inside(|| Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP)))
+    pub fn socket(&self, family: Family) -> io::Result<Socket> {
+        self.inside(|| Socket::new(family.domain(), Type::STREAM.nonblocking(), Some(Protocol::TCP)))
     }
 
     fn inside<T>(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         inside(&self.namespace, &self.home, make)
+    }
+}
+
+impl Family {
+    /// Family of the packets to an address: those to `::ffff:a.b.c.d` are IPv4.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn domain(self) -> Domain {
+        match self {
+            Self::V4 => Domain::IPV4,
+            Self::V6 => Domain::IPV6,
+        }
     }
 }
 

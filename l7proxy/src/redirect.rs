@@ -27,13 +27,13 @@ pub use backstop::{Guard, Mechanism};
 pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
 pub use load::check_permission;
-pub use maps::DataMaps;
+pub use maps::{DataMaps, Original};
 pub use policies::PolicyFigures;
 pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall};
 pub use redirect_abi::{
-    ACCEPTED_SOCKET, ALLOW, ALLOWED_SOCKET, AUDIT, DENY, EGRESS, INGRESS, OWN_SOCKET, REASON_AUDIT, REASON_BACKSTOP,
-    REASON_FRAGMENT, REASON_MALFORMED, REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_ENROLLED, REASON_NOT_IP,
-    REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
+    ACCEPTED_SOCKET, ALLOW, ALLOWED_SOCKET, AUDIT, DENY, EGRESS, INGRESS, LISTENER_EGRESS, LISTENER_V6, OWN_SOCKET,
+    REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED, REASON_NO_PROXY, REASON_NO_REDIRECT,
+    REASON_NOT_ENROLLED, REASON_NOT_IP, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
 pub use strangers::{Hold, Strangers};
 

@@ -21,7 +21,7 @@ use crate::{
 mod dial;
 mod socket;
 
-pub use dial::{Dialer, Leg};
+pub use dial::{Dialer, Leg, Side};
 use socket::Socket;
 
 /// The upstream side of one downstream connection.

@@ -8,17 +8,17 @@ use aya_ebpf::{
 };
 use redirect_abi::{
     ALLOW, ALLOWED_SOCKET, AUDIT, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod,
-    REASON_AUDIT, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, stat, v4,
+    REASON_AUDIT, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, SOURCE_BOUND, stat,
 };
 
 use crate::{
-    ctx::{SockAddr, source_port},
+    ctx::{SockAddr, is_bound, source_port},
     datagram,
     event::{Refused, report, told},
     headers::TCP,
     maps::{ADDRESSES, OWN, PODS, SEEN, count},
     stranger,
-    verdict::{Verdict, identity, is_loopback, is_v4, verdict},
+    verdict::{Verdict, identity, is_link_local, is_loopback, own_address, verdict},
 };
 
 /// Result of a hook: go on.
@@ -78,7 +78,7 @@ fn connect(ctx: SockAddr) -> i32 {
             tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT, rule);
             allow(sock, protocol)
         }
-        REDIRECT if protocol == TCP && is_v4(&addr) => redirect(ctx, pod, addr, port),
+        REDIRECT if protocol == TCP && can_redirect(pod, &addr) => redirect(ctx, pod, addr, port),
         REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT, rule),
         DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY, rule),
     }
@@ -97,15 +97,21 @@ fn allow(sock: *mut bpf_sock, protocol: u8) -> i32 {
     PROCEED
 }
 
+#[inline(always)]
+fn can_redirect(pod: &Pod, addr: &Addr) -> bool {
+    own_address(pod, addr) != [0; 4] && !is_link_local(addr)
+}
+
 /// Sends the connection to one of the pod's egress ports and remembers where it wanted to go.
 #[inline(always)]
 fn redirect(ctx: SockAddr, pod: &Pod, addr: Addr, port: u16) -> i32 {
     let Some(seen) = SEEN.get_or_create(ctx.sock()) else { return FAIL };
-    *seen = Peer { addr, port, pad: [0; 2] };
+    let flags = if is_bound(ctx.sock()) { SOURCE_BOUND } else { 0 };
+    *seen = Peer { addr, port, flags, pad: 0 };
     // Spread over the ports by destination, so that the pod's ephemeral ports are not shared by all destinations.
     let mix = (addr[3] ^ u32::from(port).wrapping_mul(0x9e37_79b1)).wrapping_mul(0x85eb_ca6b);
     let spread = (mix >> 16) as u16 % EGRESS_PORTS;
-    ctx.set_addr(&v4(pod.ip4));
+    ctx.set_addr(&own_address(pod, &addr));
     ctx.set_port(pod.egress_port.wrapping_add(spread));
     count(stat::REDIRECTED);
     PROCEED
@@ -143,7 +149,7 @@ pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, p
         cookie,
         endpoint: pod.endpoint,
         identity,
-        local: &v4(pod.ip4),
+        local: &own_address(pod, addr),
         local_port: source_port(ctx.sock()),
         remote: addr,
         remote_port: datagram::port(protocol, ctx.port()),

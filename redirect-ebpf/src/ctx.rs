@@ -130,6 +130,13 @@ pub fn source_port(sock: *mut bpf_sock) -> u16 {
     ld32::<_, { offset_of!(bpf_sock, src_port) }>(sock) as u16
 }
 
+/// Whether a socket that is not connected was bound to an address. (The kernel keeps a loopback address here for what is
+/// bound to an IPv6 one.)
+#[inline(always)]
+pub fn is_bound(sock: *mut bpf_sock) -> bool {
+    ld32::<_, { offset_of!(bpf_sock, src_ip4) }>(sock) != 0
+}
+
 /// Address family of a socket.
 #[inline(always)]
 pub fn family(sock: *mut bpf_sock) -> u32 {

@@ -3,8 +3,9 @@
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use redirect_abi::{
     ALLOW, AUDIT, Addr, BACKSTOP, ConnKey, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, FLOW_IN, FLOW_PLAIN, FlowKey,
-    HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, Pod, REASON_AUDIT, REASON_NO_PROXY,
-    REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT, ReplyKey, v4,
+    HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod, REASON_AUDIT,
+    REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT,
+    ReplyKey,
 };
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     flows,
     headers::{TCP, UDP},
     maps::{ADDRESSES, CONNS, LISTENERS, PODS, REPLIES},
-    verdict::{Verdict, identity, is_loopback, verdict},
+    verdict::{Verdict, identity, is_loopback, own_address, verdict},
 };
 
 const SK_DROP: u32 = 0;
@@ -35,7 +36,10 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
     let Some(pod) = (unsafe { PODS.get(cookie) }) else { return SK_PASS };
     let remote = packet.remote();
     let port = packet.local_port();
-    if packet.protocol() == TCP && local == v4(pod.ip4) && port.wrapping_sub(pod.egress_port) < EGRESS_PORTS {
+    if packet.protocol() == TCP
+        && local == own_address(pod, &local)
+        && port.wrapping_sub(pod.egress_port) < EGRESS_PORTS
+    {
         return egress(&ctx, packet, cookie, pod, &remote);
     }
     // From itself, also from another of its addresses. (The kernel drops such sources when they come from outside.)
@@ -56,7 +60,7 @@ fn egress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote:
     if CONNS.get_ptr(key).is_none() {
         return refuse(packet, cookie, pod.endpoint, 0, REASON_NOT_REDIRECTED, 0);
     }
-    match LISTENERS.redirect_sk_lookup(ctx, cookie | LISTENER_EGRESS, 0) {
+    match LISTENERS.redirect_sk_lookup(ctx, cookie | LISTENER_EGRESS | family(packet), 0) {
         Ok(()) => SK_PASS,
         Err(_) => refuse(packet, cookie, pod.endpoint, 0, REASON_NO_PROXY, 0),
     }
@@ -88,7 +92,7 @@ fn ingress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote
             refuse(packet, cookie, pod.endpoint, identity, REASON_AUDIT, rule);
             pass(packet, cookie, pod, remote)
         }
-        REDIRECT if protocol == TCP && packet.is_v4() => match LISTENERS.redirect_sk_lookup(ctx, cookie, 0) {
+        REDIRECT if protocol == TCP => match LISTENERS.redirect_sk_lookup(ctx, cookie | family(packet), 0) {
             Ok(()) => SK_PASS,
             Err(_) => refuse(packet, cookie, pod.endpoint, identity, REASON_NO_PROXY, rule),
         },
@@ -112,6 +116,12 @@ fn pass(packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
         flows::begin(&key, pod, FLOW_IN | FLOW_PLAIN);
     }
     SK_PASS
+}
+
+/// Which of the pod's listeners takes packets like this one.
+#[inline(always)]
+fn family(packet: Lookup) -> u64 {
+    if packet.is_v4() { 0 } else { LISTENER_V6 }
 }
 
 /// The kernel answers with RST or port unreachable: the client sees "connection refused".

@@ -1,7 +1,7 @@
 //! L3/L4: who is the other side, and what does the pod's policy say to it.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use redirect_abi::{ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, REDIRECT, V4_MAPPED};
+use redirect_abi::{ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, REDIRECT, V4_MAPPED, v4};
 
 use crate::maps::{CIDRS, IDENTITIES, POLICY};
 
@@ -58,7 +58,7 @@ pub fn is_loopback(addr: &Addr) -> bool {
     addr[2] == 0 && (addr[3] == 0 || addr[3] == 1_u32.to_be())
 }
 
-/// fe80::/10 and ff02::/16: no router sends it on.
+/// fe80::/10 and ff02::/16: no router sends it on, and it means something else on each interface.
 #[inline(always)]
 pub fn is_link_local(addr: &Addr) -> bool {
     let first = u32::from_be(addr[0]);
@@ -69,4 +69,14 @@ pub fn is_link_local(addr: &Addr) -> bool {
 #[inline(always)]
 pub fn is_v4(addr: &Addr) -> bool {
     addr[0] == 0 && addr[1] == 0 && addr[2] == V4_MAPPED
+}
+
+/// Address of the pod in the family of `other`, all zero when it has none.
+#[inline(always)]
+pub fn own_address(pod: &Pod, other: &Addr) -> Addr {
+    match (is_v4(other), pod.ip4) {
+        (true, 0) => [0; 4],
+        (true, four) => v4(four),
+        (false, _) => pod.ip6,
+    }
 }

@@ -85,7 +85,7 @@ impl Network {
         let bridge = network.bridge();
         ip(&["link", "add", &bridge, "type", "bridge"])?;
         ip(&["addr", "add", &format!("{}/24", network.host()), "dev", &bridge])?;
-        ip(&["addr", "add", &format!("fd77:{number:x}::1/64"), "dev", &bridge, "nodad"])?;
+        ip(&["addr", "add", &format!("{}/64", network.host_v6()), "dev", &bridge, "nodad"])?;
         ip(&["link", "set", &bridge, "up"])?;
         Ok(network)
     }
@@ -98,6 +98,12 @@ impl Network {
     #[must_use]
     pub fn host(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, self.number, 1)
+    }
+
+    /// The node's own IPv6 address.
+    #[must_use]
+    pub fn host_v6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd77, self.number.into(), 0, 0, 0, 0, 0, 1)
     }
 
     /// Directory of the cgroup.
@@ -134,6 +140,7 @@ impl Network {
         ip(&["-n", &name, "addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
         ip(&["-n", &name, "link", "set", "eth0", "up"])?;
         ip(&["-n", &name, "route", "add", "default", "via", &self.host().to_string()])?;
+        ip(&["-n", &name, "route", "add", "default", "via", &self.host_v6().to_string()])?;
         Ok(Place { cgroup: Arc::clone(&self.cgroup), netns, v4, v6 })
     }
 

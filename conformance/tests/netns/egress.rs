@@ -7,6 +7,7 @@ use conformance::{
     node::Flow,
     server::{self, Held, Server},
 };
+use serde_json::{Value, json};
 
 use crate::manifests::{PORTS, READ_ONLY, READ_ONLY_NAME};
 
@@ -161,13 +162,30 @@ fn a_v4_mapped_socket_is_judged_like_any_other() -> Result<()> {
 }
 
 #[test]
-fn what_needs_http_rules_is_refused_over_ipv6() -> Result<()> {
+fn ipv6_is_judged_like_ipv4() -> Result<()> {
     let stage = stage(READ_ONLY)?;
-    let Stage { client, api, server, .. } = &stage;
-    for port in [8080, 9090] {
-        assert!(server::connect(client, (api.v6, port), None)?.is_refused(), "port {port}");
-    }
-    assert!(server.seen()?.is_empty());
+    let Stage { client, api, server, node } = &stage;
+    let url = |path: &str| format!("http://[{}]:8080{path}", api.v6);
+    let answer = curl(client, &[], &url("/read/a"))?;
+    assert_eq!((answer.exit, answer.status), (0, 200), "{answer:?}\n{}", node.log());
+    assert_eq!(server.seen()?[0].peer.ip(), client.v6, "the server sees the client's own address");
+    let request = &node.wait_flows(0, 1, |flow| flow.kind() == "REQUEST")?[0];
+    assert_eq!((request.verdict(), request.direction()), ("FORWARDED", "EGRESS"));
+    assert_eq!(request.source(), Some((client.v6, answer.local_port).into()));
+    assert_eq!(request.destination(), Some((api.v6, 8080).into()));
+    assert_eq!(request.0.pointer("/flow/IP/ipVersion").and_then(Value::as_str), Some("IPv6"));
+
+    let denied = curl(client, &["--request", "POST"], &url("/read/a"))?;
+    assert_eq!((denied.status, denied.body.as_str()), (403, "Access denied\r\n"));
+    assert_eq!(server.seen()?.len(), 1);
+    assert_eq!(server::connect(client, (api.v6, 8080), None)?.peer, Some((api.v6, 8080).into()), "getpeername");
+
+    let other = server::tcp(api, "[::]:9090")?;
+    assert!(server::connect(client, (api.v6, 9090), None)?.is_refused());
+    assert!(other.seen()?.is_empty());
+    let refused = &node.wait_flows(0, 1, |flow| flow.is_verdict() && flow.kind().is_empty())?[0];
+    assert_eq!(refused.0.pointer("/flow/IP/source"), Some(&json!(client.v6)), "no port was chosen yet");
+    assert_eq!(refused.destination(), Some((api.v6, 9090).into()));
     Ok(())
 }
 

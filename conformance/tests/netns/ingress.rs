@@ -84,15 +84,26 @@ fn another_port_is_refused() -> Result<()> {
 }
 
 #[test]
-fn what_needs_http_rules_is_refused_over_ipv6() -> Result<()> {
+fn ipv6_is_judged_like_ipv4() -> Result<()> {
     let stage = stage()?;
-    let Stage { client, api, .. } = &stage;
-    let six = server::http_at(api, "[::]:8081")?;
-    let guarded = server::http_at(api, &format!("[{}]:8080", api.v6))?;
-    for port in [8080, 8081] {
-        assert!(server::connect(client, (api.v6, port), None)?.is_refused(), "port {port}");
-    }
-    assert!(six.seen()?.is_empty() && guarded.seen()?.is_empty());
+    let Stage { client, other, api, node, .. } = &stage;
+    let server = server::http_at(api, &format!("[{}]:8080", api.v6))?;
+    let url = |path: &str| format!("http://[{}]:8080{path}", api.v6);
+    let answer = curl(client, &[], &url("/read/a"))?;
+    assert_eq!(answer.status, 200, "{answer:?}\n{}", node.log());
+    let seen = &server.seen()?[0];
+    let true_client = (client.v6, answer.local_port).into();
+    assert_eq!((seen.accepted, seen.peer), (true_client, true_client), "accept() and getpeername()");
+    assert_eq!(seen.local, (api.v6, 8080).into(), "getsockname()");
+    let request = &node.wait_flows(0, 1, |flow| flow.kind() == "REQUEST")?[0];
+    assert_eq!((request.verdict(), request.direction()), ("FORWARDED", "INGRESS"));
+    assert_eq!(request.source(), Some(true_client));
+
+    assert_eq!(curl(client, &[], &url("/write"))?.status, 403);
+    assert!(server::connect(other, (api.v6, 8080), None)?.is_refused());
+    let free = server::http_at(api, "[::]:8081")?;
+    assert!(server::connect(client, (api.v6, 8081), None)?.is_refused());
+    assert_eq!((server.seen()?.len(), free.seen()?.len()), (1, 0));
     Ok(())
 }
 
@@ -124,7 +135,9 @@ fn the_proxy_s_own_ports_cannot_be_reached() -> Result<()> {
     let Stage { client, other, api, .. } = &stage;
     for pod in [&client, &other] {
         for port in (15001..15065).step_by(9).chain([15006]) {
-            assert!(server::connect(pod, (api.v4, port), None)?.is_refused(), "port {port}");
+            for address in api.addresses() {
+                assert!(server::connect(pod, (address, port), None)?.is_refused(), "{address} port {port}");
+            }
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -260,14 +260,15 @@ struct Described<'a> {
 }
 
 fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {
-    let ip4 = pod.addresses.iter().find_map(|(address, _)| match address.to_canonical() {
-        IpAddr::V4(four) => Some(four),
-        IpAddr::V6(_) => None,
-    });
+    let addresses = || pod.addresses.iter().map(|(address, _)| address.to_canonical());
     DesiredPod {
         endpoint: pod.peer.id,
-        ip4: ip4.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        addresses: pod.addresses.iter().map(|(address, _)| address.to_canonical()).collect(),
+        ip4: addresses().find_map(|address| if let IpAddr::V4(four) = address { Some(four) } else { None }),
+        ip6: addresses().find_map(|address| match address {
+            IpAddr::V6(six) if !six.is_unicast_link_local() => Some(six),
+            IpAddr::V6(_) | IpAddr::V4(_) => None,
+        }),
+        addresses: addresses().collect(),
         ingress_enforced: shared.policy.ingress.enforced(),
         egress_enforced: shared.policy.egress.enforced(),
         host_allowed,

@@ -1,22 +1,36 @@
-//! What this process holds of each enrolled pod: its namespace and two listeners in it.
+//! What this process holds of each enrolled pod: its namespace and listeners in it.
 
-use std::{io, mem, net::TcpListener, os::fd::AsFd, path::Path, sync::Arc};
+use std::{
+    io, mem,
+    net::{IpAddr, TcpListener},
+    os::fd::AsFd,
+    path::Path,
+    sync::Arc,
+};
 
+use rules::Direction;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    pod_net::{Exit, PodNetns},
-    redirect::{Enrolment, Redirect},
+    pod_net::{Exit, Family, PodNetns},
+    redirect::{Enrolment, LISTENER_EGRESS, LISTENER_V6, Redirect},
 };
 
 /// A pod's namespace, its listeners and its ways out while it is enrolled.
 #[derive(Debug)]
 pub(super) struct LocalPod {
     pub(super) netns: Arc<PodNetns>,
-    pub(super) ingress: TcpListener,
-    pub(super) egress: TcpListener,
+    pub(super) listeners: Vec<Listener>,
     pub(super) exits: Vec<Exit>,
     pub(super) closed: CancellationToken,
+}
+
+/// One listener: connections of one family and one direction.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) direction: Direction,
+    family: Family,
+    pub(super) socket: TcpListener,
 }
 
 impl LocalPod {
@@ -33,12 +47,16 @@ impl LocalPod {
 
     /// What the kernel side needs of it.
     pub(super) fn enrolment(&self) -> Enrolment<'_> {
-        Enrolment {
-            netns: self.netns.as_fd(),
-            ingress: self.ingress.as_fd(),
-            egress: self.egress.as_fd(),
-            exits: &self.exits,
-        }
+        let listeners = self.listeners.iter().map(|listener| (listener.kind(), listener.socket.as_fd())).collect();
+        Enrolment { netns: self.netns.as_fd(), listeners, exits: &self.exits }
+    }
+}
+
+impl Listener {
+    fn kind(&self) -> u64 {
+        let egress = if self.direction == Direction::Egress { LISTENER_EGRESS } else { 0 };
+        let six = if self.family == Family::V6 { LISTENER_V6 } else { 0 };
+        egress | six
     }
 }
 
@@ -46,17 +64,30 @@ impl LocalPod {
 pub(super) fn namespace_error(pod: &str, path: &Path, error: &io::Error) -> String {
     format!("{pod}: network namespace {}: {error}; give the netns file or pid of a running pod", path.display())
 }
-/// Both listeners, marked as our own before anything can reach them.
-pub(super) fn open_listeners(netns: Arc<PodNetns>, redirect: &Redirect) -> Result<LocalPod, String> {
+
+/// All listeners, marked as our own before anything can reach them.
+pub(super) fn open_listeners(
+    netns: Arc<PodNetns>,
+    addresses: &[IpAddr],
+    redirect: &Redirect,
+) -> Result<LocalPod, String> {
     let mut maps = redirect.data_maps().map_err(|error| error.to_string())?;
-    let mut listen = || -> io::Result<TcpListener> {
-        let listener = netns.listen()?;
-        maps.mark_own(&listener)?;
-        Ok(listener)
+    let mut listen = |direction, family| -> io::Result<Listener> {
+        let socket = netns.listen(family)?;
+        maps.mark_own(&socket)?;
+        Ok(Listener { direction, family, socket })
     };
-    let open = |error: io::Error| format!("listener in its network namespace: {error}");
     let exits = netns.exits().map_err(|error| format!("interfaces of its network namespace: {error}"))?;
-    let ingress = listen().map_err(open)?;
-    let egress = listen().map_err(open)?;
-    Ok(LocalPod { netns, ingress, egress, exits, closed: CancellationToken::new() })
+    let mut listeners = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            match listen(direction, family) {
+                Ok(listener) => listeners.push(listener),
+                // A kernel may be without a family that the pod has no address of.
+                Err(_) if !addresses.iter().any(|address| Family::of(*address) == family) => {}
+                Err(error) => return Err(format!("listener in its network namespace ({family:?}): {error}")),
+            }
+        }
+    }
+    Ok(LocalPod { netns, listeners, exits, closed: CancellationToken::new() })
 }

@@ -302,7 +302,7 @@ impl Roster {
         }
         let links = Links::watch(&netns, &self.signs);
         let links = links.map_err(|error| Failure::Other(format!("{pod}: changes of its interfaces: {error}")))?;
-        let local = open_listeners(Arc::new(netns), redirect);
+        let local = open_listeners(Arc::new(netns), &endpoint.addresses, redirect);
         let local = local.map_err(|error| Failure::Other(format!("{pod}: {error}")))?;
         Ok(Enrolled { place: place.clone(), process, links, local })
     }

@@ -1,6 +1,6 @@
 //! What `l7proxy status` shows.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -134,12 +134,6 @@ pub(super) fn not_enforced(config: &Config) -> Vec<String> {
         lines.push(format!(
             "services: {}: its addresses are judged as world by this version, not by its backends",
             service.name
-        ));
-    }
-    for endpoint in config.endpoints.iter().filter(|endpoint| endpoint.addresses.iter().any(IpAddr::is_ipv6)) {
-        lines.push(format!(
-            "endpoints: {}: IPv6 is allowed or refused by address and port; connections that need HTTP rules are refused",
-            endpoint.pod
         ));
     }
     lines

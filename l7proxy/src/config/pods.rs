@@ -1,10 +1,6 @@
 //! Who is there: endpoints, remotes, services.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use rules::Protocol;
 use serde::{Deserialize, Serialize};
@@ -23,7 +19,7 @@ pub struct Endpoint {
     /// A process in its network namespace; or `netns`.
     #[serde(default)]
     pub pid: Option<u32>,
-    /// All of its addresses; at least one IPv4.
+    /// All of its addresses. Redirected connections meet the proxy at the first of their family.
     pub addresses: Vec<IpAddr>,
     /// Its labels.
     #[serde(default)]
@@ -134,22 +130,13 @@ impl Endpoint {
         self.netns.clone().map(NetnsPath::File).or(self.pid.map(NetnsPath::Pid))
     }
 
-    /// The address that its connections are steered by: its first IPv4 one.
-    #[must_use]
-    pub fn ip4(&self) -> Option<Ipv4Addr> {
-        self.addresses.iter().find_map(|address| match address.to_canonical() {
-            IpAddr::V4(four) => Some(four),
-            IpAddr::V6(_) => None,
-        })
-    }
-
     pub(super) fn validate(&self, place: &str) -> Vec<String> {
         let mut problems = validate_name(place, &self.pod);
         if self.netns.is_some() == self.pid.is_some() {
             problems.push(format!("{place}: give either netns (a file) or pid (a process), for {}", self.pod));
         }
-        if self.ip4().is_none() {
-            problems.push(format!("{place}.addresses: {} has no IPv4 address; redirection needs one", self.pod));
+        if self.addresses.is_empty() {
+            problems.push(format!("{place}.addresses: {} has none; give at least one", self.pod));
         }
         problems.extend(validate_addresses(place, &self.addresses));
         problems.extend(validate_workload(place, self.workload.as_deref()));

@@ -23,8 +23,6 @@ fn changed(before: &Desired, after: &Desired) -> BTreeSet<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::redirect::{DesiredPod, Entries};
 
@@ -32,7 +30,8 @@ mod tests {
     fn a_change_is_about_the_pods_that_it_is_about() {
         let pod = |endpoint| DesiredPod {
             endpoint,
-            ip4: Ipv4Addr::UNSPECIFIED,
+            ip4: None,
+            ip6: None,
             addresses: BTreeSet::new(),
             ingress_enforced: false,
             egress_enforced: false,

@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash},
 };
-use redirect_abi::{Addr, ConnKey, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, V4_MAPPED, stat, v4};
+use redirect_abi::{Addr, ConnKey, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED, stat, v4};
 
 use super::{Count, Hold, RedirectError};
 
@@ -120,6 +120,15 @@ impl ControlMaps {
     }
 }
 
+/// Where a redirected connection wanted to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// The destination.
+    pub address: SocketAddr,
+    /// The own address that the client chose, if it did.
+    pub source: Option<IpAddr>,
+}
+
 /// What one data worker needs of the kernel.
 #[derive(Debug)]
 pub struct DataMaps {
@@ -132,11 +141,12 @@ impl DataMaps {
     /// Where a redirected connection wanted to go: `client` and `accepted` are the accepted socket's peer and local
     /// address. `None`: it was not redirected here by the kernel.
     #[must_use]
-    pub fn original(&self, cookie: u64, client: SocketAddr, accepted: SocketAddr) -> Option<SocketAddr> {
+    pub fn original(&self, cookie: u64, client: SocketAddr, accepted: SocketAddr) -> Option<Original> {
         let key = conn_key(cookie, client, accepted.port());
         // Any error means that nothing is known of it, which is all that counts: the connection is refused.
         let peer = self.conns.get(&key, 0).ok()?;
-        Some(SocketAddr::new(ip(peer.addr), peer.port))
+        let address = SocketAddr::new(ip(peer.addr), peer.port);
+        Some(Original { address, source: (peer.flags & SOURCE_BOUND != 0).then(|| client.ip()) })
     }
 
     /// Marks a socket as the proxy's own: it is never judged or redirected, nor are a listener's children.
@@ -146,7 +156,7 @@ impl DataMaps {
 
     /// Announces that the connection from `leg` to port `port` of the same pod stands for `client`.
     pub fn announce(&mut self, cookie: u64, leg: SocketAddr, port: u16, client: SocketAddr) -> io::Result<()> {
-        let client = Peer { addr: addr(client.ip()), port: client.port(), pad: [0; 2] };
+        let client = Peer { addr: addr(client.ip()), port: client.port(), flags: 0, pad: 0 };
         self.peers.insert(conn_key(cookie, leg, port), client, 0).map_err(io::Error::other)
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd},
     process,
     sync::Arc,
@@ -11,7 +11,9 @@ use std::{
 
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
-use redirect_abi::{Addr, BACKSTOP, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, Pod};
+use redirect_abi::{
+    Addr, BACKSTOP, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
+};
 
 use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
 use crate::pod_net::Exit;
@@ -28,8 +30,10 @@ const EGRESS_PORT: u16 = 15_001;
 pub struct DesiredPod {
     /// Endpoint number.
     pub endpoint: u32,
-    /// Where redirected connects are sent.
-    pub ip4: Ipv4Addr,
+    /// Where redirected connects over IPv4 are sent.
+    pub ip4: Option<Ipv4Addr>,
+    /// Where redirected connects over IPv6 are sent.
+    pub ip6: Option<Ipv6Addr>,
     /// All of its addresses.
     pub addresses: BTreeSet<IpAddr>,
     /// Only what an entry allows may enter.
@@ -58,10 +62,8 @@ pub struct Desired {
 pub struct Enrolment<'a> {
     /// Its namespace.
     pub netns: BorrowedFd<'a>,
-    /// Listener for what enters the pod.
-    pub ingress: BorrowedFd<'a>,
-    /// Listener for what leaves the pod.
-    pub egress: BorrowedFd<'a>,
+    /// Its listeners, each with what it is for: 0 or [`LISTENER_EGRESS`], and [`LISTENER_V6`].
+    pub listeners: Vec<(u64, BorrowedFd<'a>)>,
     /// Interfaces that lead out of it.
     pub exits: &'a [Exit],
 }
@@ -200,7 +202,8 @@ impl Redirect {
 
     /// What is steered to a pod's listeners goes to these from now on.
     pub fn listen(&mut self, cookie: u64, sockets: &Enrolment<'_>) -> Result<(), RedirectError> {
-        for (key, listener) in [(cookie, sockets.ingress), (cookie | LISTENER_EGRESS, sockets.egress)] {
+        for (kind, listener) in &sockets.listeners {
+            let key = cookie | kind;
             self.maps.listeners.insert(key, listener.as_raw_fd(), 0).map_err(RedirectError::map("LISTENERS"))?;
         }
         Ok(())
@@ -265,8 +268,8 @@ impl Redirect {
                 ignore_missing(self.maps.addresses.remove(&addr(*address)), "ADDRESSES")?;
             }
         }
-        for key in [cookie, cookie | LISTENER_EGRESS] {
-            ignore_missing(self.maps.listeners.remove(&key), "LISTENERS")?;
+        for kind in [0, LISTENER_EGRESS, LISTENER_V6, LISTENER_EGRESS | LISTENER_V6] {
+            ignore_missing(self.maps.listeners.remove(&(cookie | kind)), "LISTENERS")?;
         }
         Ok(())
     }
@@ -280,7 +283,8 @@ impl Redirect {
                 | flag(pod.host_allowed, HOST_ALLOWED)
                 | flag(self.guard(cookie).is_some_and(Guard::is_complete), BACKSTOP),
             policy: number,
-            ip4: u32::from_ne_bytes(pod.ip4.octets()),
+            ip4: pod.ip4.map_or(0, |four| u32::from_ne_bytes(four.octets())),
+            ip6: pod.ip6.map_or([0; 4], |six| addr(six.into())),
             egress_port: EGRESS_PORT,
             pad: [0; 2],
             errno: libc::ECONNREFUSED.unsigned_abs(),

@@ -3,15 +3,17 @@
 use std::{
     cell::RefCell,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
 };
 
-use rules::Direction;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::{pod_net::PodNetns, redirect::DataMaps};
+use crate::{
+    pod_net::{Family, PodNetns},
+    redirect::DataMaps,
+};
 
 /// Knows how to reach the upstream of one downstream connection.
 #[derive(Debug)]
@@ -31,14 +33,19 @@ enum Way {
 pub struct Leg {
     /// Its namespace: where the socket is made.
     pub netns: Arc<PodNetns>,
-    /// Its address: where a leg goes out from unless the client chose another of the pod's.
-    pub address: Ipv4Addr,
     /// The kernel side, of this worker.
     pub maps: Rc<RefCell<DataMaps>>,
-    /// Which way the connection goes.
-    pub direction: Direction,
-    /// The true client.
-    pub client: SocketAddr,
+    /// Which end of the connection the pod is.
+    pub side: Side,
+}
+
+/// What the other end is to see as its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The pod connects: from this address of its own, or from the one that the way there has.
+    Client(Option<IpAddr>),
+    /// The pod is connected to, by this client.
+    Server(SocketAddr),
 }
 
 impl Dialer {
@@ -71,23 +78,22 @@ impl Dialer {
 
 impl Leg {
     async fn connect(&self, target: SocketAddr) -> io::Result<TcpStream> {
-        let socket = self.netns.socket()?;
+        let socket = self.netns.socket(Family::of(target.ip()))?;
         self.maps.borrow_mut().mark_own(&socket)?;
-        match self.direction {
-            Direction::Egress => {
-                // The pod has its own choice of source when it has several addresses.
-                if self.client.ip() != IpAddr::V4(self.address) && !self.client.ip().is_loopback() {
-                    socket.bind(&SocketAddr::new(self.client.ip(), 0).into())?;
+        match self.side {
+            Side::Client(source) => {
+                if let Some(source) = source.filter(|source| !source.is_loopback()) {
+                    socket.bind(&SocketAddr::new(source, 0).into())?;
                 }
                 tokio_socket(socket).connect(target).await
             }
-            Direction::Ingress => {
+            Side::Server(client) => {
                 // Bound to the pod's address, not to loopback: a lost announcement must not look like localhost.
                 socket.bind(&SocketAddr::new(target.ip(), 0).into())?;
                 let socket = tokio_socket(socket);
                 let leg = socket.local_addr()?;
                 let cookie = self.netns.cookie();
-                self.maps.borrow_mut().announce(cookie, leg, target.port(), self.client)?;
+                self.maps.borrow_mut().announce(cookie, leg, target.port(), client)?;
                 let connected = socket.connect(target).await;
                 if connected.is_err() {
                     self.maps.borrow_mut().withdraw(cookie, leg, target.port());

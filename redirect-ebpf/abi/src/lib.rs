@@ -51,6 +51,8 @@ pub const BACKSTOP: u32 = 8;
 
 /// Bit of a `LISTENERS` key (or'd with the cookie): the listener for what leaves the pod.
 pub const LISTENER_EGRESS: u64 = 1 << 62;
+/// Bit of a `LISTENERS` key (or'd with the cookie): the listener for IPv6. A socket of one family takes no other's packets.
+pub const LISTENER_V6: u64 = 1 << 63;
 
 /// Value of `OWN`: a socket of the proxy, never judged and never redirected.
 pub const OWN_SOCKET: u32 = 1;
@@ -76,8 +78,10 @@ pub struct Pod {
     /// First field of the [`PolicyKey`]s in force, shared by pods that may do the same. Changing it switches all entries of
     /// the pod at once.
     pub policy: u32,
-    /// IPv4 address of the pod in network byte order: where redirected connects are sent.
+    /// IPv4 address of the pod in network byte order: where redirected connects are sent. Zero: it has none.
     pub ip4: u32,
+    /// The same for IPv6.
+    pub ip6: Addr,
     /// First of [`EGRESS_PORTS`] ports, host byte order.
     pub egress_port: u16,
     /// Zero.
@@ -85,7 +89,7 @@ pub struct Pod {
     /// Value for `errno` when a connect is refused.
     pub errno: u32,
 }
-const _: () = assert!(size_of::<Pod>() == 4 * 4 + 2 + 2 + 4);
+const _: () = assert!(size_of::<Pod>() == 4 * 4 + 16 + 2 + 2 + 4);
 
 /// Entries that `POLICY` may have.
 pub const POLICY_ENTRIES: usize = 262_144;
@@ -155,10 +159,15 @@ pub struct Peer {
     pub addr: Addr,
     /// Port, host byte order.
     pub port: u16,
+    /// Of a redirected connection: [`SOURCE_BOUND`] or nothing.
+    pub flags: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
 }
-const _: () = assert!(size_of::<Peer>() == 16 + 2 + 2);
+const _: () = assert!(size_of::<Peer>() == 16 + 2 + 1 + 1);
+
+/// Set in [`Peer::flags`]: the client chose its own address before it connected.
+pub const SOURCE_BOUND: u8 = 1;
 
 /// `REPLIES`: UDP that a pod sent, so that the answer may enter.
 #[repr(C)]
@@ -275,7 +284,7 @@ const _: () = assert!(size_of::<Told>() == 8 + 4 + 4);
 
 /// Why the kernel refused: no entry allows it.
 pub const REASON_POLICY: u8 = 0;
-/// Why the kernel refused: L7 rules apply, but this kind of socket or address cannot be redirected.
+/// Why the kernel refused: L7 rules apply, but this kind of socket or address (link-local) cannot be redirected.
 pub const REASON_NO_REDIRECT: u8 = 1;
 /// Why the kernel refused: the proxy holds no listener (it is not running).
 pub const REASON_NO_PROXY: u8 = 2;

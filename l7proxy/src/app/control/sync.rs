@@ -6,8 +6,6 @@ use std::{
     time::Instant,
 };
 
-use rules::Direction;
-
 use super::Control;
 use crate::{
     accept::Door,
@@ -17,7 +15,6 @@ use crate::{
         existing::Target,
         roster::{Changes, Look},
     },
-    config::Endpoint,
     endpoint::EndpointId,
     redirect::{Desired, DesiredPod, Redirect, Shortfall},
 };
@@ -199,17 +196,14 @@ impl Control {
     async fn serve_one(&self, pod: &str, workers: &Workers) -> Result<(), RunError> {
         let Some(local) = self.pods.get(pod) else { return Ok(()) };
         let Some(id) = self.assembler.endpoint(pod) else { return Ok(()) };
-        let address = self.config.endpoints.iter().find(|endpoint| endpoint.pod == pod).and_then(Endpoint::ip4);
-        let Some(address) = address else { return Ok(()) };
-        for (direction, listener) in [(Direction::Ingress, &local.ingress), (Direction::Egress, &local.egress)] {
+        for listener in &local.listeners {
             let door = || Door {
                 endpoint: EndpointId(id),
-                direction,
+                direction: listener.direction,
                 netns: Arc::clone(&local.netns),
-                address,
                 store: Arc::clone(&self.store),
             };
-            workers.open(door, listener, &local.closed).await?;
+            workers.open(door, &listener.socket, &local.closed).await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! there, and never decides what a socket is for. Start at [`PodNetns`].
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::{
@@ -130,6 +130,18 @@ impl PodNetns {
         socket.bind(&loopback.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
+    }
+
+    /// Link-local IPv6 addresses that its interfaces have now.
+    pub fn link_local_addresses(&self) -> io::Result<Vec<Ipv6Addr>> {
+        // Without IPv6 in the kernel there is no such file.
+        let table =
+            inside(&self.namespace, &self.home, || match fs::read_to_string("/proc/thread-self/net/if_inet6") {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+                table => table,
+            })?;
+        let addresses = table.lines().filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok());
+        Ok(addresses.map(Ipv6Addr::from).filter(Ipv6Addr::is_unicast_link_local).collect())
     }
 
     /// A TCP socket of the namespace, not bound and not connected, non-blocking.

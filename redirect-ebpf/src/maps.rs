@@ -28,7 +28,7 @@ pub static PODS: HashMap<u64, Pod, 1024, SPARSE> = HashMap::new();
 
 /// Every address of an enrolled pod → cookie, for hooks that cannot ask for the cookie. Proxy writes, sk_lookup reads.
 #[btf_map]
-pub static ADDRESSES: HashMap<Addr, u64, 4096, SPARSE> = HashMap::new();
+pub static ADDRESSES: HashMap<Addr, u64, 8192, SPARSE> = HashMap::new();
 
 /// Interface of the node that is the other end of a pod's → the pod's cookie. Proxy writes, the backstop reads.
 #[btf_map]

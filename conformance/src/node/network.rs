@@ -4,7 +4,7 @@
 
 use std::{
     env, fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -207,6 +207,34 @@ impl Place {
     #[must_use]
     pub fn beside(&self, netns: Netns) -> Self {
         Self { cgroup: Arc::clone(&self.cgroup), netns: Arc::new(netns), v4: self.v4, v6: self.v6 }
+    }
+
+    /// Gives its interface one more address, for example `fe80::77/64`.
+    pub fn add_address(&self, address: &str) -> Result<()> {
+        // An IPv6 one can be used at once, without asking who else has it.
+        let quick: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        ip(&[&["-n", &self.netns.name, "addr", "add", address, "dev", "eth0"], quick].concat())?;
+        Ok(())
+    }
+
+    /// Takes an address away.
+    pub fn remove_address(&self, address: &str) -> Result<()> {
+        ip(&["-n", &self.netns.name, "addr", "del", address, "dev", "eth0"])?;
+        Ok(())
+    }
+
+    /// Where this pod finds a link-local address: behind its interface.
+    pub fn link_local(&self, address: Ipv6Addr, port: u16) -> Result<SocketAddr> {
+        let link = ip(&["-n", &self.netns.name, "-o", "link", "show", "eth0"])?;
+        let index = link.split(':').next().and_then(|index| index.parse().ok()).context("an interface has no index")?;
+        Ok(SocketAddrV6::new(address, port, 0, index).into())
+    }
+
+    /// Sets a variable of its network namespace, for example `net/ipv4/tcp_fastopen`.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        let mut command = self.command("sh");
+        command.args(["-c", "echo \"$1\" > \"/proc/sys/$0\"", name, value]);
+        process::output(&mut command).map(|_output| ())
     }
 
     /// A program inside the pod.

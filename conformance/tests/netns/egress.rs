@@ -1,5 +1,7 @@
 //! What leaves a pod.
 
+use std::net::{Ipv6Addr, SocketAddr};
+
 use anyhow::Result;
 use conformance::{
     Node, Pod,
@@ -154,9 +156,9 @@ fn a_v4_mapped_socket_is_judged_like_any_other() -> Result<()> {
     assert_eq!(allowed.status, 200, "{allowed:?}\n{}", node.log());
     assert_eq!(curl(client, &[], &url("/write"))?.status, 403);
     assert_eq!(server.seen()?.len(), 1);
-    let mapped = std::net::SocketAddr::new(api.v4.to_ipv6_mapped().into(), 8080);
+    let mapped = SocketAddr::new(api.v4.to_ipv6_mapped().into(), 8080);
     assert_eq!(server::connect(client, mapped, None)?.peer, Some(mapped), "getpeername as the socket's family has it");
-    let refused = std::net::SocketAddr::new(api.v4.to_ipv6_mapped().into(), 9090);
+    let refused = SocketAddr::new(api.v4.to_ipv6_mapped().into(), 9090);
     assert!(server::connect(client, refused, None)?.is_refused());
     Ok(())
 }
@@ -186,6 +188,28 @@ fn ipv6_is_judged_like_ipv4() -> Result<()> {
     let refused = &node.wait_flows(0, 1, |flow| flow.is_verdict() && flow.kind().is_empty())?[0];
     assert_eq!(refused.0.pointer("/flow/IP/source"), Some(&json!(client.v6)), "no port was chosen yet");
     assert_eq!(refused.destination(), Some((api.v6, 9090).into()));
+    Ok(())
+}
+
+/// A link-local address means something else on each interface, so nobody could dial it later.
+#[test]
+fn a_link_local_destination_that_needs_http_rules_is_refused() -> Result<()> {
+    let world = READ_ONLY.replace("toEndpoints: [{matchLabels: {app: api}}]", "toEntities: [world]");
+    let stage = stage(&world)?;
+    let Stage { client, api, server, node } = &stage;
+    let local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x77);
+    api.add_address(&format!("{local}/64"))?;
+    let (needs_rules, needs_none) = (client.link_local(local, 8080)?, client.link_local(local, 7000)?);
+    assert!(server::connect(client, needs_rules, None)?.is_refused());
+    let refused = &node.wait_flows(0, 1, Flow::is_verdict)?[0];
+    assert_eq!(
+        refused.0.pointer("/flow/extensions/value/reason"),
+        Some(&json!("needs-http-rules-on-redirectable-tcp"))
+    );
+    node.apply("policy.yaml", &PORTS.replace("toEndpoints: [{matchLabels: {app: api}}]", "toEntities: [world]"))?;
+    let free = server::http_at(api, "[::]:7000")?;
+    assert_eq!(server::connect(client, needs_none, None)?.peer, Some(needs_none), "without HTTP rules it may be");
+    assert!(server.seen()?.is_empty() && free.seen()?.is_empty());
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! What policy does not select is as without us.
 
+use std::net::Ipv6Addr;
+
 use anyhow::Result;
 use conformance::{
     Node,
     client::curl,
+    node::ip,
     server::{self, udp_send},
 };
 
@@ -27,6 +30,31 @@ fn a_pod_without_policy() -> Result<()> {
     let status = node.status()?;
     let pod = status.endpoint("default/free").expect("it is configured");
     assert!(!pod.egress.enforced && !pod.ingress.enforced);
+    Ok(())
+}
+
+/// Nobody configures it, and yet it is the pod's; what two pods have is nobody's.
+#[test]
+fn a_pod_s_link_local_address() -> Result<()> {
+    let mut node = Node::new()?;
+    let free = node.pod("default/free", &[("app", "free")])?;
+    let double = node.pod("default/double", &[("app", "free")])?;
+    let stranger = node.stranger()?;
+    let local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x77);
+    let address = format!("{local}/64");
+    free.add_address(&address)?;
+    let _servers = [server::http_at(&free, "[::]:8080")?, server::http_at(&double, "[::]:8080")?];
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let target = stranger.link_local(local, 8080)?;
+    assert_eq!(server::connect(&stranger, target, None)?.peer, Some(target));
+    double.add_address(&address)?;
+    node.apply("policy.yaml", &READ_ONLY.replace("/read", "/other"))?;
+    assert!(server::connect(&stranger, target, None)?.is_refused());
+    double.remove_address(&address)?;
+    node.apply("policy.yaml", READ_ONLY)?;
+    ip(&["-n", stranger.netns().name(), "neigh", "flush", "dev", "eth0"])?;
+    assert_eq!(server::connect(&stranger, target, None)?.peer, Some(target));
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What this process holds of each enrolled pod: its namespace and listeners in it.
 
 use std::{
+    collections::BTreeMap,
     io, mem,
     net::{IpAddr, TcpListener},
     os::fd::AsFd,
@@ -58,6 +59,29 @@ impl Listener {
         let six = if self.family == Family::V6 { LISTENER_V6 } else { 0 };
         egress | six
     }
+}
+
+/// Link-local addresses, by the cookies of pods: nobody configures them, and packets to them are the pod's too. What two
+/// pods have is nobody's, and refused.
+pub(super) fn link_local<'p>(pods: impl Iterator<Item = &'p LocalPod>) -> BTreeMap<u64, Vec<IpAddr>> {
+    let mut owners: BTreeMap<IpAddr, Vec<u64>> = BTreeMap::new();
+    for netns in pods.map(|local| &local.netns) {
+        match netns.link_local_addresses() {
+            Ok(addresses) => {
+                for six in addresses {
+                    owners.entry(six.into()).or_default().push(netns.cookie());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "link-local addresses of a pod: packets to them are refused"),
+        }
+    }
+    let mut found: BTreeMap<u64, Vec<IpAddr>> = BTreeMap::new();
+    for (address, cookies) in owners {
+        if let [cookie] = cookies.as_slice() {
+            found.entry(*cookie).or_default().push(address);
+        }
+    }
+    found
 }
 
 /// The line that says why a namespace cannot be opened.

@@ -249,7 +249,7 @@ impl Redirect {
         }
         self.switch(cookie, pod, number)?;
         for address in known.addresses.difference(&pod.addresses) {
-            ignore_missing(self.maps.addresses.remove(&addr(*address)), "ADDRESSES")?;
+            self.remove_address(cookie, *address)?;
         }
         Ok(())
     }
@@ -263,13 +263,19 @@ impl Redirect {
         self.links.detach_pod(cookie)?;
         self.unguard_pod(cookie)?;
         for address in &pod.addresses {
-            let owner = self.maps.addresses.get(&addr(*address), 0).ok();
-            if owner == Some(cookie) {
-                ignore_missing(self.maps.addresses.remove(&addr(*address)), "ADDRESSES")?;
-            }
+            self.remove_address(cookie, *address)?;
         }
         for kind in [0, LISTENER_EGRESS, LISTENER_V6, LISTENER_EGRESS | LISTENER_V6] {
             ignore_missing(self.maps.listeners.remove(&(cookie | kind)), "LISTENERS")?;
+        }
+        Ok(())
+    }
+
+    /// Unless it is another pod's by now.
+    fn remove_address(&mut self, cookie: u64, address: IpAddr) -> Result<(), RedirectError> {
+        let address = addr(address);
+        if self.maps.addresses.get(&address, 0).ok() == Some(cookie) {
+            ignore_missing(self.maps.addresses.remove(&address), "ADDRESSES")?;
         }
         Ok(())
     }

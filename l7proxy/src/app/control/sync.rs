@@ -13,6 +13,7 @@ use crate::{
         Assembled, RunError, Workers,
         arrivals::{Arrivals, Sign},
         existing::Target,
+        pods::link_local,
         roster::{Changes, Look},
     },
     endpoint::EndpointId,
@@ -163,10 +164,13 @@ impl Control {
             }
             desired.pods.insert(cookie, pod);
         }
-        let enrolled = self
-            .pods
-            .iter()
-            .filter_map(|(name, local)| Some((local.netns.cookie(), self.asked.pods.get(name)?.clone())));
+        let mut link_local = link_local(self.pods.values());
+        let enrolled = self.pods.iter().filter_map(|(name, local)| {
+            let cookie = local.netns.cookie();
+            let mut pod = self.asked.pods.get(name)?.clone();
+            pod.addresses.extend(link_local.remove(&cookie).unwrap_or_default());
+            Some((cookie, pod))
+        });
         desired.pods.extend(enrolled);
         desired
     }

@@ -113,11 +113,9 @@ impl Judge<'_> {
     /// proxy's ports at the pod's own address, and from the proxy to the application at that address.
     fn is_own_traffic(&self, flow: &Flow) -> bool {
         let remote = flow.remote.ip();
-        // An address that nobody configured (a link-local one) shows by being both ends'.
-        remote.is_loopback()
-            || remote.is_unspecified()
-            || remote == flow.local.ip()
-            || self.peer(remote).id == self.endpoint.peer.id
+        let is_loopback = remote.is_loopback() || remote.is_unspecified();
+        // A link-local address is nobody's but who has it.
+        is_loopback || remote == flow.local.ip() || self.peer(remote).id == self.endpoint.peer.id
     }
 
     /// As the kernel's entries have it: `None` is allowed, `Some(true)` needs the proxy, `Some(false)` is denied.

@@ -119,7 +119,9 @@ fn the_proxy_s_own_and_the_pod_s_own_are_left() {
     for remote in ["127.0.0.1:81", "10.0.0.1:15001", "10.0.0.1:81", "[fd00::1]:81", "[::1]:81"] {
         assert_eq!(NOW.fate(&tcp(Opener::Local, "10.0.0.1:40000", remote)), STAYS, "{remote}");
     }
-    assert_eq!(NOW.fate(&tcp(Opener::Local, "[fe80::1]:40000", "[fe80::1]:81")), STAYS);
+    let link_local = |remote| NOW.fate(&tcp(Opener::Local, "[fe80::1]:40000", remote));
+    assert_eq!(link_local("[fe80::1]:81"), STAYS);
+    assert_eq!(link_local("[fe80::2]:81"), ends(Direction::Egress, false));
 }
 
 #[test]

@@ -14,4 +14,4 @@ pub mod server;
 pub mod sniffer;
 
 pub use node::{Node, Pod};
-pub use process::{Process, eventually};
+pub use process::{Process, eventually, skipped};

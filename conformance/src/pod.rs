@@ -1,8 +1,8 @@
 //! What `conformance-pod` does inside a pod: simple servers that say exactly what they saw, and clients that say exactly
 //! what happened to them.
 //!
-//! Owns the forms of these reports. Uses the standard library's sockets as they are: what `accept()` and `getpeername()`
-//! say there is what an application is told. Start at [`run`].
+//! Owns the forms of these reports. Passes on what `accept()` and `getpeername()` say: it is what an application is told.
+//! Start at [`run`]; every way of making a connection is in `socket.rs`.
 
 use std::{
     fs::OpenOptions,
@@ -13,11 +13,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use socket2::Protocol;
 
 mod http;
 mod load;
 mod ping;
 mod raw;
+mod socket;
 mod talk;
 mod tcp;
 mod udp;
@@ -26,13 +28,15 @@ mod udp;
 pub fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["http-server", address, record] => http::serve(address, &Record::open(Path::new(record))?),
+        ["http-server", address, record] => serve_http(address, Protocol::TCP, record),
+        ["mptcp-server", address, record] => serve_http(address, Protocol::MPTCP, record),
         ["tcp-server", address, record] => tcp::serve(address, Path::new(record)),
         ["tcp-server-of-one", address, record] => tcp::serve_one(address, Path::new(record)),
         ["udp-server", address] => udp::serve(address),
         ["udp-server-of-one", address] => udp::serve_one(address),
         ["connect", address] => report(&tcp::connect(address, None)?),
         ["connect", address, text] => report(&tcp::connect(address, Some(text))?),
+        ["dial", kind, address, path, bind] => report(&socket::dial(kind, address, path, bind)?),
         ["hold", address, path] => http::hold(address, path),
         ["udp-send", address, text] => report(&udp::send(address, text, false)?),
         ["udp-connect", address, text] => report(&udp::send(address, text, true)?),
@@ -47,13 +51,18 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["sniff", record] => raw::sniff(&Record::open(Path::new(record))?),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
-            "usage: conformance-pod http-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
-             udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | hold ADDRESS PATH | \
-             udp-send|udp-connect ADDRESS TEXT | udp-hold|tcp-hold ADDRESS | talk|udp-talk ADDRESS | sockets NUMBER | \
-             ping ADDRESS raw|ping|connected TYPE TEXT | packet ADDRESS HEX | frame INTERFACE HEX | sniff RECORD | \
-             load ADDRESS PATH CLIENTS"
+            "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
+             udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | dial KIND ADDRESS PATH BIND | \
+             hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | udp-hold|tcp-hold ADDRESS | talk|udp-talk ADDRESS | \
+             sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet ADDRESS HEX | frame INTERFACE HEX | \
+             sniff RECORD | load ADDRESS PATH CLIENTS"
         ),
     }
+}
+
+fn serve_http(address: &str, protocol: Protocol, record: &str) -> Result<()> {
+    let listener = socket::listen(address, protocol).with_context(|| address.to_owned())?;
+    http::serve(&listener, &Record::open(Path::new(record))?)
 }
 
 fn report(value: &Value) -> Result<()> {

@@ -3,7 +3,8 @@
 //! Owns how they end: by their own id and nothing else. Start at [`Process`].
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    fmt,
+    io::{self, BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -52,7 +53,8 @@ impl Process {
         self.line()
     }
 
-    fn line(&mut self) -> Result<String> {
+    /// The next line that it says.
+    pub fn line(&mut self) -> Result<String> {
         let out = self.child.stdout.as_mut().context("its output is no pipe")?;
         let mut line = String::new();
         // Byte by byte: what comes after the line is for whoever reads next.
@@ -104,7 +106,7 @@ impl Process {
     pub fn finish(mut self) -> Result<String> {
         drop::<Option<ChildStdin>>(self.child.stdin.take());
         let mut out = self.child.stdout.take().context("its output is no pipe")?;
-        let text = std::io::read_to_string(&mut out)?;
+        let text = io::read_to_string(&mut out)?;
         let status = self.child.wait()?;
         if !status.success() {
             bail!("{}: {status}", self.name);
@@ -126,6 +128,12 @@ impl Drop for Process {
         // In a destructor there is nobody to tell; the runner's namespace ends what this cannot.
         drop(self.end());
     }
+}
+
+/// Says what was not tested and why, also when the test passes.
+pub fn skipped(what: impl fmt::Display) {
+    // A closed stderr has nobody to tell; what the test harness captures is `println!` alone.
+    drop(writeln!(io::stderr(), "SKIPPED: {what}"));
 }
 
 /// Asks again until there is an answer; for what the program under test does on its own time.

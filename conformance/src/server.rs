@@ -73,6 +73,10 @@ pub struct Outcome {
     pub local: Option<SocketAddr>,
     /// What came back.
     pub reply: Option<String>,
+    /// The status of an answer.
+    pub status: Option<u16>,
+    /// What the tests' server says of the request that it answered.
+    pub served: Option<Seen>,
     /// What came back in a datagram.
     pub text: Option<String>,
     /// And from where.
@@ -136,6 +140,11 @@ pub fn http_at(pod: &Place, address: &str) -> Result<Server> {
     Server::start(pod, "http-server", address)
 }
 
+/// The same on a listener with `IPPROTO_MPTCP`, as Go's are by default.
+pub fn mptcp(pod: &Place, address: &str) -> Result<Server> {
+    Server::start(pod, "mptcp-server", address)
+}
+
 /// A server that sends back what it gets.
 pub fn tcp(pod: &Place, address: &str) -> Result<Server> {
     Server::start(pod, "tcp-server", address)
@@ -159,6 +168,15 @@ pub fn udp_of_one(pod: &Place, address: &str) -> Result<Process> {
 /// Connects from inside a pod and, with a text, talks.
 pub fn connect(pod: &Place, address: impl Into<SocketAddr>, text: Option<&str>) -> Result<Outcome> {
     attempt(pod, "connect", address.into(), text)
+}
+
+/// One request on a socket of the given kind (`pod/socket.rs`). `bind` is what a bound one is bound to, and where one that
+/// connects again was connected before.
+pub fn dial(pod: &Place, kind: &str, target: SocketAddr, path: &str, bind: SocketAddr) -> Result<Outcome> {
+    let mut command = pod.command(program()?);
+    command.args(["dial", kind, &target.to_string(), path, &bind.to_string()]);
+    let report = process::output(&mut command)?;
+    serde_json::from_str(&report).with_context(|| report.clone())
 }
 
 /// Sends one datagram from an unconnected socket.

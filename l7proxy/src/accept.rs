@@ -98,6 +98,11 @@ impl Door {
     ) -> Option<Connection> {
         let Original { address: original, source } = match self.original(stream, client, &maps.borrow()) {
             Ok(Some(original)) => original,
+            // It failed while it waited, and the kernel side forgot it.
+            Ok(None) if let Ok(Some(error)) = stream.take_error() => {
+                tracing::debug!(%error, %client, "connection that was aborted before it was accepted");
+                return None;
+            }
             unknown => {
                 worker.counters.connections_not_redirected.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(?unknown, %client, endpoint = self.endpoint.0, "connection that was not redirected: reset");

@@ -26,7 +26,7 @@ pub const PROCEED: i32 = 1;
 /// Result of a hook: fail with the errno set before.
 pub const FAIL: i32 = 0;
 
-const MPTCP: u32 = 262;
+pub const MPTCP: u32 = 262;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {

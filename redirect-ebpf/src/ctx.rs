@@ -105,6 +105,18 @@ impl SockAddr {
         u16::from_be(ld32::<_, { offset_of!(bpf_sock_addr, user_port) }>(self.raw) as u16)
     }
 
+    /// The socket's own address; all zero, or IPv4's form of it, when it has none yet.
+    #[inline(always)]
+    pub fn source(self) -> Addr {
+        let sock = self.sock();
+        if self.six {
+            const O: usize = offset_of!(bpf_sock, src_ip6);
+            [ld32::<_, O>(sock), ld32::<_, { O + 4 }>(sock), ld32::<_, { O + 8 }>(sock), ld32::<_, { O + 12 }>(sock)]
+        } else {
+            v4(ld32::<_, { offset_of!(bpf_sock, src_ip4) }>(sock))
+        }
+    }
+
     #[inline(always)]
     pub fn set_addr(self, addr: &Addr) {
         if self.six {

@@ -42,8 +42,9 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
     {
         return egress(&ctx, packet, cookie, pod, &remote);
     }
-    // From itself, also from another of its addresses. (The kernel drops such sources when they come from outside.)
-    if is_own(cookie, &remote) {
+    // From itself, also from another of its addresses. From outside the kernel drops loopback sources, and a pod's own ones
+    // over IPv4; over IPv6 a forged one completes no handshake, and a datagram is judged by the backstop alone.
+    if is_own(cookie, &remote) || is_loopback(&remote) {
         return SK_PASS;
     }
     if pod.flags & INGRESS_ENFORCED == 0 {

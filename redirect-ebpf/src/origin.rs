@@ -9,11 +9,11 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, sock_ops},
     programs::{SockAddrContext, SockOpsContext},
 };
-use redirect_abi::{ACCEPTED_SOCKET, ConnKey, OWN_SOCKET};
+use redirect_abi::{ACCEPTED_SOCKET, ConnKey, OWN_SOCKET, Peer};
 
 use crate::{
-    connect::PROCEED,
-    ctx::{SockAddr, SockOps},
+    connect::{MPTCP, PROCEED},
+    ctx::{SockAddr, SockOps, source_port},
     maps::{CONNS, OWN, PEERS, PODS, SEEN},
     stranger,
 };
@@ -121,11 +121,27 @@ pub fn getpeername6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn getpeername(ctx: SockAddr) -> i32 {
     let sock = ctx.sock();
-    if !sock.is_null() {
-        if let Some(seen) = SEEN.get(sock) {
-            ctx.set_addr(&seen.addr);
-            ctx.set_port(seen.port);
+    if sock.is_null() {
+        return PROCEED;
+    }
+    if let Some(seen) = SEEN.get(sock) {
+        give(ctx, seen);
+    } else if ctx.protocol() == MPTCP {
+        // What connected is a socket below this one, and only that has a storage; both have the same addresses.
+        // SAFETY: a helper that any sock_addr program may call with its context.
+        let cookie = unsafe { bpf_get_netns_cookie(ctx.raw()) };
+        let key =
+            ConnKey { cookie, source: ctx.source(), source_port: source_port(sock), port: ctx.port(), pad: [0; 4] };
+        // SAFETY: written once, before the connection is opened.
+        if let Some(seen) = unsafe { CONNS.get(key) } {
+            give(ctx, seen);
         }
     }
     PROCEED
+}
+
+#[inline(always)]
+fn give(ctx: SockAddr, peer: &Peer) {
+    ctx.set_addr(&peer.addr);
+    ctx.set_port(peer.port);
 }

@@ -19,12 +19,13 @@ pub(crate) mod toolchain;
 use self::toolchain::{LINKER_VERSION, Toolchain};
 
 /// Programs of tests and demo, and the Debian packages that bring them.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("awk", "mawk"),
     ("curl", "curl"),
     ("find", "findutils"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
+    ("perl", "perl-base"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
 ];

@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 use super::{Record, say, tcp::PATIENCE};
 
 /// Records every request head with the client's address, and answers with the same as JSON.
-pub(super) fn serve(address: &str, record: &Record) -> Result<()> {
-    let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
+pub(super) fn serve(listener: &TcpListener, record: &Record) -> Result<()> {
     say("ready")?;
     thread::scope(|scope| {
         loop {
@@ -81,6 +80,11 @@ fn body_length(headers: &[(String, String)]) -> u64 {
     length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }
 
+/// A request without a body.
+pub(super) fn request(path: &str, host: SocketAddr) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
 /// A client with one connection.
 pub(super) struct Client {
     stream: BufReader<TcpStream>,
@@ -89,23 +93,45 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::on(TcpStream::connect_timeout(&address, PATIENCE)?, address)
+    }
+
+    /// On a connection that was made elsewhere.
+    pub(super) fn on(stream: TcpStream, address: SocketAddr) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream), address })
     }
 
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    pub(super) fn ask(&mut self, path: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(request(path, self.address).as_bytes())
+    }
+
     /// One request and the status of its whole answer.
     pub(super) fn get(&mut self, path: &str) -> io::Result<u16> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.ask(path)?;
+        self.status()
+    }
+
+    fn status(&mut self) -> io::Result<u16> {
+        self.answer().map(|(status, _)| status)
+    }
+
+    /// Status and body of the next answer, of which all has come.
+    pub(super) fn answer(&mut self) -> io::Result<(u16, String)> {
         let Head { line, headers } = head(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let length = body_length(&headers);
-        let got = io::copy(&mut self.stream.by_ref().take(length), &mut io::sink())?;
-        if got < length {
+        let mut body = String::new();
+        self.stream.by_ref().take(length).read_to_string(&mut body)?;
+        if u64::try_from(body.len()).is_ok_and(|got| got < length) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| io::Error::other(line))
+        let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.map(|status| (status, body)).ok_or_else(|| io::Error::other(line))
     }
 }
 

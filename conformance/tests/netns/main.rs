@@ -21,4 +21,5 @@ mod protocol;
 mod reload;
 mod replay;
 mod restart;
+mod sockets;
 mod untouched;

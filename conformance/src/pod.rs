@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use socket2::Protocol;
 
+mod crowd;
 mod http;
 mod load;
 mod ping;
@@ -49,13 +50,24 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["packet", destination, bytes] => report(&raw::packet(destination, bytes)?),
         ["frame", interface, bytes] => report(&raw::frame(interface, bytes)?),
         ["sniff", record] => raw::sniff(&Record::open(Path::new(record))?),
+        ["crowd", path, count, bind, addresses @ ..] => {
+            crowd::hold(path, count.parse().context("number of connections")?, bind, addresses)
+        }
+        ["crowd-server", addresses @ ..] => crowd::serve(addresses),
+        ["sequence", path, count, first, address] => report(&crowd::sequence(
+            path,
+            count.parse().context("number of connections")?,
+            *first == "server",
+            address,
+        )?),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
             "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
              udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | dial KIND ADDRESS PATH BIND | \
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | udp-hold|tcp-hold ADDRESS | talk|udp-talk ADDRESS | \
              sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet ADDRESS HEX | frame INTERFACE HEX | \
-             sniff RECORD | load ADDRESS PATH CLIENTS"
+             sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
+             sequence PATH COUNT client|server ADDRESS"
         ),
     }
 }

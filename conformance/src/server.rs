@@ -3,6 +3,7 @@
 //! Owns how they are started and how their reports are read. Start at [`http`] and [`connect`].
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -264,6 +265,68 @@ impl Kept {
         let answer = self.0.ask(text)?;
         serde_json::from_str(&answer).with_context(|| answer.clone())
     }
+}
+
+/// Many open connections of one client inside a pod.
+#[derive(Debug)]
+pub struct Crowd(Process);
+
+/// What became of many connections.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tally {
+    /// Requests that were answered with 200.
+    pub good: usize,
+    /// How often each call failed with each errno, or an answer was another one.
+    pub failed: BTreeMap<String, usize>,
+}
+
+impl Crowd {
+    /// Makes `count` connections to each target, all bound to the same if anything, with a request on each.
+    pub fn open(
+        pod: &Place,
+        path: &str,
+        count: usize,
+        bind: Option<SocketAddr>,
+        targets: &[SocketAddr],
+    ) -> Result<(Self, Tally)> {
+        let mut command = pod.command(program()?);
+        let bind = bind.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
+        command.args(["crowd", path, &count.to_string(), &bind.to_string()]);
+        let mut crowd = Self(Process::spawn_ready(command.args(targets.iter().map(ToString::to_string)))?);
+        let tally = tally(&crowd.0.line()?)?;
+        Ok((crowd, tally))
+    }
+
+    /// One more request on each connection.
+    pub fn again(&mut self) -> Result<Tally> {
+        tally(&self.0.ask("")?)
+    }
+}
+
+fn tally(line: &str) -> Result<Tally> {
+    serde_json::from_str(line).with_context(|| line.to_owned())
+}
+
+/// Answers very many clients; it records nothing.
+pub fn crowd(pod: &Place, addresses: &[SocketAddr]) -> Result<Process> {
+    let mut command = pod.command(program()?);
+    Process::spawn_ready(command.arg("crowd-server").args(addresses.iter().map(ToString::to_string)))
+}
+
+/// Who closes a connection first, and waits for the other's last packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The client, after the answer.
+    Client,
+    /// The server, after its answer.
+    Server,
+}
+
+/// Connections one after the other, each with one request.
+pub fn sequence(pod: &Place, path: &str, count: usize, first: First, target: SocketAddr) -> Result<Tally> {
+    let first = if first == First::Client { "client" } else { "server" };
+    let mut command = pod.command(program()?);
+    tally(&process::output(command.args(["sequence", path, &count.to_string(), first, &target.to_string()]))?)
 }
 
 /// One open connection of a client inside a pod.

@@ -4,6 +4,7 @@
 
 use std::{error::Error, path::Path, sync::Arc, thread};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
 
 use crate::{
@@ -88,6 +89,7 @@ fn place(config: &Config) -> Result<Place, RunError> {
 pub fn run(config: &Path) -> Result<(), RunError> {
     let input = standalone::read(config).map_err(|error| RunError { lines: error.lines })?;
     redirect::check_permission().map_err(|error| RunError::of(&error))?;
+    raise_descriptors();
     let counters = Arc::new(Counters::default());
     let control = Control::new(config, &input, Arc::clone(&counters))?;
     let place = place(&input.config)?;
@@ -108,4 +110,12 @@ pub fn run(config: &Path) -> Result<(), RunError> {
         return Err(RunError::one("the records' writer panicked; see the log"));
     }
     result
+}
+
+/// As many file descriptors as this process may have: each connection takes two.
+fn raise_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of file descriptors cannot be raised");
+    }
 }

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    ops::RangeInclusive,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -114,32 +115,45 @@ impl PodNetns {
         exits::exits(&self.namespace, &self.home)
     }
 
-    /// A listener on the namespace's loopback, on a port of the kernel's choice: connections reach it by steering only.
-    pub fn listen(&self, family: Family) -> io::Result<TcpListener> {
+    /// A listener on the namespace's loopback, on the first of `ports` that is free: connections reach it by steering only.
+    pub fn listen(&self, family: Family, ports: impl IntoIterator<Item = u16>) -> io::Result<TcpListener> {
         let socket = self.socket(family)?;
-        let loopback: SocketAddr = match family {
-            Family::V4 => (Ipv4Addr::LOCALHOST, 0).into(),
-            Family::V6 => (Ipv6Addr::LOCALHOST, 0).into(),
-        };
         if family == Family::V6 {
             socket.set_only_v6(true)?;
             // Unlike 127.0.0.1, ::1 is there only when the loopback interface is up: a pod that is just being made waits.
             socket.set_freebind_v6(true)?;
         }
-        // No SO_REUSEPORT: root in the pod has the same uid and could join the group.
-        socket.bind(&loopback.into())?;
+        let mut bound = Err(io::ErrorKind::AddrInUse.into());
+        for port in ports {
+            // No SO_REUSEPORT: root in the pod has the same uid and could join the group.
+            bound = socket.bind(&SocketAddr::new(family.loopback(), port).into());
+            if !bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+                break;
+            }
+        }
+        bound?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
+    }
+
+    /// The ports that connections get which chose none.
+    pub fn local_port_range(&self) -> io::Result<RangeInclusive<u16>> {
+        let path = "/proc/sys/net/ipv4/ip_local_port_range";
+        let text = self.inside(|| fs::read_to_string(path))?;
+        let mut ports = text.split_whitespace().map(str::parse);
+        match (ports.next(), ports.next()) {
+            (Some(Ok(first)), Some(Ok(last))) => Ok(first..=last),
+            _ => Err(io::Error::other(format!("{path}: {text:?} is no range"))),
+        }
     }
 
     /// Link-local IPv6 addresses that its interfaces have now.
     pub fn link_local_addresses(&self) -> io::Result<Vec<Ipv6Addr>> {
         // Without IPv6 in the kernel there is no such file.
-        let table =
-            inside(&self.namespace, &self.home, || match fs::read_to_string("/proc/thread-self/net/if_inet6") {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-                table => table,
-            })?;
+        let table = self.inside(|| match fs::read_to_string("/proc/thread-self/net/if_inet6") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            table => table,
+        })?;
         let addresses = table.lines().filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok());
         Ok(addresses.map(Ipv6Addr::from).filter(Ipv6Addr::is_unicast_link_local).collect())
     }
@@ -159,6 +173,13 @@ impl Family {
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         if address.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::LOCALHOST.into(),
+            Self::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
     }
 
     fn domain(self) -> Domain {

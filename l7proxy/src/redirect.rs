@@ -29,7 +29,7 @@ pub use events::{Refusals, command, local, remote};
 pub use load::check_permission;
 pub use maps::{DataMaps, Original};
 pub use policies::PolicyFigures;
-pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall};
+pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall, egress_ports};
 pub use redirect_abi::{
     ACCEPTED_SOCKET, ALLOW, ALLOWED_SOCKET, AUDIT, DENY, EGRESS, INGRESS, LISTENER_EGRESS, LISTENER_V6, OWN_SOCKET,
     REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED, REASON_NO_PROXY, REASON_NO_REDIRECT,

@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::{bpf_get_netns_cookie, bpf_set_retval},
+    helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_set_retval},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
 use redirect_abi::{
-    ALLOW, ALLOWED_SOCKET, AUDIT, Addr, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod,
+    ALLOW, ALLOWED_SOCKET, AUDIT, Addr, ConnKey, DENY, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, OWN_SOCKET, Peer, Pod,
     REASON_AUDIT, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REDIRECT, SOURCE_BOUND, stat,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     datagram,
     event::{Refused, report, told},
     headers::TCP,
-    maps::{ADDRESSES, OWN, PODS, SEEN, count},
+    maps::{ADDRESSES, CONNS, OWN, PODS, SEEN, count},
     stranger,
     verdict::{Verdict, identity, is_link_local, is_loopback, own_address, verdict},
 };
@@ -78,7 +78,7 @@ fn connect(ctx: SockAddr) -> i32 {
             tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT, rule);
             allow(sock, protocol)
         }
-        REDIRECT if protocol == TCP && can_redirect(pod, &addr) => redirect(ctx, pod, addr, port),
+        REDIRECT if protocol == TCP && can_redirect(pod, &addr) => redirect(ctx, cookie, pod, addr, port),
         REDIRECT => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_NO_REDIRECT, rule),
         DENY | _ => refuse(ctx, cookie, pod, &addr, identity, protocol, REASON_POLICY, rule),
     }
@@ -104,17 +104,36 @@ fn can_redirect(pod: &Pod, addr: &Addr) -> bool {
 
 /// Sends the connection to one of the pod's egress ports and remembers where it wanted to go.
 #[inline(always)]
-fn redirect(ctx: SockAddr, pod: &Pod, addr: Addr, port: u16) -> i32 {
+fn redirect(ctx: SockAddr, cookie: u64, pod: &Pod, addr: Addr, port: u16) -> i32 {
     let Some(seen) = SEEN.get_or_create(ctx.sock()) else { return FAIL };
     let flags = if is_bound(ctx.sock()) { SOURCE_BOUND } else { 0 };
     *seen = Peer { addr, port, flags, pad: 0 };
-    // Spread over the ports by destination, so that the pod's ephemeral ports are not shared by all destinations.
-    let mix = (addr[3] ^ u32::from(port).wrapping_mul(0x9e37_79b1)).wrapping_mul(0x85eb_ca6b);
-    let spread = (mix >> 16) as u16 % EGRESS_PORTS;
-    ctx.set_addr(&own_address(pod, &addr));
-    ctx.set_port(pod.egress_port.wrapping_add(spread));
+    let own = own_address(pod, &addr);
+    ctx.set_port(egress_port(ctx, cookie, pod, own));
+    ctx.set_addr(&own);
     count(stat::REDIRECTED);
     PROCEED
+}
+
+/// One of the pod's egress ports, at random: chosen by destination, two busy ones could share one and its local ports.
+#[inline(always)]
+fn egress_port(ctx: SockAddr, cookie: u64, pod: &Pod, own: Addr) -> u16 {
+    // SAFETY: a helper that takes nothing.
+    let first = unsafe { bpf_get_prandom_u32() } as u16;
+    let nth = |n: u16| pod.egress_port.wrapping_add(first.wrapping_add(n) % EGRESS_PORTS);
+    let source_port = source_port(ctx.sock());
+    if source_port != 0 {
+        // The application may have bound others to this port, for other destinations: here they must differ too.
+        let source = if is_bound(ctx.sock()) { ctx.source() } else { own };
+        for n in 0..EGRESS_PORTS {
+            let port = nth(n);
+            let key = ConnKey { cookie, source, source_port, port, pad: [0; 4] };
+            if port != source_port && CONNS.get_ptr(key).is_none() {
+                return port;
+            }
+        }
+    }
+    nth(0)
 }
 
 /// Whether an address belongs to the pod itself; its traffic to itself is never judged.

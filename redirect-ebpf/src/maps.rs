@@ -46,12 +46,14 @@ pub static CIDRS: LpmTrie<Addr, u32, 16_384> = LpmTrie::new();
 #[btf_map]
 pub static POLICY: LpmTrie<PolicyKey, PolicyValue, POLICY_ENTRIES> = LpmTrie::new();
 
-/// Redirected connections → where they wanted to go. sock_ops writes before the SYN, sk_lookup and the proxy read.
-/// An entry that is evicted before it was accepted makes that connection refused, never passed.
+/// Redirected connections → where they wanted to go. sock_ops writes before the SYN and removes at the end, sk_lookup and
+/// the proxy read. An entry that is evicted before it was accepted makes that connection refused, never passed. Once it
+/// was accepted, only two need it: getpeername of an MPTCP client, and a client that binds the same port again.
 #[btf_map]
 pub static CONNS: LruHashMap<ConnKey, Peer, 65_536> = LruHashMap::new();
 
-/// The proxy's connections to an application → the true client. Proxy writes, sock_ops moves it to `SEEN`.
+/// The proxy's connections to an application that were not accepted yet → the true client. sock_ops writes before the
+/// SYN, from the `SEEN` of the proxy's socket, and moves it to the `SEEN` of the application's.
 #[btf_map]
 pub static PEERS: HashMap<ConnKey, Peer, 65_536, SPARSE> = HashMap::new();
 
@@ -123,7 +125,8 @@ pub static STATS: PerCpuArray<u64, { stat::COUNT as usize }> = PerCpuArray::new(
 pub static OWN: Storage<u32, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }> = Storage::new();
 
 /// What an application's socket is told as its peer: the original destination of a redirected connect, the true client
-/// of an accepted connection. connect and sock_ops write, getpeername reads.
+/// of an accepted connection. connect and sock_ops write, getpeername reads. The proxy writes it for its own sockets, to
+/// have it announced.
 #[btf_map]
 pub static SEEN: Storage<Peer, { BPF_F_NO_PREALLOC as usize }> = Storage::new();
 

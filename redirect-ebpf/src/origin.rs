@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, sock_ops},
     programs::{SockAddrContext, SockOpsContext},
 };
-use redirect_abi::{ACCEPTED_SOCKET, ConnKey, OWN_SOCKET, Peer};
+use redirect_abi::{ACCEPTED_SOCKET, ANNOUNCED, ConnKey, LEG, OWN_SOCKET, Peer};
 
 use crate::{
     connect::{MPTCP, PROCEED},
@@ -45,11 +45,18 @@ fn publish(ops: SockOps) {
         return;
     }
     let Some(seen) = SEEN.get(sock) else { return };
-    // Without the entry sk_lookup drops the SYN: refused, never passed.
-    if CONNS.insert(client_key(ops), *seen, 0).is_ok() {
-        // SAFETY: a helper that sock_ops programs may call with their context.
-        unsafe { bpf_sock_ops_cb_flags_set(ops.0, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
+    if seen.flags & LEG != 0 {
+        // Without the entry the application would be told the proxy's end: the proxy asks for this mark and gives up.
+        if PEERS.insert(client_key(ops), *seen, 0).is_err() {
+            return;
+        }
+        seen.flags |= ANNOUNCED;
+    } else if CONNS.insert(client_key(ops), *seen, 0).is_err() {
+        // Without the entry sk_lookup drops the SYN: refused, never passed.
+        return;
     }
+    // SAFETY: a helper that sock_ops programs may call with their context.
+    unsafe { bpf_sock_ops_cb_flags_set(ops.0, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
 }
 
 /// A pod accepted a connection, which was judged before: its packets need not be. If it is one of the proxy, tell its socket who
@@ -73,20 +80,24 @@ fn adopt(ops: SockOps) {
     }
     let key =
         ConnKey { cookie, source: ops.remote(), source_port: ops.remote_port(), port: ops.local_port(), pad: [0; 4] };
-    // SAFETY: written once by the proxy before the connection is opened.
+    // SAFETY: written once, before the SYN of this connection.
     let Some(client) = (unsafe { PEERS.get(key) }) else { return };
     if let Some(seen) = SEEN.get_or_create(sock) {
-        *seen = *client;
+        *seen = Peer { flags: 0, ..*client };
     }
     if PEERS.remove(key).is_err() {
         // Somebody else removed it: nothing is left to do.
     }
 }
 
+/// A socket that `publish` told of is over.
 #[inline(always)]
 fn forget(ops: SockOps) {
-    if CONNS.remove(client_key(ops)).is_err() {
-        // Evicted before: nothing is left to do.
+    let sock = ops.sock();
+    let is_leg = !sock.is_null() && SEEN.get(sock).is_some_and(|seen| seen.flags & LEG != 0);
+    let removed = if is_leg { PEERS.remove(client_key(ops)) } else { CONNS.remove(client_key(ops)) };
+    if removed.is_err() {
+        // Evicted before, or taken by the application's socket: nothing is left to do.
     }
 }
 

@@ -44,6 +44,9 @@ fn converse(stream: &TcpStream, accepted: SocketAddr, record: &Record) -> io::Re
         let body = if method == "HEAD" { String::new() } else { seen.to_string() };
         let head = "HTTP/1.1 200 OK\r\nX-Served-By: Conformance\r\ncontent-type: application/json\r\n";
         write!(output, "{head}Content-Length: {}\r\n\r\n{body}", seen.to_string().len())?;
+        if headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("connection") && value == "close") {
+            break;
+        }
     }
     Ok(())
 }

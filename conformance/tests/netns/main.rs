@@ -17,6 +17,7 @@ mod isolation;
 mod kinds;
 mod manifests;
 mod policies;
+mod ports;
 mod protocol;
 mod reload;
 mod replay;

@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     pod_net::{Exit, Family, PodNetns},
-    redirect::{Enrolment, LISTENER_EGRESS, LISTENER_V6, Redirect},
+    redirect::{self, Enrolment, LISTENER_EGRESS, LISTENER_V6, Redirect},
 };
 
 /// A pod's namespace, its listeners and its ways out while it is enrolled.
 #[derive(Debug)]
 pub(super) struct LocalPod {
     pub(super) netns: Arc<PodNetns>,
+    egress_port: u16,
     pub(super) listeners: Vec<Listener>,
     pub(super) exits: Vec<Exit>,
     pub(super) closed: CancellationToken,
@@ -49,7 +50,8 @@ impl LocalPod {
     /// What the kernel side needs of it.
     pub(super) fn enrolment(&self) -> Enrolment<'_> {
         let listeners = self.listeners.iter().map(|listener| (listener.kind(), listener.socket.as_fd())).collect();
-        Enrolment { netns: self.netns.as_fd(), listeners, exits: &self.exits }
+        let egress_port = self.egress_port;
+        Enrolment { netns: self.netns.as_fd(), egress_port, listeners, exits: &self.exits }
     }
 }
 
@@ -96,8 +98,11 @@ pub(super) fn open_listeners(
     redirect: &Redirect,
 ) -> Result<LocalPod, String> {
     let mut maps = redirect.data_maps().map_err(|error| error.to_string())?;
+    let local = netns.local_port_range().map_err(|error| format!("its local ports: {error}"))?;
+    let ports = redirect::egress_ports(&local);
+    // On the same ports, so that they take none of those that the pod's connections get.
     let mut listen = |direction, family| -> io::Result<Listener> {
-        let socket = netns.listen(family)?;
+        let socket = netns.listen(family, ports.clone())?;
         maps.mark_own(&socket)?;
         Ok(Listener { direction, family, socket })
     };
@@ -113,5 +118,5 @@ pub(super) fn open_listeners(
             }
         }
     }
-    Ok(LocalPod { netns, listeners, exits, closed: CancellationToken::new() })
+    Ok(LocalPod { netns, egress_port: ports.start, listeners, exits, closed: CancellationToken::new() })
 }

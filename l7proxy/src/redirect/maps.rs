@@ -10,7 +10,9 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash},
 };
-use redirect_abi::{Addr, ConnKey, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED, stat, v4};
+use redirect_abi::{
+    ANNOUNCED, Addr, ConnKey, LEG, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED, stat, v4,
+};
 
 use super::{Count, Hold, RedirectError};
 
@@ -58,9 +60,9 @@ pub(super) struct ControlMaps {
 #[derive(Debug)]
 struct Shared {
     conns: MapData,
-    peers: MapData,
     own: MapData,
     released: MapData,
+    seen: MapData,
 }
 
 impl ControlMaps {
@@ -77,8 +79,8 @@ impl ControlMaps {
             stats: take(ebpf, "STATS")?,
             shared: Shared {
                 conns: data(ebpf, "CONNS")?,
-                peers: data(ebpf, "PEERS")?,
                 own: data(ebpf, "OWN")?,
+                seen: data(ebpf, "SEEN")?,
                 released: data(ebpf, "RELEASED")?,
             },
         })
@@ -87,8 +89,8 @@ impl ControlMaps {
     pub(super) fn for_worker(&self) -> Result<DataMaps, RedirectError> {
         Ok(DataMaps {
             conns: typed(reopen(&self.shared.conns, "CONNS")?, "CONNS", Map::LruHashMap)?,
-            peers: typed(reopen(&self.shared.peers, "PEERS")?, "PEERS", Map::HashMap)?,
             own: typed(reopen(&self.shared.own, "OWN")?, "OWN", Map::SkStorage)?,
+            seen: typed(reopen(&self.shared.seen, "SEEN")?, "SEEN", Map::SkStorage)?,
         })
     }
 
@@ -133,8 +135,8 @@ pub struct Original {
 #[derive(Debug)]
 pub struct DataMaps {
     conns: HashMap<MapData, ConnKey, Peer>,
-    peers: HashMap<MapData, ConnKey, Peer>,
     own: SkStorage<MapData, u32>,
+    seen: SkStorage<MapData, Peer>,
 }
 
 impl DataMaps {
@@ -154,16 +156,23 @@ impl DataMaps {
         self.own.insert(socket, OWN_SOCKET, 0).map_err(io::Error::other)
     }
 
-    /// Announces that the connection from `leg` to port `port` of the same pod stands for `client`.
-    pub fn announce(&mut self, cookie: u64, leg: SocketAddr, port: u16, client: SocketAddr) -> io::Result<()> {
-        let client = Peer { addr: addr(client.ip()), port: client.port(), flags: 0, pad: 0 };
-        self.peers.insert(conn_key(cookie, leg, port), client, 0).map_err(io::Error::other)
+    /// To be called before `leg` connects to an application of its own pod: it stands for `client`, and the application
+    /// will be told so.
+    pub fn stand_for(&mut self, leg: &impl AsRawFd, client: SocketAddr) -> io::Result<()> {
+        let client = Peer { addr: addr(client.ip()), port: client.port(), flags: LEG, pad: 0 };
+        self.seen.insert(leg, client, 0).map_err(io::Error::other)
     }
 
-    /// Takes an announcement back that no connection took up. (One that was is removed by the kernel side.)
-    pub fn withdraw(&mut self, cookie: u64, leg: SocketAddr, port: u16) {
-        // Already gone is as good.
-        drop(self.peers.remove(&conn_key(cookie, leg, port)));
+    /// To be called when `leg` is connected: whether the application will be told. It would take this process for the
+    /// client if the kernel side had no room, or did not see the socket: it sees those of the cgroup that it is attached to.
+    pub fn must_be_announced(&self, leg: &impl AsRawFd) -> io::Result<()> {
+        let seen = self.seen.get(leg, 0).map_err(io::Error::other)?;
+        if seen.flags & ANNOUNCED != 0 {
+            return Ok(());
+        }
+        let what = "a pod's application could not be told its client: is this process in redirect.cgroup?";
+        tracing::error!("{what}");
+        Err(io::Error::other(what))
     }
 }
 

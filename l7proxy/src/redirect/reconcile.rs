@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::{Range, RangeInclusive},
     os::fd::{AsRawFd, BorrowedFd},
     process,
     sync::Arc,
@@ -12,7 +13,7 @@ use std::{
 use aya::maps::lpm_trie::Key;
 use ipnet::IpNet;
 use redirect_abi::{
-    Addr, BACKSTOP, EGRESS_ENFORCED, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
+    Addr, BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
 };
 
 use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
@@ -22,8 +23,18 @@ mod filing;
 
 use self::filing::Filed;
 
-/// First of the ports of a pod's address that stand for its egress listener.
-const EGRESS_PORT: u16 = 15_001;
+/// Where the ports of a pod's address begin that stand for its egress listener: the usual place, and one that hardly
+/// anybody listens on, for pods whose local ports are in the first.
+const EGRESS_PORT: [u16; 2] = [15_001, 325];
+
+/// The ports of a pod's address that stand for its egress listener, given those that its connections get by themselves.
+/// None may be in both: a connection to an own port from the same one would meet itself.
+#[must_use]
+pub fn egress_ports(local: &RangeInclusive<u16>) -> Range<u16> {
+    let block = |first: u16| first..first.saturating_add(EGRESS_PORTS);
+    let [usual, other] = EGRESS_PORT.map(block);
+    if *local.start() >= usual.end || *local.end() < usual.start { usual } else { other }
+}
 
 /// A pod as the kernel shall judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +73,8 @@ pub struct Desired {
 pub struct Enrolment<'a> {
     /// Its namespace.
     pub netns: BorrowedFd<'a>,
+    /// First of its [`egress_ports`].
+    pub egress_port: u16,
     /// Its listeners, each with what it is for: 0 or [`LISTENER_EGRESS`], and [`LISTENER_V6`].
     pub listeners: Vec<(u64, BorrowedFd<'a>)>,
     /// Interfaces that lead out of it.
@@ -95,6 +108,8 @@ pub(super) struct Applied {
     filed: Filed,
     /// `GENERATION` as it is in the kernel.
     generation: u32,
+    /// First of each pod's egress ports.
+    egress_ports: HashMap<u64, u16>,
     attached: bool,
 }
 
@@ -103,7 +118,13 @@ impl Default for Applied {
         // Flows that are remembered from the process before name generations of its own: ours begin elsewhere.
         let anywhere = RandomState::new().hash_one(process::id());
         let generation = u32::try_from(anywhere >> 32).unwrap_or_default();
-        Self { desired: Desired::default(), filed: Filed::default(), generation, attached: false }
+        Self {
+            desired: Desired::default(),
+            filed: Filed::default(),
+            generation,
+            egress_ports: HashMap::new(),
+            attached: false,
+        }
     }
 }
 
@@ -221,6 +242,7 @@ impl Redirect {
         let no_policy = || RedirectError::Map { map: "POLICY", reason: "its policy could not be written".to_owned() };
         let number = number.ok_or_else(no_policy)?;
         self.listen(cookie, sockets)?;
+        self.applied.egress_ports.insert(cookie, sockets.egress_port);
         for address in &pod.addresses {
             self.maps.addresses.insert(addr(*address), cookie, 0).map_err(RedirectError::map("ADDRESSES"))?;
         }
@@ -268,6 +290,7 @@ impl Redirect {
         for kind in [0, LISTENER_EGRESS, LISTENER_V6, LISTENER_EGRESS | LISTENER_V6] {
             ignore_missing(self.maps.listeners.remove(&(cookie | kind)), "LISTENERS")?;
         }
+        self.applied.egress_ports.remove(&cookie);
         Ok(())
     }
 
@@ -291,7 +314,7 @@ impl Redirect {
             policy: number,
             ip4: pod.ip4.map_or(0, |four| u32::from_ne_bytes(four.octets())),
             ip6: pod.ip6.map_or([0; 4], |six| addr(six.into())),
-            egress_port: EGRESS_PORT,
+            egress_port: self.applied.egress_ports.get(&cookie).copied().unwrap_or(EGRESS_PORT[0]),
             pad: [0; 2],
             errno: libc::ECONNREFUSED.unsigned_abs(),
         };
@@ -320,6 +343,21 @@ pub(super) fn ignore_missing(result: Result<(), aya::maps::MapError>, map: &'sta
             let missing = matches!(&error, aya::maps::MapError::SyscallError(call)
                 if call.io_error.kind() == std::io::ErrorKind::NotFound);
             if missing { Ok(()) } else { Err(RedirectError::map(map)(error)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn egress_ports_are_no_local_ports() {
+        for local in [32_768..=60_999, 1_024..=15_000, 15_065..=65_535] {
+            assert_eq!(egress_ports(&local), 15_001..15_065, "{local:?}");
+        }
+        for local in [1_024..=65_535, 15_064..=15_100, 1_024..=15_001, 15_020..=15_030] {
+            assert_eq!(egress_ports(&local), 325..389, "{local:?}");
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::{
     io,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 /// `SO_NETNS_COOKIE` of asm-generic/socket.h (Linux 5.14); in no crate yet.
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -25,6 +26,26 @@ pub fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
 /// The next close of `socket` sends a reset instead of a FIN.
 pub fn abort_on_close(socket: impl AsFd) -> io::Result<()> {
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))
+}
+
+/// Binds a socket to an address and no port yet: the one that it gets when it connects may be in use towards others.
+pub fn bind_address(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)?;
+    socket.bind(&SocketAddr::new(address, 0).into())
+}
+
+/// When this end closes first, the socket does not wait for last packets (`TIME_WAIT`) and so keeps no local port: once
+/// the other end has everything, the end included, it is reset.
+pub fn leave_no_time_wait(socket: &Socket) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_LINGER2, -1)
+}
+
+fn set(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
+    #[expect(unsafe_code, reason = "no safe wrapper for these options")]
+    // SAFETY: the pointer is to a live local and `len` is its size.
+    let rc = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

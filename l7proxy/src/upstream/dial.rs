@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::{
     pod_net::{Family, PodNetns},
     redirect::DataMaps,
+    sys,
 };
 
 /// Knows how to reach the upstream of one downstream connection.
@@ -83,22 +84,18 @@ impl Leg {
         match self.side {
             Side::Client(source) => {
                 if let Some(source) = source.filter(|source| !source.is_loopback()) {
-                    socket.bind(&SocketAddr::new(source, 0).into())?;
+                    sys::bind_address(&socket, source)?;
                 }
                 tokio_socket(socket).connect(target).await
             }
             Side::Server(client) => {
-                // Bound to the pod's address, not to loopback: a lost announcement must not look like localhost.
-                socket.bind(&SocketAddr::new(target.ip(), 0).into())?;
-                let socket = tokio_socket(socket);
-                let leg = socket.local_addr()?;
-                let cookie = self.netns.cookie();
-                self.maps.borrow_mut().announce(cookie, leg, target.port(), client)?;
-                let connected = socket.connect(target).await;
-                if connected.is_err() {
-                    self.maps.borrow_mut().withdraw(cookie, leg, target.port());
-                }
-                connected
+                // Not bound: it comes from the pod's address that it goes to, and shares local ports with whatever the
+                // application connects to.
+                sys::leave_no_time_wait(&socket)?;
+                self.maps.borrow_mut().stand_for(&socket, client)?;
+                let stream = tokio_socket(socket).connect(target).await?;
+                self.maps.borrow().must_be_announced(&stream)?;
+                Ok(stream)
             }
         }
     }

@@ -21,8 +21,8 @@ pub const fn v4(addr_be: u32) -> Addr {
     [0, 0, V4_MAPPED, addr_be]
 }
 
-/// Ports of the pod's address that stand for the egress listener: `base..base + EGRESS_PORTS`. More than one, because a
-/// 4-tuple to a single port would cap a pod at its ephemeral port range (`EADDRNOTAVAIL`).
+/// Ports of the pod's address that stand for the egress listener: `base..base + EGRESS_PORTS`. More than one, because all
+/// redirected connections of a pod share its local ports: towards each of these as towards one destination.
 pub const EGRESS_PORTS: u16 = 64;
 
 /// Traffic that enters the pod.
@@ -159,15 +159,19 @@ pub struct Peer {
     pub addr: Addr,
     /// Port, host byte order.
     pub port: u16,
-    /// Of a redirected connection: [`SOURCE_BOUND`] or nothing.
+    /// [`SOURCE_BOUND`], [`LEG`], [`ANNOUNCED`].
     pub flags: u8,
     /// Zero.
     pub pad: u8,
 }
 const _: () = assert!(size_of::<Peer>() == 16 + 2 + 1 + 1);
 
-/// Set in [`Peer::flags`]: the client chose its own address before it connected.
+/// Set in [`Peer::flags`] of a redirected connection: the client chose its own address before it connected.
 pub const SOURCE_BOUND: u8 = 1;
+/// Set in [`Peer::flags`] of a socket: it is the proxy's, about to connect to an application for this client.
+pub const LEG: u8 = 2;
+/// Set in [`Peer::flags`] of such a socket when it connected and the application can be told.
+pub const ANNOUNCED: u8 = 4;
 
 /// `REPLIES`: UDP that a pod sent, so that the answer may enter.
 #[repr(C)]

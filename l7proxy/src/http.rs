@@ -16,7 +16,7 @@ pub mod interim;
 mod serve;
 pub mod upgrade;
 
-pub use guard::{Control, Refused};
+pub use guard::{Control, Linger, Refused};
 pub use serve::serve;
 
 /// What is known of a connection that was redirected here.

@@ -3,6 +3,11 @@
 //! Owns the upstream's socket and its HTTP client. Never decides whether something may be sent: whoever sends shows a
 //! [`Permit`]. Start at [`Upstream::send`].
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use http::{HeaderMap, Request, Response, header};
 use hyper::{
     body::Incoming,
@@ -41,10 +46,27 @@ enum State {
     NotDialled,
     Open {
         sender: SendRequest<RequestBody>,
-        _connection: AbortOnDropHandle<()>,
+        _connection: Running,
     },
     /// It is over; the client's connection ends with it.
     Over,
+}
+
+/// The task that carries the connection's bytes. Ends with this, unless it only waits for the upstream's end.
+#[derive(Debug)]
+struct Running {
+    task: Option<AbortOnDropHandle<()>>,
+    is_ending: Arc<AtomicBool>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_ending.load(Ordering::Relaxed)
+            && let Some(task) = self.task.take()
+        {
+            drop(task.detach());
+        }
+    }
 }
 
 impl Upstream {
@@ -93,7 +115,8 @@ impl Upstream {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "nodelay");
         }
-        let socket = Socket::new(stream, self.control.clone());
+        let is_ending = Arc::new(AtomicBool::new(false));
+        let socket = Socket::new(stream, self.control.clone(), Arc::clone(&is_ending));
         let handshake = http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(socket)).await;
         let (sender, connection) = handshake.map_err(|_| UpstreamFailure::Connect)?;
         let gone = self.gone.clone();
@@ -103,7 +126,8 @@ impl Upstream {
             }
             gone.cancel();
         });
-        self.state = State::Open { sender, _connection: AbortOnDropHandle::new(connection) };
+        let running = Running { task: Some(AbortOnDropHandle::new(connection)), is_ending };
+        self.state = State::Open { sender, _connection: running };
         Ok(())
     }
 }

@@ -28,10 +28,10 @@ mod head;
 mod linger;
 mod scan;
 
-pub use self::control::{Control, Refused};
-use self::{
+use self::scan::{Outcome, Scanner};
+pub use self::{
+    control::{Control, Refused},
     linger::Linger,
-    scan::{Outcome, Scanner},
 };
 
 /// Stands in for a request that is refused.
@@ -300,7 +300,7 @@ impl AsyncWrite for Guard {
                 return Poll::Ready(Ok(()));
             }
         }
-        this.linger.get_or_insert_with(Linger::new).poll(&mut this.stream, cx).map(Ok)
+        this.linger.get_or_insert_with(Linger::begin).poll(&mut this.stream, cx).map(Ok)
     }
 }
 

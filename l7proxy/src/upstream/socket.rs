@@ -1,9 +1,14 @@
 //! The upstream's socket, which ends as the client's did: orderly when the client stopped sending after its last request,
-//! with a reset when it failed in the middle of one (half a request must not look like a whole one).
+//! with a reset when it failed in the middle of one (half a request must not look like a whole one). An upstream that says
+//! that it ends the connection is left to do so, as the client would: who does it first keeps a local port for a minute.
 
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +17,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{http::Control, sys};
+use crate::{
+    http::{Control, Linger},
+    sys,
+};
 
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -22,11 +30,15 @@ pub(super) struct Socket {
     flushed: bool,
     /// Nothing more will be.
     finished: bool,
+    /// The upstream's end is waited for.
+    is_ending: Arc<AtomicBool>,
+    linger: Option<Linger>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, control: Control) -> Self {
-        Self { stream, control, flushed: true, finished: false }
+    /// `is_ending` is set when nothing is left but to wait, for a short while, for the upstream's end.
+    pub(super) fn new(stream: TcpStream, control: Control, is_ending: Arc<AtomicBool>) -> Self {
+        Self { stream, control, flushed: true, finished: false, is_ending, linger: None }
     }
 
     fn begin_write(&mut self) {
@@ -89,7 +101,11 @@ impl AsyncWrite for Socket {
             // The reset comes with the drop; an orderly end before it would be believed.
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_shutdown(cx)
+        if this.control.is_tunnel() {
+            return Pin::new(&mut this.stream).poll_shutdown(cx);
+        }
+        this.is_ending.store(true, Ordering::Relaxed);
+        this.linger.get_or_insert_with(Linger::begin).poll(&mut this.stream, cx).map(Ok)
     }
 }
 

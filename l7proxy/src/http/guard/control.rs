@@ -18,7 +18,7 @@ struct Shared {
     refused: Option<Refused>,
     failure: Option<ClientFailure>,
     reset: bool,
-    switched: Option<bool>,
+    switch: Switch,
     /// Answers that are over.
     answered: u64,
     /// A part of an answer is still to come: to end now would make it look whole.
@@ -38,6 +38,17 @@ struct Shared {
     finished: Option<u64>,
     /// The upstream's, to be told of that.
     upstream: Option<Waker>,
+}
+
+/// Whether the protocol is switched.
+#[derive(Clone, Copy, Debug, Default)]
+enum Switch {
+    #[default]
+    No,
+    /// The guard, which waits for this, was not told yet.
+    Decided(bool),
+    /// What follows is no HTTP.
+    Done,
 }
 
 /// How far the newest request is on its way to the upstream.
@@ -111,11 +122,12 @@ impl Control {
     }
 
     /// To be asked when everything is written: ready when nothing more will be, because the client stopped sending and
-    /// its last request is out.
+    /// its last request is out, and waits for its answer. (When it is answered the whole connection ends.)
     pub fn poll_finished(&self, cx: &Context<'_>) -> Poll<()> {
         let mut shared = self.lock();
         let InFlight { index, sent, written } = shared.request;
-        if sent && written && shared.finished == Some(index + 1) {
+        let is_over = shared.answered > index;
+        if sent && written && !is_over && shared.finished == Some(index + 1) {
             return Poll::Ready(());
         }
         if shared.upstream.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
@@ -137,8 +149,14 @@ impl Control {
     /// Answers what the guard waits for after a request that asks to switch protocols.
     pub fn switched(&self, switched: bool) {
         let mut shared = self.lock();
-        shared.switched = Some(switched);
+        shared.switch = Switch::Decided(switched);
         shared.wake_reader();
+    }
+
+    /// Whether the protocol was switched.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        matches!(self.lock().switch, Switch::Decided(true) | Switch::Done)
     }
 
     /// The client of request number `index` waits; `given` is cancelled at the latest when bytes of its body arrive.
@@ -201,10 +219,9 @@ impl Control {
     /// Ready when it is known whether the protocol was switched.
     pub(super) fn poll_switched(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut shared = self.lock();
-        match shared.switched.take() {
-            Some(switched) => Poll::Ready(switched),
-            None => shared.wait_reader(cx),
-        }
+        let Switch::Decided(switched) = shared.switch else { return shared.wait_reader(cx) };
+        shared.switch = if switched { Switch::Done } else { Switch::No };
+        Poll::Ready(switched)
     }
 
     /// Ready when `requests` answers are over.

@@ -1,4 +1,5 @@
-//! The end of a connection that we close first: closing with unread bytes is a reset, and a reset can overtake the answer.
+//! The end of a connection: of a client's that we close first (closing with unread bytes is a reset, and a reset can
+//! overtake the answer), of an upstream's that said it would (who closes first keeps a local port for a minute).
 
 use std::{
     future::Future,
@@ -18,19 +19,22 @@ const BYTES: usize = 256 << 10;
 /// How long.
 const TIME: Duration = Duration::from_secs(1);
 
+/// Reads and throws away until the other end closes.
 #[derive(Debug)]
-pub(super) struct Linger {
+pub struct Linger {
     left: usize,
     until: Pin<Box<Sleep>>,
 }
 
 impl Linger {
-    pub(super) fn new() -> Self {
+    /// Begins now.
+    #[must_use]
+    pub fn begin() -> Self {
         Self { left: BYTES, until: Box::pin(sleep(TIME)) }
     }
 
-    /// Ready when the client closed too, or after a while.
-    pub(super) fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the other end closed, or after a while.
+    pub fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 4096];
         while self.left > 0 {
             let mut buffer = ReadBuf::new(&mut scratch);

@@ -59,6 +59,19 @@ pub(crate) struct HeaderEffects {
     pub(crate) notes: Option<Arc<HeaderNotes>>,
 }
 
+impl HeaderEffects {
+    /// What both do.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if other == Self::default() || self == other {
+            return self;
+        }
+        let notes = || self.notes.iter().chain(&other.notes);
+        let missing = notes().flat_map(|notes| &notes.missing).cloned().collect();
+        let rejected = notes().flat_map(|notes| &notes.rejected).cloned().collect();
+        Collector { edits: self.edits.into_iter().chain(other.edits).collect(), missing, rejected }.finish()
+    }
+}
+
 /// Collects what each header match does.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {

@@ -42,7 +42,10 @@ pub use labels::{Label, Labels, PodLabels};
 pub use pattern::{MAX_AUTOMATA_BYTES, MAX_PATTERN_BYTES, Pattern, PatternError, full_match};
 pub use policy::{InForce, Kind, PolicyKey};
 pub use request::{Malformed, PathOptions, RequestView};
-pub use resolve::{Applying, ContainerPort, NamedPorts, PortNames, Resolver, Service, Subject, resolve, resolve_at};
+pub use resolve::{
+    Applying, ContainerPort, Frontend, FrontendPort, NamedPorts, PortNames, Resolver, Service, Subject, Target,
+    resolve, resolve_at,
+};
 pub use secret::{Secret, SecretName, Secrets};
 pub use selector::Selector;
 pub use set::{Action, DirectionPolicy, EndpointPolicy, MapEntry};

@@ -20,10 +20,14 @@ use crate::{
 mod addresses;
 mod applying;
 mod calico;
+mod frontends;
 mod part;
 mod peers;
 
-pub use self::applying::Applying;
+pub use self::{
+    applying::Applying,
+    frontends::{Frontend, FrontendPort, Target},
+};
 use self::{
     applying::{Applied, Clauses, Key, Looks},
     calico::Calico,
@@ -134,6 +138,7 @@ pub struct Resolver<'a> {
     calico: Calico,
     /// What is denied is only told.
     audit: bool,
+    frontends: Arc<[Frontend]>,
     seen: HashMap<Looks, Applying>,
     parts: HashMap<Applied, Arc<Part>>,
     made: HashMap<Arc<Key>, Arc<DirectionPolicy>>,
@@ -155,6 +160,7 @@ impl<'a> Resolver<'a> {
             ports,
             calico: Calico::of(policies, identities, ports),
             audit: false,
+            frontends: Arc::default(),
             seen: HashMap::new(),
             parts: HashMap::new(),
             made: HashMap::new(),
@@ -168,6 +174,12 @@ impl<'a> Resolver<'a> {
         Self { audit, ..self }
     }
 
+    /// The same, where these addresses are judged by what is behind them.
+    #[must_use]
+    pub fn fronted(self, frontends: Vec<Frontend>) -> Self {
+        Self { frontends: frontends.into(), ..self }
+    }
+
     /// The same, but nothing is left out of what makes two endpoints differ; for property tests.
     #[cfg(feature = "oracle")]
     #[must_use]
@@ -177,7 +189,7 @@ impl<'a> Resolver<'a> {
         self
     }
 
-    /// What an earlier one gave, of the same identities, services, ports, CIDR groups, tiers and network sets. Whoever the same still
+    /// What an earlier one gave, of the same identities, services, frontends, ports, CIDR groups, tiers and network sets. Whoever the same still
     /// applies to shares it.
     pub fn remember(&mut self, applying: &Applying, policy: &EndpointPolicy) {
         for (key, policy) in [(&applying.ingress, &policy.ingress), (&applying.egress, &policy.egress)] {
@@ -210,10 +222,11 @@ impl<'a> Resolver<'a> {
     /// What all that applies to an endpoint allows it. The very same for whom the same applies to.
     #[must_use]
     pub fn policy(&mut self, applying: &Applying) -> EndpointPolicy {
-        EndpointPolicy { ingress: self.direction(&applying.ingress), egress: self.direction(&applying.egress) }
+        let ingress = self.direction(&applying.ingress, Direction::Ingress);
+        EndpointPolicy { ingress, egress: self.direction(&applying.egress, Direction::Egress) }
     }
 
-    fn direction(&mut self, key: &Arc<Key>) -> Arc<DirectionPolicy> {
+    fn direction(&mut self, key: &Arc<Key>, direction: Direction) -> Arc<DirectionPolicy> {
         if let Some(made) = self.made.get(key) {
             return Arc::clone(made);
         }
@@ -222,7 +235,12 @@ impl<'a> Resolver<'a> {
             Some(tiers) => joined.and(self.calico.layer(tiers)),
             None => joined,
         };
-        let policy = Arc::new(if self.audit { policy.lenient() } else { policy });
+        let policy = if self.audit { policy.lenient() } else { policy };
+        let policy = Arc::new(match direction {
+            Direction::Ingress => policy,
+            // Nobody comes from the address of a Service.
+            Direction::Egress => policy.fronted(Arc::clone(&self.frontends)),
+        });
         self.made.insert(Arc::clone(key), Arc::clone(&policy));
         policy
     }

@@ -11,12 +11,14 @@ use crate::{
     matcher::{CompiledRule, HttpMatcher},
     policy::{Effect, PolicyKey},
     request::RequestView,
+    resolve::{Frontend, Target},
     verdict::{Denial, Direction, L4Verdict, Nearest, Permit, Protocol, RuleRef, Verdict},
 };
 
 mod cell;
 mod entries;
 mod explain;
+mod frontends;
 mod shared;
 pub(crate) mod table;
 
@@ -160,6 +162,8 @@ pub struct DirectionPolicy {
     grants: Vec<Arc<Grant>>,
     tables: Tables,
     entries: Vec<MapEntry>,
+    /// Addresses that stand for others.
+    frontends: Arc<[Frontend]>,
 }
 
 impl Default for DirectionPolicy {
@@ -181,7 +185,8 @@ impl DirectionPolicy {
         let entries = if enforced { entries::all(&tables, false) } else { Vec::new() };
         let denied_by: Arc<[Arc<PolicyKey>]> = denied_by.into();
         let all_denied_by = Arc::clone(&denied_by);
-        Self { enforced, ordered: false, default_deny, all_denied_by, denied_by, grants, tables, entries }
+        let frontends = Arc::default();
+        Self { enforced, ordered: false, default_deny, all_denied_by, denied_by, grants, tables, entries, frontends }
     }
 
     /// The same, where another layer must allow as well.
@@ -302,6 +307,7 @@ impl DirectionPolicy {
 
     /// The rule that came nearest to allowing a connection, and whether its peer or its port was missed.
     fn nearest(&self, peer: Identity, protocol: u8, port: u16) -> Option<Nearest> {
+        let Target { identity: peer, port } = self.denied_target(peer, Protocol::from_number(protocol), port)?;
         let allows = || self.grants.iter().filter(|grant| grant.effect == Effect::Allow);
         let fits_protocol =
             |grant: &&Arc<Grant>| grant.protocol == Protocol::Any || grant.protocol.number() == protocol;

@@ -14,6 +14,8 @@
 mod answer;
 #[path = "properties/explained.rs"]
 mod explained;
+#[path = "properties/fronted.rs"]
+mod fronted;
 #[path = "properties/generate.rs"]
 mod generate;
 #[path = "properties/model.rs"]
@@ -59,11 +61,12 @@ const REFUSED: u32 = 2_500;
 const PATTERNS: u32 = 13_000;
 const TOGETHER: u32 = 2_000;
 const SHARING: u32 = 1_500;
-const NORMAL_FORM: u32 = 43_500;
+const SERVICES: u32 = 2_000;
+const NORMAL_FORM: u32 = 41_500;
 const TEXTS: u32 = 21_000;
 const EXPLAINED: u32 = 4_000;
 const MUTATIONS: u32 = 2_000;
-const OF_MEANING: u32 = ORACLE + ORDER + NARROWING + REFUSED + SHARING;
+const OF_MEANING: u32 = ORACLE + ORDER + NARROWING + REFUSED + SHARING + SERVICES;
 const OF_TEXTS: u32 = PATTERNS + TOGETHER + NORMAL_FORM + TEXTS + EXPLAINED + MUTATIONS;
 const _: () = assert!(OF_MEANING + OF_TEXTS == 100_000, "cases where CI is set");
 
@@ -129,6 +132,22 @@ fn what_is_told_of_a_denial_is_so() {
     let explained::Seen { connections, requests, ports, methods, paths, acts } = seen.get();
     let rare = [connections, requests, ports, methods, paths, acts].into_iter().any(|seen| seen < EXPLAINED / 20 / 40);
     assert!(!rare, "hardly ever asked: {:?}", seen.get());
+}
+
+#[test]
+fn a_service_is_what_is_behind_it() {
+    let seen = Cell::new(fronted::Seen::default());
+    let targets = vec((0..1000_usize, select(vec![80_u16, 80, 81, 443])), 0..4);
+    check("a_service_is_what_is_behind_it", SERVICES, &(generate::world(), targets), |(world, targets)| {
+        let known = generate::known(&world.pods);
+        let mut so_far = seen.get();
+        fronted::check(&world, &known, &valid(&world.policies), &targets, &mut so_far)?;
+        seen.set(so_far);
+        Ok(())
+    });
+    let fronted::Seen { allowed, denied, mixed, passed, refused } = seen.get();
+    let rare = [allowed, denied, mixed, passed, refused].into_iter().any(|seen| seen < SERVICES / 20 / 20);
+    assert!(!rare, "hardly ever seen: {:?}", seen.get());
 }
 
 #[test]

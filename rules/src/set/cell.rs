@@ -126,11 +126,7 @@ impl Cell {
             Self::Denied(_) | Self::Allowed(_) | Self::Seen(_, None) | Self::Ordered(_) => HeaderEffects::default(),
             Self::Requests(matcher) | Self::Seen(_, Some(matcher)) => matcher.effects(view),
             Self::Lenient(inner) | Self::Audited(inner, _) => inner.effects(view),
-            // Calico's rules have no effects: at most one of both has.
-            Self::Both(one, other) => {
-                let effects = one.effects(view);
-                if effects == HeaderEffects::default() { other.effects(view) } else { effects }
-            }
+            Self::Both(one, other) => one.effects(view).and(other.effects(view)),
         }
     }
 }

@@ -74,7 +74,7 @@ struct Outcome {
 }
 
 /// What a table says of some ports.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     protocol: Protocol,
     port: u16,
@@ -104,6 +104,13 @@ impl Cell {
             (_, Some(Judged::Allowed(Some(_)))) => ALLOW,
             (_, Some(Judged::Denied(None, _) | Judged::Allowed(None))) => UNDECIDED,
         }
+    }
+}
+
+impl Line {
+    /// Whether it does not depend on requests.
+    pub(super) fn is_settled(&self) -> bool {
+        self.outcome.action != Action::Redirect
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     identity::Identity,
     policy::Effect,
     request::RequestView,
+    resolve::Target,
     verdict::{Protocol, RuleRef},
 };
 
@@ -63,7 +64,11 @@ impl DirectionPolicy {
         }
         let mut rules: Vec<Arc<RuleRef>> = Vec::new();
         let asking = self.grants.iter().filter(|grant| grant.http.is_some());
-        for grant in asking.filter(|grant| grant.misses(peer, protocol, port) == NOTHING) {
+        let targets = self.targets(peer, protocol, port);
+        let asks = |grant: &Grant| {
+            targets.iter().any(|target| grant.misses(target.identity, protocol, target.port) == NOTHING)
+        };
+        for grant in asking.filter(|grant| asks(grant)) {
             if !rules.last().is_some_and(|known| is_same(known, &grant.rule)) {
                 rules.push(Arc::clone(&grant.rule));
             }
@@ -74,6 +79,7 @@ impl DirectionPolicy {
 
     /// Rules that are about another peer or another port, each once: a rule is several grants when it names several ports.
     fn tried_below(&self, peer: Identity, protocol: Protocol, port: u16) -> Vec<Tried> {
+        let Some(Target { identity: peer, port }) = self.denied_target(peer, protocol, port) else { return Vec::new() };
         let mut rules: Vec<Below<'_>> = Vec::new();
         for (index, grant) in self.grants.iter().enumerate().filter(|(_, grant)| grant.effect == Effect::Allow) {
             let rank = (grant.misses(peer, protocol, port), index);

@@ -38,7 +38,7 @@ pub(crate) struct Table {
 }
 
 /// What applies when both must allow.
-fn both(one: &Arc<Cell>, other: &Arc<Cell>) -> Cell {
+pub(super) fn both(one: &Arc<Cell>, other: &Arc<Cell>) -> Cell {
     match (&**one, &**other) {
         (Cell::Denied(rule), _) | (_, Cell::Denied(rule)) => Cell::Denied(rule.clone()),
         (Cell::Allowed(one), Cell::Allowed(other)) => Cell::Allowed(one.clone().or_else(|| other.clone())),
@@ -96,6 +96,13 @@ impl Tables {
         }
         by_peer.sort_unstable();
         Self { by_peer, tables }
+    }
+
+    /// Another peer's.
+    pub(super) fn insert(&mut self, peer: Identity, table: Table) {
+        let at = self.by_peer.partition_point(|(known, _)| *known < peer);
+        self.by_peer.insert(at, (peer, self.tables.len()));
+        self.tables.push(Arc::new(table));
     }
 
     /// Tables in which both must allow.
@@ -190,19 +197,34 @@ impl Table {
         Self::new(ports, Arc::new(both(&self.other, &other.other)))
     }
 
-    fn shared(&self, protocol: Protocol, port: u16) -> &Arc<Cell> {
+    pub(super) fn shared(&self, protocol: Protocol, port: u16) -> &Arc<Cell> {
+        let intervals = self.intervals(protocol);
+        let after = intervals.partition_point(|interval| interval.first <= port);
+        let last = after.checked_sub(1).and_then(|index| intervals.get(index));
+        last.map_or(&self.other, |interval| &interval.cell)
+    }
+
+    /// None for what has no ports.
+    fn intervals(&self, protocol: Protocol) -> &[Interval] {
         let [tcp, udp, sctp, icmp, icmp6] = &self.ports;
-        let intervals = match protocol {
+        match protocol {
             Protocol::Tcp => tcp,
             Protocol::Udp => udp,
             Protocol::Sctp => sctp,
             Protocol::Icmp => icmp,
             Protocol::Icmp6 => icmp6,
-            Protocol::Any => return &self.other,
-        };
-        let after = intervals.partition_point(|interval| interval.first <= port);
-        let last = after.checked_sub(1).and_then(|index| intervals.get(index));
-        last.map_or(&self.other, |interval| &interval.cell)
+            Protocol::Any => &[],
+        }
+    }
+
+    /// Ports at which something else applies than before.
+    pub(super) fn starts(&self, protocol: Protocol) -> impl Iterator<Item = u16> {
+        self.intervals(protocol).iter().map(|interval| interval.first)
+    }
+
+    /// Whether neither asks for requests, and both say the same of each connection.
+    pub(super) fn is_as_simple_as(&self, other: &Self) -> bool {
+        self.lines == other.lines && self.lines.iter().all(Line::is_settled)
     }
 
     pub(super) fn cell(&self, protocol: Protocol, port: u16) -> &Cell {

@@ -130,7 +130,7 @@ fn passes(policy: &DirectionPolicy, connection: oracle::Connection, request: &ge
 }
 
 /// What the kernel would do with the entries that it is given.
-fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects {
+pub(crate) fn by_map(policy: &DirectionPolicy, connection: oracle::Connection) -> Connects {
     let oracle::Connection { peer, protocol, port, .. } = connection;
     let found = policy_map::found(policy, peer, protocol, port);
     let rule = found.and_then(|entry| entry.rule.clone());

@@ -20,11 +20,13 @@ use crate::process::{self, Process, eventually};
 mod explain;
 mod flow;
 mod network;
+mod service;
 mod status;
 
 pub use explain::Explained;
 pub use flow::Flow;
 pub use network::{Netns, Network, Place, Plan, ip};
+pub use service::Service;
 pub use status::{Applied, Direction, Endpoint, Kernel, Policy, Status};
 
 /// A node under test. What is declared last goes first: the process, then pods, then the rest.

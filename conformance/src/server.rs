@@ -181,12 +181,12 @@ pub fn dial(pod: &Place, kind: &str, target: SocketAddr, path: &str, bind: Socke
 }
 
 /// Sends one datagram from an unconnected socket.
-pub fn udp_send(pod: &Place, address: impl Into<SocketAddr>, text: &str) -> Result<Outcome> {
+pub fn udp_send<A: Into<SocketAddr>>(pod: &Place, address: A, text: &str) -> Result<Outcome> {
     attempt(pod, "udp-send", address.into(), Some(text))
 }
 
 /// Sends one datagram from a connected socket.
-pub fn udp_connect(pod: &Place, address: impl Into<SocketAddr>, text: &str) -> Result<Outcome> {
+pub fn udp_connect<A: Into<SocketAddr>>(pod: &Place, address: A, text: &str) -> Result<Outcome> {
     attempt(pod, "udp-connect", address.into(), Some(text))
 }
 

@@ -20,6 +20,7 @@ mod arrivals;
 mod assemble;
 mod control;
 mod existing;
+mod frontends;
 mod pods;
 mod refusals;
 mod resolved;

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 mod pods;
 mod proxy;
+mod services;
 
-pub use pods::{ContainerPort, Endpoint, Remote, Service, ServicePort};
+pub use pods::{ContainerPort, Endpoint, Remote};
 pub use proxy::{Admin, Backstop, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect, Unenrolled};
+pub use services::{Service, ServicePort, ServiceProtocol, TargetPort};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -158,11 +160,11 @@ impl Config {
     fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
-        let mut claim = |owner: String, addresses: &[IpAddr], problems: &mut Vec<String>| {
+        let mut claim = |owner: String, field: &str, addresses: &[IpAddr], problems: &mut Vec<String>| {
             for address in addresses {
                 if let Some(other) = owners.insert(address.to_canonical(), owner.clone()) {
                     problems.push(format!(
-                        "{owner}.addresses: {address} is also an address of {other}; each address belongs to one of them"
+                        "{owner}.{field}: {address} is also an address of {other}; each address belongs to one of them"
                     ));
                 }
             }
@@ -174,14 +176,19 @@ impl Config {
             if let Some(other) = names.insert(endpoint.pod.clone(), place.clone()) {
                 problems.push(format!("{place}.pod: {} is already {other}; give each pod once", endpoint.pod));
             }
-            claim(place, &endpoint.addresses, &mut problems);
+            claim(place, "addresses", &endpoint.addresses, &mut problems);
         }
         for (index, remote) in self.remotes.iter().enumerate() {
             let place = format!("remotes[{index}]");
             problems.extend(remote.validate(&place));
-            claim(place, &remote.addresses, &mut problems);
+            claim(place, "addresses", &remote.addresses, &mut problems);
         }
-        claim("host".to_owned(), &self.host.addresses, &mut problems);
+        claim("host".to_owned(), "addresses", &self.host.addresses, &mut problems);
+        for (index, service) in self.services.iter().enumerate() {
+            let place = format!("services[{index}]");
+            problems.extend(service.validate(&place));
+            claim(place, "clusterIPs", &service.cluster_ips, &mut problems);
+        }
         if self.redirect.unenrolled == Unenrolled::Hold && self.redirect.existing == Existing::Leave {
             problems.push(
                 "redirect.unenrolled: hold judges what was held as connections that are older than a policy; it needs \

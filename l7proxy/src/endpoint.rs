@@ -6,7 +6,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use rules::Identity;
+use rules::{DirectionPolicy, Identity, L4Verdict, Protocol, Target};
 
 /// Number of a pod of this node; the kernel's maps use the same one. 0 is never given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,57 @@ pub struct Peer {
     pub labels: Vec<String>,
     /// Kind and name of the owning workload.
     pub workload: Option<(String, String)>,
+    /// Of the virtual address of a Service, which is nobody's but stands for pods.
+    pub service: Option<Box<ServicePeer>>,
+}
+
+/// A Service, and who stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePeer {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its ports.
+    pub ports: Vec<(Protocol, u16)>,
+    /// Its ready pods, once for each of its ports.
+    pub backends: Vec<Backend>,
+}
+
+/// A pod behind a port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Of the port.
+    pub protocol: Protocol,
+    /// On the Service's address.
+    pub port: u16,
+    /// Where its connections end.
+    pub target: Target,
+    /// `namespace/name`.
+    pub pod: String,
+}
+
+impl ServicePeer {
+    /// Pods behind one of its ports that `policy` does not allow a connection to; `None`: it has no such port.
+    #[must_use]
+    pub fn denied(&self, policy: &DirectionPolicy, protocol: Protocol, port: u16) -> Option<Vec<String>> {
+        if !self.ports.contains(&(protocol, port)) {
+            return None;
+        }
+        let is_denied = |backend: &&Backend| {
+            let Target { identity, port } = backend.target;
+            matches!(policy.l4(identity, protocol, port), L4Verdict::Denied(_))
+                || policy.is_audited(identity, protocol, port)
+        };
+        let of_port = self.backends.iter().filter(|backend| (backend.protocol, backend.port) == (protocol, port));
+        Some(of_port.filter(is_denied).map(|backend| backend.pod.clone()).collect())
+    }
+
+    /// Whether nobody is behind one of its ports.
+    #[must_use]
+    pub fn is_empty(&self, protocol: Protocol, port: u16) -> bool {
+        !self.backends.iter().any(|backend| (backend.protocol, backend.port) == (protocol, port))
+    }
 }
 
 impl Peer {

@@ -140,6 +140,8 @@ pub struct DropRecord {
     pub detail: &'static str,
     /// TCP flags of a packet; 0 for a call.
     pub flags: u8,
+    /// Pods behind the Service that was asked for, which policy does not allow; `None`: it was no Service.
+    pub backends: Option<Vec<String>>,
     /// Equal ones that were not recorded since the last one that was.
     pub repeats: u32,
     /// Revision of what was in force.

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 
 use crate::labels::{Label, Labels};
 
-/// Number of a label set. Below 256 reserved; numbers of CIDRs have bit 24 set, as Cilium's node-local ones.
+/// Number of a label set. Below 256 reserved; numbers of CIDRs have bit 24 set, as Cilium's node-local ones, and those of
+/// Services' virtual addresses bit 26.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(pub u32);
 
@@ -37,6 +38,8 @@ impl Identity {
     pub const FIRST_ALLOCATED: Self = Self(256);
     /// Set in numbers of CIDRs.
     const LOCAL_SCOPE: u32 = 1 << 24;
+    /// Set in numbers of Services' addresses; Cilium has none for them.
+    const FRONTEND_SCOPE: u32 = 1 << 26;
 }
 
 impl fmt::Display for Identity {
@@ -68,6 +71,7 @@ pub struct Identities {
     by_cidr: HashMap<IpNet, Identity>,
     cidrs: HashMap<Identity, IpNet>,
     addresses: HashMap<Identity, IpAddr>,
+    by_frontend: HashMap<String, Identity>,
     next: u32,
     next_cidr: u32,
 }
@@ -88,6 +92,7 @@ impl Identities {
             by_cidr: HashMap::new(),
             cidrs: HashMap::new(),
             addresses: HashMap::new(),
+            by_frontend: HashMap::new(),
             next: Identity::FIRST_ALLOCATED.0,
             next_cidr: Identity::LOCAL_SCOPE | 1,
         };
@@ -120,6 +125,17 @@ impl Identities {
         self.labels.insert(identity, Labels::new(labels));
         self.by_cidr.insert(net, identity);
         self.cidrs.insert(identity, net);
+        identity
+    }
+
+    /// The number of the virtual addresses that `name` has, a new one if need be. No selector selects it: it has no labels.
+    pub fn allocate_frontend(&mut self, name: &str) -> Identity {
+        if let Some(known) = self.by_frontend.get(name) {
+            return *known;
+        }
+        let number = u32::try_from(self.by_frontend.len()).unwrap_or(u32::MAX);
+        let identity = Identity(Identity::FRONTEND_SCOPE.saturating_add(number));
+        self.by_frontend.insert(name.to_owned(), identity);
         identity
     }
 

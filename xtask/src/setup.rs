@@ -19,11 +19,12 @@ pub(crate) mod toolchain;
 use self::toolchain::{LINKER_VERSION, Toolchain};
 
 /// Programs of tests and demo, and the Debian packages that bring them.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("awk", "mawk"),
     ("curl", "curl"),
     ("find", "findutils"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("perl", "perl-base"),
     ("setpriv", "util-linux"),

@@ -164,10 +164,7 @@ impl Network {
         for pod in &self.pods {
             ip(&["-n", &pod.name, "route", "replace", "default", "via", &format!("fd77:{number:x}::1")])?;
         }
-        for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            let file = Path::new("/proc/sys/net").join(file);
-            fs::write(&file, "1").with_context(|| file.display().to_string())?;
-        }
+        forward()?;
         Ok(Place { cgroup: Arc::clone(&self.cgroup), netns, v4, v6 })
     }
 
@@ -305,6 +302,15 @@ impl Drop for Cgroup {
             thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Makes the node's own namespace a router.
+pub(super) fn forward() -> Result<()> {
+    for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let file = Path::new("/proc/sys/net").join(file);
+        fs::write(&file, "1").with_context(|| file.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Nothing here may reach the machine's own network.

@@ -22,5 +22,6 @@ mod protocol;
 mod reload;
 mod replay;
 mod restart;
+mod services;
 mod sockets;
 mod untouched;

@@ -14,6 +14,7 @@ use rules::{
 };
 
 use super::{
+    frontends::{Candidate, Fronted, Located, frontends},
     resolved::{Basis, Made, Resolved, Shared, Sharing},
     rule_ids::RuleIds,
 };
@@ -68,6 +69,10 @@ struct Pod<'a> {
     peer: Arc<Peer>,
     /// All of its addresses.
     own: &'a [IpAddr],
+    /// As Kubernetes has them.
+    own_labels: &'a BTreeMap<String, String>,
+    /// Whether Services send connections to it.
+    ready: bool,
 }
 
 impl Pod<'_> {
@@ -75,9 +80,6 @@ impl Pod<'_> {
         Subject { labels: &self.labels, addresses: self.own, ports: &self.ports }
     }
 }
-
-/// An address, and who it is.
-type Located = (IpAddr, Arc<Peer>);
 
 /// A pod for each of its identities.
 fn identities_of<'p>(pod: &'p Pod<'_>) -> impl Iterator<Item = Identity> + 'p {
@@ -90,16 +92,21 @@ impl Assembler {
         let (local, remote) = self.pods(config, policies);
         let cidrs = self.cidrs(policies);
         let services = services(config);
+        let fronted = self.frontends(config, local.iter().chain(&remote), &cidrs);
         let mut exact: HashMap<IpAddr, Arc<Peer>> = HashMap::new();
         let host = Arc::new(self.reserved(Identity::HOST));
         exact.extend(config.host.addresses.iter().map(|address| (address.to_canonical(), Arc::clone(&host))));
         for pod in local.iter().chain(&remote) {
             exact.extend(pod.addresses.iter().map(|(address, peer)| (address.to_canonical(), Arc::clone(peer))));
         }
+        for fronted in &fronted {
+            exact.extend(fronted.addresses.iter().map(|address| (*address, Arc::clone(&fronted.peer))));
+        }
         let peers_ports = named_ports(local.iter().chain(&remote));
         let identities = self.identities.count();
         self.resolved.begin(Basis { config: config.clone(), identities, named_ports: peers_ports.clone() }, policies);
-        let resolver = Resolver::new(policies, &self.identities, &services, &peers_ports).audited(config.audit);
+        let resolver = Resolver::new(policies, &self.identities, &services, &peers_ports);
+        let resolver = resolver.audited(config.audit).fronted(fronted.into_iter().map(|one| one.frontend).collect());
         let kept =
             |pod: &Pod<'_>| Some((pod.name.to_owned(), self.resolved.kept(pod.name, &pod.peer, &pod.labels)?.clone()));
         let mut made: HashMap<String, Made> = local.iter().filter_map(kept).collect();
@@ -130,9 +137,11 @@ impl Assembler {
         let (local, remote) = self.pods(config, policies);
         let pods = || local.iter().chain(&remote);
         let wanted = pods().find(|known| known.name == pod)?;
+        let cidrs = self.cidrs(policies);
+        let fronted = self.frontends(config, pods(), &cidrs).into_iter().map(|one| one.frontend).collect();
         let (services, ports) = (services(config), named_ports(pods()));
         let resolver = Resolver::new(policies, &self.identities, &services, &ports);
-        Some(resolver.audited(config.audit).endpoint(&wanted.subject()))
+        Some(resolver.audited(config.audit).fronted(fronted).endpoint(&wanted.subject()))
     }
 
     /// Number of a pod of this node that was assembled.
@@ -170,6 +179,7 @@ impl Assembler {
                     ports: &endpoint.ports,
                     service_account: endpoint.service_account.as_deref(),
                     workload: endpoint.workload.as_deref(),
+                    ready: endpoint.ready,
                 },
             ));
         }
@@ -186,6 +196,7 @@ impl Assembler {
                     ports: &elsewhere.ports,
                     service_account: elsewhere.service_account.as_deref(),
                     workload: elsewhere.workload.as_deref(),
+                    ready: elsewhere.ready,
                 },
             ));
         }
@@ -211,6 +222,7 @@ impl Assembler {
             pod: pod.to_owned(),
             labels: labels.strings(),
             workload: workload.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
+            service: None,
         };
         let mut addresses: Vec<Located> = Vec::new();
         for address in described.addresses {
@@ -222,7 +234,36 @@ impl Assembler {
             None => Arc::new(peer(self.identities.allocate(&labels))),
         };
         let ports = described.ports.iter().map(|(name, port)| (name.clone(), port.0)).collect();
-        Pod { name: described.pod, addresses, ports, labels, peer, own: described.addresses }
+        Pod {
+            name: described.pod,
+            addresses,
+            ports,
+            labels,
+            peer,
+            own: described.addresses,
+            own_labels: described.labels,
+            ready: described.ready,
+        }
+    }
+
+    fn frontends<'p>(
+        &mut self,
+        config: &Config,
+        pods: impl Iterator<Item = &'p Pod<'p>>,
+        cidrs: &[Net],
+    ) -> Vec<Fronted> {
+        let candidate = |pod: &'p Pod<'p>| Candidate {
+            namespace: &pod.peer.namespace,
+            name: pod.name,
+            labels: pod.own_labels,
+            ready: pod.ready,
+            ports: &pod.ports,
+            addresses: &pod.addresses,
+        };
+        let candidates: Vec<Candidate<'_>> = pods.map(candidate).collect();
+        let nets = IpCache::new(HashMap::new(), cidrs.to_vec(), Arc::new(self.reserved(Identity::WORLD)));
+        let outside = |address| nets.lookup(address).identity();
+        frontends(&config.services, &candidates, &mut self.identities, outside)
     }
 
     fn cidrs(&mut self, policies: &[InForce]) -> Vec<Net> {
@@ -257,6 +298,7 @@ struct Described<'a> {
     ports: &'a BTreeMap<String, config::ContainerPort>,
     service_account: Option<&'a str>,
     workload: Option<&'a str>,
+    ready: bool,
 }
 
 fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {

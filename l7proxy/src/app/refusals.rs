@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
 
-use rules::{Denial, Direction};
+use rules::{Denial, Direction, Protocol};
 
 use super::RuleIds;
 use crate::{
@@ -11,6 +11,11 @@ use crate::{
     policy::{Store, World},
     redirect::{self, EGRESS, Refusal, Refusals},
 };
+
+/// Policy does not allow every pod behind the Service.
+const BACKEND_DENIED: &str = "service-backend";
+/// No ready pod is known behind the Service.
+const NO_BACKENDS: &str = "service-without-backends";
 
 /// Waits for refusals and records each.
 pub(super) async fn drain(refusals: &mut Refusals, store: &Store, ids: &RuleIds, flows: &Sink) -> io::Result<()> {
@@ -46,7 +51,15 @@ fn record(refusal: &Refusal, world: &World, ids: &RuleIds, flows: &Sink, now: Sy
         None => (policy.map(|policy| policy.denial_of(other.identity(), refusal.protocol, port)), world.revision),
     };
     let by_rule = denial.as_ref().is_some_and(|denial| denial.rule.is_some());
-    let (reason, detail) = reason(refusal.reason, by_rule);
+    let protocol = Protocol::from_number(refusal.protocol);
+    let (reason, mut detail) = reason(refusal.reason, by_rule);
+    let service = other.service.as_deref().filter(|_| direction == Direction::Egress);
+    let backends = service.zip(policy).and_then(|(service, policy)| service.denied(policy, protocol, port));
+    if let (Some(service), Some(denied)) = (service, &backends)
+        && matches!(detail, "no-rule" | "deny-rule" | "backstop")
+    {
+        detail = if denied.is_empty() && service.is_empty(protocol, port) { NO_BACKENDS } else { BACKEND_DENIED };
+    }
     let Denial { denied_by, rule, tier, nearest, .. } = denial.unwrap_or_default();
     flows.emit(Record::Drop(DropRecord {
         time: now,
@@ -63,6 +76,7 @@ fn record(refusal: &Refusal, world: &World, ids: &RuleIds, flows: &Sink, now: Sy
         reason,
         detail,
         flags: refusal.flags,
+        backends,
         repeats: refusal.repeats,
         revision,
     }));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Assembler;
 use crate::{
-    config::Config,
+    config::{Config, Service},
     endpoint::Peer,
     pod_net::Transport,
     redirect::Redirect,
@@ -130,10 +130,10 @@ pub(super) fn not_enforced(config: &Config) -> Vec<String> {
         config.admin.metrics.is_some(),
         "admin.metrics: Prometheus metrics are not served by this version; see counters",
     );
-    for service in &config.services {
+    let without_pods = |service: &&Service| service.selector.is_empty() && !service.cluster_ips.is_empty();
+    for Service { name, .. } in config.services.iter().filter(without_pods) {
         lines.push(format!(
-            "services: {}: its addresses are judged as world by this version, not by its backends",
-            service.name
+            "services: {name}: without a selector nobody knows its pods: its addresses are judged as world"
         ));
     }
     lines

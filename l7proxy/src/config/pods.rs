@@ -1,4 +1,4 @@
-//! Who is there: endpoints, remotes, services.
+//! Who is there: endpoints and remotes.
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
@@ -33,6 +33,9 @@ pub struct Endpoint {
     /// `Kind/name` of what owns it.
     #[serde(default)]
     pub workload: Option<String>,
+    /// Whether Services send connections to it.
+    #[serde(default = "super::yes")]
+    pub ready: bool,
 }
 
 /// A pod elsewhere.
@@ -55,6 +58,9 @@ pub struct Remote {
     /// `Kind/name` of what owns it.
     #[serde(default)]
     pub workload: Option<String>,
+    /// Whether Services send connections to it.
+    #[serde(default = "super::yes")]
+    pub ready: bool,
 }
 
 /// `8080`, or `53/UDP`: a container port and its protocol, TCP unless it says otherwise.
@@ -91,36 +97,6 @@ impl From<ContainerPort> for PortText {
     fn from(ContainerPort(port): ContainerPort) -> Self {
         Self::Text(format!("{}/{}", port.number, port.protocol))
     }
-}
-
-/// A Service.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Service {
-    /// `namespace/name`.
-    pub name: String,
-    /// Its virtual addresses.
-    #[serde(rename = "clusterIPs", default)]
-    pub cluster_ips: Vec<IpAddr>,
-    /// Its ports.
-    #[serde(default)]
-    pub ports: Vec<ServicePort>,
-    /// Its own labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Labels of the pods behind it, in its own namespace.
-    #[serde(default)]
-    pub selector: BTreeMap<String, String>,
-}
-
-/// A port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ServicePort {
-    /// On the Service's address.
-    pub port: u16,
-    /// On the pods.
-    pub target_port: u16,
 }
 
 impl Endpoint {

@@ -145,6 +145,7 @@ impl Formatter {
         below::summary(record, layer4, out);
         let details = Details {
             repeats: record.repeats,
+            backends: record.backends.as_deref(),
             nearest: record.nearest.as_ref(),
             process: record.process.as_ref(),
             reason: record.detail,
@@ -218,6 +219,17 @@ fn ends(from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
     peer(&from.0, out);
     out.extend_from_slice(b",\"destination\":");
     peer(&to.0, out);
+    service("source_service", &from.0, out);
+    service("destination_service", &to.0, out);
+}
+
+fn service(field: &str, peer: &Peer, out: &mut Vec<u8>) {
+    let Some(service) = &peer.service else { return };
+    put(out, format_args!(",\"{field}\":{{\"name\":"));
+    text(&service.name, out);
+    out.extend_from_slice(b",\"namespace\":");
+    text(&service.namespace, out);
+    out.push(b'}');
 }
 
 fn peer(peer: &Peer, out: &mut Vec<u8>) {

@@ -162,3 +162,44 @@ fn a_rule_keeps_its_number_while_it_is_the_same() {
     assert_eq!(rule(first[&2]), Some(("anybody, port 2/TCP".to_owned(), Some(7))), "known still");
     assert_eq!(rule(second[&3]), Some(("anybody, port 3/TCP".to_owned(), None)));
 }
+
+const SERVICES: &str = "endpoints:
+- {pod: default/a, netns: a, addresses: [10.0.0.1, 'fd00::1'], labels: {app: a}, ports: {web: 8080, dns: 53/UDP}}
+remotes:
+- {pod: default/b, addresses: [10.0.0.2], labels: {app: a}, ports: {web: 9090}}
+- {pod: default/c, addresses: [10.0.0.3], labels: {app: a}, ports: {web: 8080}, ready: false}
+- {pod: other/d, addresses: [10.0.0.4], labels: {app: a}, ports: {web: 8080}}
+services:
+- name: default/s
+  clusterIPs: [10.96.0.1, 'fd96::1']
+  ports: [{port: 80, targetPort: web}, {port: 53, targetPort: dns, protocol: UDP}, {port: 7}]
+  selector: {app: a}
+- {name: default/none, clusterIPs: [10.96.0.2], ports: [{port: 80}]}
+";
+
+#[test]
+fn who_is_behind_a_service() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("l7proxy.yaml");
+    std::fs::write(&file, SERVICES).unwrap();
+    let world = Assembler::default().assemble(&config::load(&file).unwrap(), &[], 1).world;
+    let behind = |address: &str| {
+        let peer = Arc::clone(world.ipcache.lookup(address.parse().unwrap()));
+        let service = peer.service.clone()?;
+        let of = |backend: &crate::endpoint::Backend| {
+            (backend.protocol, backend.port, backend.pod.clone(), backend.target.port)
+        };
+        Some(service.backends.iter().map(of).collect::<Vec<_>>())
+    };
+    let (a, b) = ("default/a".to_owned(), "default/b".to_owned());
+    let of_a = vec![
+        (Protocol::Tcp, 80, a.clone(), 8080),
+        (Protocol::Udp, 53, a.clone(), 53),
+        (Protocol::Tcp, 7, a.clone(), 7),
+    ];
+    assert_eq!(behind("fd96::1"), Some(of_a.clone()), "of its own family");
+    let both = of_a.into_iter().chain([(Protocol::Tcp, 80, b.clone(), 9090), (Protocol::Tcp, 7, b, 7)]);
+    assert_eq!(behind("10.96.0.1"), Some(both.collect()));
+    assert_eq!(behind("10.96.0.2"), None, "without a selector nobody knows");
+    assert_eq!(world.ipcache.lookup("10.96.0.2".parse().unwrap()).identity(), Identity::WORLD);
+}

@@ -115,6 +115,7 @@ impl Sweep<'_> {
             nearest: denial.nearest.filter(|_| !needs_proxy),
             audit: false,
             flags: if flow.transport == Transport::Tcp { RST } else { 0 },
+            backends: None,
             repeats: 0,
             process: None,
             reason,

@@ -16,7 +16,11 @@ pub(super) struct Details<'a> {
     pub(super) notes: Option<&'a HeaderNotes>,
     pub(super) revision: u64,
     pub(super) repeats: u32,
+    pub(super) backends: Option<&'a [String]>,
 }
+
+/// Pods behind a Service that a record names.
+const MAX_BACKENDS: usize = 8;
 
 /// The whole field.
 pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
@@ -48,6 +52,10 @@ pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
     if let Some(notes) = details.notes {
         headers("missingHeaders", &notes.missing, out);
         headers("rejectedHeaders", &notes.rejected, out);
+    }
+    if let Some(backends) = details.backends {
+        out.extend_from_slice(b",\"deniedBackends\":");
+        list(backends.get(..MAX_BACKENDS).unwrap_or(backends), out, |backend, out| text(backend, out));
     }
     if let Some(process) = details.process {
         put(out, format_args!(",\"process\":{{\"pid\":{},\"command\":", process.pid));

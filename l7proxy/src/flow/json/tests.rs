@@ -133,6 +133,7 @@ fn a_refused_connection_names_the_process() {
         reason: DropReason::PolicyDenied,
         detail: "no-rule",
         flags: 0,
+        backends: None,
         repeats: 0,
         revision: 7,
     };
@@ -165,6 +166,7 @@ fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
         reason: DropReason::PolicyDenied,
         detail: "backstop",
         flags,
+        backends: None,
         repeats: 41,
         revision: 7,
     }))

@@ -19,6 +19,7 @@ mod entries;
 mod events;
 mod load;
 mod maps;
+mod neighbours;
 mod policies;
 mod reconcile;
 mod strangers;

@@ -84,11 +84,13 @@ pub struct Policy {
 }
 
 /// The kernel side.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kernel {
     /// Links that are attached.
     pub links: usize,
+    /// Programs of others that run after ours.
+    pub overriders: Vec<String>,
     /// Different policies that pods are on.
     pub policies: usize,
     /// Versions before them that are kept.

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use anyhow::{Result, bail};
-use conformance::{Node, node::l7proxy};
+use conformance::{Node, Process, node::l7proxy, process::output};
 use serde_json::json;
 
 use crate::manifests::READ_ONLY;
@@ -17,9 +17,9 @@ fn node() -> Result<Node> {
 
 /// `run` must end at once, with exit code 2 and one line that says all of this, and leave nothing attached.
 fn must_not_start(node: &Node, says: &[&str]) -> Result<()> {
-    let output = node.run("run", &[])?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
+    let ended = node.run("run", &[])?;
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{told}");
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(lines.len(), 1, "one line: {told}");
     for part in says {
@@ -169,5 +169,38 @@ fn an_orderly_end_keeps_what_is_guarded() -> Result<()> {
     node.stop()?;
     assert!(!node.path("admin.sock").exists());
     assert_eq!(node.pins()?, pins, "connections that need the proxy are refused until the next one takes over");
+    Ok(())
+}
+
+/// Another owner of the hooks, as socket load balancing is: a second process of our own, with pins of its own.
+#[test]
+fn programs_that_run_after_ours_are_told() -> Result<()> {
+    let mut node = Node::new()?;
+    node.pod("default/client", &[("app", "client")])?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    assert!(node.status()?.kernel.overriders.is_empty(), "{:?}", node.status()?.kernel);
+    let mut config = node.configuration();
+    config["redirect"]["pins"] = json!("other-bpf");
+    config["admin"]["socket"] = json!("other.sock");
+    config["endpoints"] = json!([]);
+    config["flows"] = json!({});
+    let file = node.path("other.yaml");
+    fs::write(&file, config.to_string())?;
+    let other = |command: &str| -> Result<Command> {
+        let mut program = node.network().command(l7proxy()?);
+        program.args([command, "--config"]).arg(&file);
+        Ok(program)
+    };
+    let process = Process::spawn(&mut other("run")?)?;
+    let told = node.wait_status("the other's programs", |status| !status.kernel.overriders.is_empty())?;
+    let told = told.kernel.overriders;
+    assert!(told[0].starts_with("connect4: program ") && told[0].contains("(connect4) runs after ours"), "{told:?}");
+    // It may judge what it is given, and what it is given is ours.
+    let status = output(&mut other("status")?)?;
+    assert!(!status.contains("runs after ours"), "{status}");
+    process.terminate()?;
+    output(&mut other("cleanup")?)?;
+    node.wait_status("nobody but us", |status| status.kernel.overriders.is_empty())?;
     Ok(())
 }

@@ -81,6 +81,8 @@ pub struct KernelStatus {
     pub links: usize,
     /// Programs that were loaded, by name.
     pub features: BTreeMap<&'static str, bool>,
+    /// Programs of others that run after ours at a hook.
+    pub overriders: Vec<String>,
     /// Different policies that pods are on; pods that may do the same share one.
     pub policies: usize,
     /// Versions before them that are kept for the next change.
@@ -89,10 +91,16 @@ pub struct KernelStatus {
     pub policy_entries: usize,
 }
 
-pub(super) fn kernel(redirect: &Redirect) -> KernelStatus {
+/// What cannot be asked of the kernel is told in `errors`.
+pub(super) fn kernel(redirect: &Redirect, errors: &mut Vec<String>) -> KernelStatus {
     let filed = redirect.policy_figures();
+    let overriders = redirect.overriders().unwrap_or_else(|error| {
+        errors.push(error.to_string());
+        Vec::new()
+    });
     KernelStatus {
         links: redirect.link_count(),
+        overriders,
         features: redirect.features(),
         policies: filed.in_force,
         policy_standbys: filed.standby,

@@ -70,6 +70,7 @@ fn lines(status: &Value) -> Vec<String> {
             lines.push(format!("error: kernel: the program {name} is not loaded"));
         }
     }
+    lines.extend(list(at(status, "/kernel/overriders")).iter().map(|line| format!("warning: {}", word(line))));
     let endpoints = || list(at(status, "/endpoints")).iter();
     // What is not as it should be comes first.
     for endpoint in endpoints().filter(|one| !is_ready(one)).chain(endpoints().filter(|one| is_ready(one))) {

@@ -65,10 +65,19 @@ impl Links {
         self.place.unenrolled
     }
 
+    /// The cgroup, and where the link of one of the programs at it is pinned.
+    pub(super) fn at_cgroup(&self, name: &str) -> (BorrowedFd<'_>, PathBuf) {
+        (self.cgroup.as_fd(), self.pin_path(&self.cgroup_pin(name)))
+    }
+
+    fn cgroup_pin(&self, name: &str) -> String {
+        format!("{CGROUP_PREFIX}{}_{name}", self.cgroup_inode)
+    }
+
     /// Switches the programs at the cgroup on, or in for those of the process before.
     pub(super) fn attach_cgroup(&mut self, ebpf: &mut Ebpf) -> Result<(), RedirectError> {
         for name in load::at_cgroup(self.place.unenrolled) {
-            let pin = format!("{CGROUP_PREFIX}{}_{name}", self.cgroup_inode);
+            let pin = self.cgroup_pin(name);
             if self.ours.contains_key(&pin) {
                 continue;
             }

@@ -17,6 +17,7 @@ use rustix::{
 
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
@@ -60,6 +61,24 @@ struct LinkInfo {
     target: [u32; 4],
 }
 
+/// Part of `union bpf_attr` for `BPF_PROG_QUERY`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgQuery {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    pad: u32,
+}
+
+/// Those of the cgroups above it too, in the order in which they run.
+const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+/// Programs at one hook of a cgroup; the kernel takes at most 64 of each cgroup.
+const MAX_PROGRAMS: usize = 512;
+
 const LINK_TYPE_NETNS: u32 = 5;
 const LINK_TYPE_TCX: u32 = 11;
 
@@ -85,6 +104,33 @@ pub fn replace_program(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Whether the pinned link at `pin` is still attached: a link outlives its namespace or interface as an empty shell.
 pub fn link_is_alive(pin: &Path) -> io::Result<bool> {
+    let info = link_info(pin)?;
+    let ends_with_target = [LINK_TYPE_NETNS, LINK_TYPE_TCX].contains(&info.kind);
+    Ok(!ends_with_target || info.target.first().is_some_and(|target| *target != 0))
+}
+
+/// Number of the program that the pinned link at `pin` runs.
+pub fn link_program(pin: &Path) -> io::Result<u32> {
+    Ok(link_info(pin)?.prog_id)
+}
+
+/// Numbers of the programs that run at a hook of a cgroup, in their order.
+pub fn programs_at(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0_u32; MAX_PROGRAMS];
+    let mut attr = ProgQuery {
+        target_fd: number(cgroup)?,
+        attach_type,
+        query_flags: BPF_F_QUERY_EFFECTIVE,
+        prog_ids: address(ids.as_mut_ptr()),
+        prog_cnt: u32::try_from(MAX_PROGRAMS).map_err(io::Error::other)?,
+        ..ProgQuery::default()
+    };
+    bpf(BPF_PROG_QUERY, &mut attr)?;
+    ids.truncate(usize::try_from(attr.prog_cnt).map_err(io::Error::other)?);
+    Ok(ids)
+}
+
+fn link_info(pin: &Path) -> io::Result<LinkInfo> {
     let link = open_pin(pin)?;
     let mut info = LinkInfo::default();
     let mut attr = ObjInfo {
@@ -93,8 +139,7 @@ pub fn link_is_alive(pin: &Path) -> io::Result<bool> {
         info: address(&raw mut info),
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    let ends_with_target = [LINK_TYPE_NETNS, LINK_TYPE_TCX].contains(&info.kind);
-    Ok(!ends_with_target || info.target.first().is_some_and(|target| *target != 0))
+    Ok(info)
 }
 
 fn open_pin(pin: &Path) -> io::Result<OwnedFd> {

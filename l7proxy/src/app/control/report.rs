@@ -45,6 +45,7 @@ impl Control {
             Ok(kernel) => counters.extend(kernel),
             Err(error) => errors.push(error.to_string()),
         }
+        let kernel = status::kernel(redirect, &mut errors);
         let mut not_enforced = status::not_enforced(&self.config);
         not_enforced.extend(self.existing.iter().flat_map(|existing| status::existing(existing.lacking())));
         Status {
@@ -55,7 +56,7 @@ impl Control {
             policies: self.versions.status(),
             errors,
             skipped: self.versions.skipped().iter().map(ToString::to_string).collect(),
-            kernel: status::kernel(redirect),
+            kernel,
             not_enforced,
             counters,
         }

@@ -19,9 +19,10 @@ mod decide;
 mod envoy;
 mod hostile;
 mod memory;
+mod redirect;
 mod rule_set;
 
-use self::{decide::Amounts, rule_set::Kind};
+use self::{decide::Amounts, redirect::Among, rule_set::Kind};
 
 /// Work that `cargo xtask bench` measures.
 #[derive(Debug, Parser)]
@@ -65,6 +66,20 @@ enum Command {
         /// How often each is asked
         times: u32,
     },
+    /// Connects and round trips of pods; in namespaces of its own (`.ci/in-netns`)
+    Connects {
+        /// Batches of each
+        rounds: usize,
+    },
+    /// Lookups among so many; in namespaces of its own
+    Lookups {
+        /// What they are
+        among: Among,
+        /// How many
+        count: u32,
+        /// Batches of each
+        rounds: usize,
+    },
     /// Sends the requests to Envoy, with the same rules
     Envoy {
         /// Envoy's binary
@@ -94,6 +109,8 @@ fn run(command: Command) -> Result<Value> {
         Command::Compile { kind, rules } => compile::run(kind, rules),
         Command::Change { endpoints, policies, all } => change::run(endpoints, policies, all),
         Command::Hostile { length, times } => hostile::run(length, times),
+        Command::Connects { rounds } => redirect::connects(rounds),
+        Command::Lookups { among, count, rounds } => redirect::lookups(among, count, rounds),
         Command::Envoy { program, kind, rules } => envoy::run(&program, kind, rules),
     }
 }

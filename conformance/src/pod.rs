@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use socket2::Protocol;
 
 mod crowd;
+mod effort;
 mod http;
 mod load;
 mod ping;
@@ -60,13 +61,22 @@ pub fn run(arguments: &[String]) -> Result<()> {
             *first == "server",
             address,
         )?),
+        ["effort-connect", address, count] => effort::connect(address, count.parse().context("number of calls")?),
+        ["effort-udp", first, span, count] => {
+            effort::udp(first, span.parse().context("addresses")?, count.parse().context("number of calls")?)
+        }
+        ["effort-echo", address, size, count] => {
+            effort::echo(address, size.parse().context("bytes")?, count.parse().context("round trips")?)
+        }
+        ["effort-echo-server", address, size] => effort::echo_server(address, size.parse().context("bytes")?),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
             "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
              udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | dial KIND ADDRESS PATH BIND | \
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | udp-hold|tcp-hold ADDRESS | talk|udp-talk ADDRESS | \
              sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet ADDRESS HEX | frame INTERFACE HEX | \
-             sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
+             sniff RECORD | load ADDRESS PATH CLIENTS | effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | \
+             effort-echo-server ADDRESS SIZE | effort-echo ADDRESS SIZE COUNT | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
              sequence PATH COUNT client|server ADDRESS"
         ),
     }

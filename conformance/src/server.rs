@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result};
@@ -375,10 +375,13 @@ impl Talk {
 }
 
 /// `conformance-pod` lies beside the directory of the test programs.
-pub(crate) fn program() -> Result<PathBuf> {
+/// The program that runs in pods.
+pub fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let beside = own.parent().and_then(Path::parent).context("this program has no directory")?;
-    let program = beside.join("conformance-pod");
+    // Beside it, or, of a test, above it.
+    let places = own.ancestors().skip(1).take(2).map(|place| place.join("conformance-pod"));
+    let program = places.clone().find(|program| program.is_file()).or(places.last());
+    let program = program.context("this program has no directory")?;
     anyhow::ensure!(program.is_file(), "{}: is not there; run the tests by cargo", program.display());
     Ok(program)
 }

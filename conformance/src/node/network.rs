@@ -234,6 +234,14 @@ impl Place {
         process::output(&mut command).map(|_output| ())
     }
 
+    /// A program in the pod's namespace, but not in the cgroup: no program is attached where it connects.
+    #[must_use]
+    pub fn unhooked(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.netns.path().display())).arg(program.as_ref());
+        command
+    }
+
     /// A program inside the pod.
     #[must_use]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {

@@ -45,10 +45,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["sockets", number] => udp::sockets(number.parse().context("number of sockets")?),
         ["talk", address] => talk::tcp(address),
         ["udp-talk", address] => talk::udp(address),
-        ["udp-hold", address] => udp::hold(address),
-        ["tcp-hold", address] => tcp::hold(address),
         ["ping", address, how, kind, text] => report(&ping::send(address, how, kind, text)?),
         ["packet", destination, bytes] => report(&raw::packet(destination, bytes)?),
+        ["flood", destination, bytes] => raw::flood(destination, bytes),
         ["frame", interface, bytes] => report(&raw::frame(interface, bytes)?),
         ["sniff", record] => raw::sniff(&Record::open(Path::new(record))?),
         ["crowd", path, count, bind, addresses @ ..] => {
@@ -73,10 +72,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
         _ => bail!(
             "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
              udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | dial KIND ADDRESS PATH BIND | \
-             hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | udp-hold|tcp-hold ADDRESS | talk|udp-talk ADDRESS | \
-             sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet ADDRESS HEX | frame INTERFACE HEX | \
-             sniff RECORD | load ADDRESS PATH CLIENTS | effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | \
-             effort-echo-server ADDRESS SIZE | effort-echo ADDRESS SIZE COUNT | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
+             hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
+             sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
+             sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
+             effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | effort-echo-server ADDRESS SIZE | \
+             effort-echo ADDRESS SIZE COUNT | \
              sequence PATH COUNT client|server ADDRESS"
         ),
     }

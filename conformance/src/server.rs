@@ -240,33 +240,6 @@ impl Load {
     }
 }
 
-/// A socket that was opened once and is kept.
-#[derive(Debug)]
-pub struct Kept(Process);
-
-impl Kept {
-    /// A connection to a server that sends everything back.
-    pub fn tcp(pod: &Place, address: impl Into<SocketAddr>) -> Result<Self> {
-        Self::open(pod, "tcp-hold", address.into())
-    }
-
-    /// A connected UDP socket.
-    pub fn udp(pod: &Place, address: impl Into<SocketAddr>) -> Result<Self> {
-        Self::open(pod, "udp-hold", address.into())
-    }
-
-    fn open(pod: &Place, kind: &str, address: SocketAddr) -> Result<Self> {
-        let mut command = pod.command(program()?);
-        Ok(Self(Process::spawn_ready(command.args([kind, &address.to_string()]))?))
-    }
-
-    /// Sends, and says what came back.
-    pub fn say(&mut self, text: &str) -> Result<Outcome> {
-        let answer = self.0.ask(text)?;
-        serde_json::from_str(&answer).with_context(|| answer.clone())
-    }
-}
-
 /// Many open connections of one client inside a pod.
 #[derive(Debug)]
 pub struct Crowd(Process);
@@ -369,7 +342,12 @@ impl Talk {
 
     /// A word there and back.
     pub fn word(&mut self) -> Result<Outcome> {
-        let report = self.0.ask("")?;
+        self.say("word")
+    }
+
+    /// Any text there and back.
+    pub fn say(&mut self, text: &str) -> Result<Outcome> {
+        let report = self.0.ask(text)?;
         serde_json::from_str(&report).with_context(|| report.clone())
     }
 }

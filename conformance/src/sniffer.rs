@@ -56,6 +56,24 @@ pub fn frame(pod: &Place, interface: &str, bytes: &[u8]) -> Result<Outcome> {
     outcome(command.args(["frame", interface, &hex(bytes)]))
 }
 
+/// The same packet again and again.
+#[derive(Debug)]
+pub struct Flood(Process);
+
+impl Flood {
+    /// Starts it.
+    pub fn start(pod: &Place, destination: impl Into<std::net::IpAddr>, bytes: &[u8]) -> Result<Self> {
+        let mut command = pod.command(program()?);
+        Ok(Self(Process::spawn_ready(command.args(["flood", &destination.into().to_string(), &hex(bytes)]))?))
+    }
+
+    /// Ends it, and says how many packets were sent.
+    pub fn finish(self) -> Result<u64> {
+        let report = self.0.finish()?;
+        report.trim().parse().with_context(|| report.clone())
+    }
+}
+
 fn outcome(command: &mut std::process::Command) -> Result<Outcome> {
     let report = process::output(command)?;
     serde_json::from_str(&report).with_context(|| report.clone())

@@ -144,8 +144,8 @@ impl Network {
         Ok(Place { cgroup: Arc::clone(&self.cgroup), netns, v4, v6 })
     }
 
-    /// A namespace that pods reach by way of the node, over a link whose packets are at most `mtu` bytes long. It does not know
-    /// that itself: who sends too much is told by the node.
+    /// A namespace that pods reach by way of the node, which forwards packets of at most `mtu` bytes to it: who sends more is
+    /// told by the node. The way back is wider.
     pub fn far(&self, mtu: u16) -> Result<Place> {
         let number = self.number;
         let name = format!("n{number}far");
@@ -155,7 +155,10 @@ impl Network {
         ip(&["link", "add", &near, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
         ip(&["addr", "add", &format!("10.78.{number}.1/24"), "dev", &near])?;
         ip(&["addr", "add", &format!("fd78:{number:x}::1/64"), "dev", &near, "nodad"])?;
-        ip(&["link", "set", &near, "mtu", &mtu.to_string(), "up"])?;
+        ip(&["link", "set", &near, "up"])?;
+        for (address, bits) in [(IpAddr::from(v4), 32), (v6.into(), 128)] {
+            ip(&["route", "add", &format!("{address}/{bits}"), "dev", &near, "mtu", "lock", &mtu.to_string()])?;
+        }
         ip(&["-n", &name, "addr", "add", &format!("{v4}/24"), "dev", "eth0"])?;
         ip(&["-n", &name, "addr", "add", &format!("{v6}/64"), "dev", "eth0", "nodad"])?;
         ip(&["-n", &name, "link", "set", "eth0", "up"])?;

@@ -1,6 +1,13 @@
 //! What needs `CAP_NET_RAW`: packets of any shape, and all that an interface sees.
 
-use std::{io::Read, net::SocketAddr, os::fd::AsRawFd};
+use std::{
+    io::{self, Read},
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use nix::{
@@ -15,12 +22,49 @@ use crate::packet::hex;
 
 /// `IPPROTO_RAW`: the sender writes the IP header too.
 const WHOLE_PACKET: i32 = 255;
+/// A flood ends after this time, whatever happens to its test.
+const LONGEST: Duration = Duration::from_mins(1);
+/// Some thousand packets a second.
+const PAUSE: Duration = Duration::from_micros(200);
 /// `ETH_P_ALL` in network byte order.
 const EVERY_FRAME: i32 = 0x0300;
 
 /// Sends an IP packet by a raw socket.
 pub(super) fn packet(destination: &str, bytes: &str) -> Result<Value> {
-    let destination: std::net::IpAddr = destination.parse().with_context(|| destination.to_owned())?;
+    let destination: IpAddr = destination.parse().with_context(|| destination.to_owned())?;
+    let socket = raw_socket(destination)?;
+    Ok(match socket.send_to(&decode(bytes)?, &SocketAddr::new(destination, 0).into()) {
+        Ok(_) => json!({ "result": "sent" }),
+        Err(error) => failed("send", &error),
+    })
+}
+
+/// Sends an IP packet again and again, until its input ends; says how often.
+pub(super) fn flood(destination: &str, bytes: &str) -> Result<()> {
+    let destination: IpAddr = destination.parse().with_context(|| destination.to_owned())?;
+    let (socket, bytes) = (raw_socket(destination)?, decode(bytes)?);
+    let stop = AtomicBool::new(false);
+    say("ready")?;
+    let sent = thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let begin = Instant::now();
+            let mut sent = 0_u64;
+            while !stop.load(Ordering::Relaxed) && begin.elapsed() < LONGEST {
+                // A full queue is no reason to end.
+                sent += u64::from(socket.send_to(&bytes, &SocketAddr::new(destination, 0).into()).is_ok());
+                thread::sleep(PAUSE);
+            }
+            sent
+        });
+        // Its end is the sign to stop; what it says is of no interest.
+        drop(io::copy(&mut io::stdin().lock(), &mut io::sink()));
+        stop.store(true, Ordering::Relaxed);
+        sending.join().unwrap_or_default()
+    });
+    say(&sent.to_string())
+}
+
+fn raw_socket(destination: IpAddr) -> io::Result<Socket> {
     let domain = if destination.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(WHOLE_PACKET)))?;
     socket.set_broadcast(true)?;
@@ -28,10 +72,7 @@ pub(super) fn packet(destination: &str, bytes: &str) -> Result<Value> {
         // No route says where to.
         socket.bind_device(Some(b"eth0"))?;
     }
-    Ok(match socket.send_to(&decode(bytes)?, &SocketAddr::new(destination, 0).into()) {
-        Ok(_) => json!({ "result": "sent" }),
-        Err(error) => failed("send", &error),
-    })
+    Ok(socket)
 }
 
 /// Sends a frame by a packet socket.

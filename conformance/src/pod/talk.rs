@@ -1,4 +1,4 @@
-//! One connection that stays open: each line of input is a word that the other side is to send back.
+//! One connection that stays open: each line of input is a text that the other side is to send back.
 
 use std::{
     io::{self, BufRead, Read, Write},
@@ -10,13 +10,12 @@ use serde_json::json;
 
 use super::{failed, say, tcp, udp};
 
-const WORD: &[u8] = b"word";
-
-/// A word there and back, on a connection that is open.
+/// A text there and back, on a connection that is open.
 trait Line {
     fn local(&self) -> io::Result<SocketAddr>;
-    fn put(&mut self) -> io::Result<()>;
-    fn get(&mut self) -> io::Result<()>;
+    fn put(&mut self, text: &[u8]) -> io::Result<()>;
+    /// As much as was sent.
+    fn get(&mut self, text: &mut [u8]) -> io::Result<()>;
 }
 
 impl Line for TcpStream {
@@ -24,12 +23,12 @@ impl Line for TcpStream {
         self.local_addr()
     }
 
-    fn put(&mut self) -> io::Result<()> {
-        self.write_all(WORD)
+    fn put(&mut self, text: &[u8]) -> io::Result<()> {
+        self.write_all(text)
     }
 
-    fn get(&mut self) -> io::Result<()> {
-        self.read_exact(&mut [0; WORD.len()])
+    fn get(&mut self, text: &mut [u8]) -> io::Result<()> {
+        self.read_exact(text)
     }
 }
 
@@ -38,12 +37,12 @@ impl Line for UdpSocket {
         self.local_addr()
     }
 
-    fn put(&mut self) -> io::Result<()> {
-        self.send(WORD).map(drop)
+    fn put(&mut self, text: &[u8]) -> io::Result<()> {
+        self.send(text).map(drop)
     }
 
-    fn get(&mut self) -> io::Result<()> {
-        self.recv(&mut [0; WORD.len()]).map(drop)
+    fn get(&mut self, text: &mut [u8]) -> io::Result<()> {
+        self.recv(text).map(drop)
     }
 }
 
@@ -64,12 +63,15 @@ pub(super) fn udp(address: &str) -> Result<()> {
 fn talk(mut line: impl Line) -> Result<()> {
     say("ready")?;
     for order in io::stdin().lock().lines() {
-        order?;
-        let report = match (line.local(), line.put()) {
+        let mut text = order?.into_bytes();
+        let report = match (line.local(), line.put(&text)) {
             (Err(error), _) => failed("getsockname", &error),
             (_, Err(error)) => failed("write", &error),
-            (Ok(local), Ok(())) => match line.get() {
-                Ok(()) => json!({ "result": "answered", "local": local }),
+            (Ok(local), Ok(())) => match line.get(&mut text) {
+                Ok(()) => json!({ "result": "answered", "local": local, "text": String::from_utf8_lossy(&text) }),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    json!({ "result": "silent", "local": local })
+                }
                 Err(error) => failed("read", &error),
             },
         };

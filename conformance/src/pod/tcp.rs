@@ -1,7 +1,7 @@
 //! Plain TCP.
 
 use std::{
-    io::{self, BufRead, Read, Write},
+    io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
     thread,
@@ -84,26 +84,4 @@ pub(super) fn connect(address: &str, text: Option<&str>) -> Result<Value> {
         Ok(_) => json!({ "result": "connected", "peer": peer, "local": local, "reply": reply }),
         Err(error) => failed("read", &error),
     })
-}
-
-/// Keeps one connection to a server that sends everything back; each line of its input is sent, and what came of it is said.
-pub(super) fn hold(address: &str) -> Result<()> {
-    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE / 5))?;
-    say("ready")?;
-    for line in io::stdin().lock().lines() {
-        let line = line?;
-        let mut reply = vec![0; line.len()];
-        let talked = stream.write_all(line.as_bytes()).and_then(|()| stream.read_exact(&mut reply));
-        let outcome = match talked {
-            Ok(()) => json!({ "result": "answered", "text": String::from_utf8_lossy(&reply) }),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                json!({ "result": "silent" })
-            }
-            Err(error) => failed("read", &error),
-        };
-        say(&outcome.to_string())?;
-    }
-    Ok(())
 }

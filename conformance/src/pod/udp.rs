@@ -1,7 +1,7 @@
 //! Datagrams.
 
 use std::{
-    io::{self, BufRead},
+    io,
     net::{SocketAddr, UdpSocket},
 };
 
@@ -72,37 +72,15 @@ pub(super) fn send(address: &str, text: &str, connected: bool) -> Result<Value> 
     if let Err(error) = sent {
         return Ok(failed("send", &error));
     }
-    Ok(answer(&socket))
-}
-
-/// Waits a while for an answer.
-fn answer(socket: &UdpSocket) -> Value {
     let mut buffer = [0; 2048];
     match socket.recv_from(&mut buffer) {
         Ok((length, from)) => {
             let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
-            json!({ "result": "answered", "text": text, "from": from })
+            Ok(json!({ "result": "answered", "text": text, "from": from }))
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            json!({ "result": "silent" })
+            Ok(json!({ "result": "silent" }))
         }
-        Err(error) => failed("receive", &error),
+        Err(error) => Ok(failed("receive", &error)),
     }
-}
-
-/// Keeps one connected socket; each line of its input is a datagram, and what came of it is said.
-pub(super) fn hold(address: &str) -> Result<()> {
-    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
-    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-    socket.set_read_timeout(Some(PATIENCE / 5))?;
-    socket.connect(address)?;
-    say("ready")?;
-    for line in io::stdin().lock().lines() {
-        let outcome = match socket.send(line?.as_bytes()) {
-            Ok(_) => answer(&socket),
-            Err(error) => failed("send", &error),
-        };
-        say(&outcome.to_string())?;
-    }
-    Ok(())
 }

@@ -6,13 +6,14 @@ use conformance::{
     Node, Pod, Process,
     node::{Flow, ip},
     packet::{self, ACK, ICMP, ICMP6, Ipv4, Ipv6, RST, SYN, TCP, UDP},
-    server::{self, Kept, Outcome, Server, udp_send},
+    server::{self, Outcome, Server, Talk, udp_send},
     sniffer::{self, Sniffer},
 };
 use serde_json::json;
 
 use crate::manifests::{PORTS, READ_ONLY};
 
+mod entering;
 mod forwarded;
 mod fragments;
 mod link;
@@ -224,7 +225,33 @@ fn protocols_without_ports() -> Result<()> {
         let sent = stage.send(&stage.ip(protocol).with(FORBIDDEN))?;
         stage.must_be_stopped(&sent, "no-rule")?;
     }
-    Ok(())
+    // A rule without ports is about them.
+    stage.node.apply(
+        "policy.yaml",
+        &PORTS.replace(
+            "      toPorts:\n        - ports: [{port: \"7000\", protocol: TCP}, {port: \"5353\", protocol: UDP}]\n",
+            "",
+        ),
+    )?;
+    assert_eq!(stage.send(&stage.ip(47).with(b"may arrive"))?.result, "sent");
+    stage.wire.wait_for(b"may arrive")
+}
+
+/// Which no hook sees; its ports are where those of TCP are.
+#[test]
+fn sctp_by_its_ports() -> Result<()> {
+    const SCTP: u8 = 132;
+    let stage = Stage::new()?;
+    let with_sctp = PORTS.replace("protocol: UDP}]", "protocol: UDP}, {port: \"9000\", protocol: SCTP}]");
+    stage.node.apply("policy.yaml", &with_sctp)?;
+    let packet = |port: u16, contents: &[u8]| {
+        let mut bytes = [9999_u16.to_be_bytes(), port.to_be_bytes()].concat();
+        bytes.extend([0; 8]);
+        bytes.extend(contents);
+        stage.ip(SCTP).with(&bytes)
+    };
+    stage.must_arrive(&stage.send(&packet(9000, b"may arrive"))?, b"may arrive")?;
+    stage.must_be_stopped(&stage.send(&packet(9001, FORBIDDEN))?, "no-rule")
 }
 
 /// A quotation of anything, to anybody.
@@ -302,13 +329,27 @@ fn what_was_stopped_stays_stopped_without_a_process() -> Result<()> {
     Ok(())
 }
 
+/// While processes come and go: at no moment is there a program that does not know the pod.
+#[test]
+fn a_flood_while_one_process_takes_over_from_another() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let denied = stage.ip(UDP).with(&packet::udp(9999, 5354, FORBIDDEN));
+    let flood = sniffer::Flood::start(&stage.client, stage.api.v4, &denied)?;
+    for _ in 0..5 {
+        stage.node.kill()?;
+        stage.node.start()?;
+    }
+    assert!(flood.finish()? > 100, "it went on all the time");
+    stage.nothing_arrived()
+}
+
 /// A frame from the client, whatever is in it.
 fn frame(stage: &Stage, kind: u16, contents: &[u8]) -> Result<Outcome> {
     sniffer::frame(&stage.client, "eth0", &packet::ethernet(kind, contents))
 }
 
 /// A connection or socket that is kept, and what it is told.
-fn silent(kept: &mut Kept) -> Result<Outcome> {
+fn silent(kept: &mut Talk) -> Result<Outcome> {
     kept.say(std::str::from_utf8(FORBIDDEN)?)
 }
 

@@ -7,11 +7,13 @@ use conformance::{
     Node, Pod,
     client::curl,
     node::ip,
-    server::{self, Server},
+    packet::{self, Ipv4},
+    server::{self, Outcome, Server, ping},
+    sniffer::{self, Sniffer},
 };
 use serde_json::json;
 
-use crate::manifests::READ_ONLY;
+use crate::manifests::{PORTS, READ_ONLY};
 
 struct Stage {
     client: Pod,
@@ -48,6 +50,21 @@ fn request(stage: &Stage) -> Result<u16> {
     Ok(curl(&stage.client, &[], &format!("http://{}:8080/read/a", stage.api.v4))?.status)
 }
 
+/// A datagram by a raw socket: only the programs at the interface judge it.
+fn datagram(stage: &Stage, port: u16, contents: &[u8]) -> Result<Outcome> {
+    let ip = Ipv4::new(stage.client.v4, stage.api.v4, packet::UDP);
+    sniffer::packet(&stage.client, stage.api.v4, &ip.with(&packet::udp(9999, port, contents)))
+}
+
+fn must_be_judged(stage: &Stage) -> Result<()> {
+    let wire = Sniffer::start(&stage.api)?;
+    assert_eq!(datagram(stage, 5353, b"this must not arrive")?.result, "sent");
+    // What the other way round may pass came behind it, on the same wire.
+    assert_eq!(ping(&stage.api, stage.client.v4, "raw", 8, "the last one")?.text.as_deref(), Some("the last one"));
+    assert!(wire.saw(b"the last one")? && !wire.saw(b"this must not arrive")?);
+    Ok(())
+}
+
 #[test]
 fn every_pod_s_way_out_is_guarded() -> Result<()> {
     let stage = stage("auto")?;
@@ -65,11 +82,19 @@ fn the_next_process_takes_the_programs_over() -> Result<()> {
     assert!(pins.iter().filter(|pin| pin.contains("backstop_")).count() == 4, "two of each pod: {pins:?}");
     for _ in 0..2 {
         stage.node.kill()?;
+        must_be_judged(&stage)?;
         stage.node.start()?;
         assert_eq!(stage.node.pins()?, pins);
         assert_eq!(request(&stage)?, 200);
+        must_be_judged(&stage)?;
     }
-    Ok(())
+    // By the policy of the next process, and not by that of the one before.
+    stage.node.kill()?;
+    stage.node.write_manifest("policy.yaml", PORTS)?;
+    stage.node.start()?;
+    let wire = Sniffer::start(&stage.api)?;
+    assert_eq!(datagram(&stage, 5353, b"may arrive now")?.result, "sent");
+    wire.wait_for(b"may arrive now")
 }
 
 #[test]
@@ -78,7 +103,9 @@ fn without_tcx_there_is_clsact() -> Result<()> {
     for _ in 0..2 {
         assert_eq!(guard(&stage.node, "default/client")?, "clsact");
         assert_eq!(request(&stage)?, 200);
+        must_be_judged(&stage)?;
         stage.node.kill()?;
+        must_be_judged(&stage)?;
         let shown = filters(&stage.client)?;
         assert_eq!(shown.matches(" name backstop_out").count(), 1, "stays when the process is gone: {shown}");
         assert_eq!(shown.matches(" name backstop_in").count(), 1, "{shown}");

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use conformance::{
     Node, Pod, Process,
-    server::{self, Kept, udp_connect, udp_send},
+    server::{self, Talk, udp_connect, udp_send},
     sniffer::Sniffer,
 };
 
@@ -118,7 +118,7 @@ fn what_may_enter_is_answered() -> Result<()> {
                 "{backstop} {address}"
             );
         }
-        let mut kept = Kept::udp(&client, (api.v4, 5354))?;
+        let mut kept = Talk::udp(&client, (api.v4, 5354))?;
         for text in ["hello", "and again"] {
             assert_eq!(kept.say(text)?.text.as_deref(), Some(text), "{backstop}");
         }
@@ -149,7 +149,7 @@ fn a_new_policy_stops_answers() -> Result<()> {
     };
     node.write_manifest("policy.yaml", &may_enter("client"))?;
     node.start()?;
-    let mut kept = Kept::udp(&client, (api.v4, 5353))?;
+    let mut kept = Talk::udp(&client, (api.v4, 5353))?;
     assert_eq!(kept.say("hello")?.text.as_deref(), Some("hello"), "{:#?}", node.flows());
     node.apply("policy.yaml", &may_enter("nobody"))?;
     let client_s = kept.say("hello")?;
@@ -171,7 +171,7 @@ fn a_connect_that_only_asks() -> Result<()> {
     let Stage { client, api, node, .. } = &stage;
     for port in [0, 9, 1025] {
         for address in api.addresses() {
-            assert!(Kept::udp(client, (address, port)).is_ok(), "{address} {port}");
+            assert!(Talk::udp(client, (address, port)).is_ok(), "{address} {port}");
         }
     }
     assert!(node.flows()?.is_empty(), "{:#?}", node.flows());

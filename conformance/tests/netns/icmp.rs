@@ -7,7 +7,7 @@ use conformance::{
     Node, Pod,
     node::Flow,
     packet::{self, ICMP, ICMP6, Ipv4, Ipv6},
-    server::{self, Kept, ping, udp_connect},
+    server::{self, Talk, ping, udp_connect},
     sniffer::{self, Sniffer},
 };
 
@@ -235,10 +235,9 @@ fn the_path_s_size_is_found() -> Result<()> {
     node.write_manifest("policy.yaml", &format!("{out}---\n{nothing_in}"))?;
     node.start()?;
     let wire = Sniffer::start(&client)?;
-    // Few packets: routers tell of each, but not of many at once.
-    let text = "x".repeat(4_000);
+    let text = "x".repeat(30_000);
     for address in far.addresses() {
-        let mut kept = Kept::tcp(&client, (address, 7000))?;
+        let mut kept = Talk::tcp(&client, (address, 7000))?;
         let outcome = kept.say(&text)?;
         assert_eq!(outcome.text.as_deref().map(str::len), Some(text.len()), "{address}: {:?}", outcome.result);
     }

@@ -6,8 +6,8 @@ use super::*;
 fn a_connected_datagram_socket() -> Result<()> {
     let (mut denied, mut allowed) = (None, None);
     let stage = Stage::prepared(|client, api| {
-        denied = Some(Kept::udp(client, (api.v4, 5354))?);
-        allowed = Some(Kept::udp(client, (api.v4, 5353))?);
+        denied = Some(Talk::udp(client, (api.v4, 5354))?);
+        allowed = Some(Talk::udp(client, (api.v4, 5353))?);
         Ok(())
     })?;
     let (mut denied, mut allowed) = (denied.expect("it was made"), allowed.expect("it was made"));
@@ -25,12 +25,12 @@ fn open_connections() -> Result<()> {
     let mut echo = None;
     let stage = Stage::prepared(|client, api| {
         echo = Some(server::tcp(api, "0.0.0.0:7001")?);
-        plain = Some(Kept::tcp(client, (api.v4, 7000))?);
-        denied = Some(Kept::tcp(client, (api.v4, 7001))?);
-        http = Some(Kept::tcp(client, (api.v4, 8080))?);
+        plain = Some(Talk::tcp(client, (api.v4, 7000))?);
+        denied = Some(Talk::tcp(client, (api.v4, 7001))?);
+        http = Some(Talk::tcp(client, (api.v4, 8080))?);
         Ok(())
     })?;
-    let say = |kept: Option<Kept>| silent(&mut kept.expect("it was made"));
+    let say = |kept: Option<Talk>| silent(&mut kept.expect("it was made"));
     assert_eq!(say(denied)?.result, "silent");
     assert_eq!(say(http)?.result, "silent");
     let told = stage.node.wait_flows(0, 2, |flow| flow.reason() == "backstop")?;
@@ -51,12 +51,12 @@ fn an_accepted_connection_is_no_egress() -> Result<()> {
     let _echo = server::tcp(&api, "0.0.0.0:7000")?;
     node.write_manifest("policy.yaml", "")?;
     node.start()?;
-    let mut before = Kept::tcp(&client, (api.v4, 7000))?;
+    let mut before = Talk::tcp(&client, (api.v4, 7000))?;
     assert_eq!(before.say("hello")?.text.as_deref(), Some("hello"));
     let nothing_out = READ_ONLY.replace("app: client", "app: api").replace("app: api}}]", "app: nobody}}]");
     node.apply("policy.yaml", &nothing_out)?;
     assert!(node.status()?.endpoint("default/api").is_some_and(|api| api.egress.enforced && !api.ingress.enforced));
-    let mut after = Kept::tcp(&client, (api.v4, 7000))?;
+    let mut after = Talk::tcp(&client, (api.v4, 7000))?;
     for (kept, when) in [(&mut before, "before"), (&mut after, "after")] {
         assert_eq!(kept.say("hello")?.text.as_deref(), Some("hello"), "accepted {when} the policy");
     }

@@ -51,6 +51,22 @@ fn numbers_in_answers_of_tcp() -> Result<()> {
     Ok(())
 }
 
+/// Nothing is known of a connection that its other end still has: its reset passes when the other end insists.
+#[test]
+fn a_reset_of_a_forgotten_connection() -> Result<()> {
+    let stage = Stage::new()?;
+    // From outside, with an acknowledgement number that the reset takes for its own.
+    let from = Ipv4::new(stage.api.v4, stage.client.v4, TCP);
+    let segment = from.with(&packet::tcp_checked(&from, 4000, 6001, ACK));
+    let number = [0x55, 0x66, 0x77, 0x88, 0, 0, 0, 0, 0x50, RST];
+    assert_eq!(sniffer::packet(&stage.api, stage.client.v4, &segment)?.result, "sent");
+    stage.node.wait_flows(0, 1, |flow| flow.reason() == "backstop")?;
+    stage.settle()?;
+    assert!(!stage.wire.saw(&number)?, "of the first nobody knows whether it is an answer");
+    assert_eq!(sniffer::packet(&stage.api, stage.client.v4, &segment)?.result, "sent");
+    stage.wire.wait_for(&number)
+}
+
 /// The real thing: what came from outside is answered, also with a refusal.
 #[test]
 fn real_connections_are_answered() -> Result<()> {

@@ -53,18 +53,20 @@ pub(super) fn action(case: &Case<'_>) -> u8 {
 }
 
 /// A connection begins. What is denied is refused by the lookup of its socket; here it is only remembered, so that the refusal
-/// may leave. Where no such lookup will be it is dropped: for an address that is not the pod's own, or with data.
+/// may leave. Where no such lookup will be, it is dropped: for an address that is not the pod's own, or with data.
 #[inline(always)]
 fn connection(case: &Case<'_>) -> Judgement {
     let headers = case.headers;
+    let is_own = case.is_own(&headers.destination);
     let (state, judgement) = match action(case) {
         ALLOW | AUDIT => (FLOW_IN | FLOW_PLAIN, Judgement::Pass),
-        REDIRECT => (FLOW_IN, Judgement::Pass),
+        REDIRECT if is_own => (FLOW_IN, Judgement::Pass),
+        REDIRECT => (0, Judgement::Drop(REASON_NO_REDIRECT)),
+        _ if is_own && headers.is_empty => (0, Judgement::Pass),
         _ => (0, Judgement::Drop(REASON_POLICY)),
     };
     begin(&case.flow_in(), case.pod, state);
-    let is_refused_later = headers.is_empty && case.is_own(&headers.destination);
-    if is_refused_later { Judgement::Pass } else { judgement }
+    judgement
 }
 
 /// Datagrams, and protocols without ports.

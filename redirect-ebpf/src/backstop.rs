@@ -23,6 +23,7 @@ use crate::{
     connect::is_own,
     ctx::{Packet, family, state},
     event::{Refused, count_one, may_tell, report},
+    flows::is_wanted,
     headers::{self, Frame, Headers, Part},
     maps::{ENDS, FRAGMENTS, OWN, PODS, count},
     verdict::identity,
@@ -66,12 +67,12 @@ struct Case<'a> {
 pub fn backstop_out(ctx: TcContext) -> i32 {
     let packet = Packet(ctx.skb.skb);
     let sock = packet.sock();
-    let full = full(sock);
     // A connection was judged when it began; all that it sends later passes with this one look at its socket.
-    let mark = mark(full);
-    if mark != 0 && state(full) != SYN_SENT {
+    let mark = mark(sock);
+    if mark != 0 && state(sock) != SYN_SENT {
         return TCX_NEXT;
     }
+    let full = full(sock);
     let Some((cookie, pod)) = pod_at(packet) else { return TCX_NEXT };
     let Some(headers) = headers::blank(headers::LEAVING) else { return TCX_DROP };
     let frame = headers::read(packet, headers);
@@ -92,6 +93,12 @@ pub fn backstop_out(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn backstop_in(ctx: TcContext) -> i32 {
     let packet = Packet(ctx.skb.skb);
+    // In the middle of a connection nothing is judged, and only now and then something is to be remembered.
+    if let Some(middle) = headers::middle(packet) {
+        if !is_wanted(packet.interface(), &middle.source, middle.ports) {
+            return TCX_NEXT;
+        }
+    }
     let Some((cookie, pod)) = pod_at(packet) else { return TCX_NEXT };
     let Some(headers) = headers::blank(headers::ENTERING) else { return TCX_DROP };
     let frame = headers::read(packet, headers);
@@ -129,13 +136,13 @@ fn full(sock: *mut bpf_sock) -> *mut bpf_sock {
     unsafe { bpf_sk_fullsock(sock) }
 }
 
-/// What is known of a socket; 0 is nothing.
+/// What is known of a socket; 0 is nothing. One that is not whole has no storage.
 #[inline(always)]
-fn mark(full: *mut bpf_sock) -> u32 {
-    if full.is_null() {
+fn mark(sock: *mut bpf_sock) -> u32 {
+    if sock.is_null() {
         return 0;
     }
-    OWN.get(full).map_or(0, |mark| *mark)
+    OWN.get(sock).map_or(0, |mark| *mark)
 }
 
 impl Case<'_> {

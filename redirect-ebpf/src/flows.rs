@@ -4,8 +4,8 @@
 //! since, what began the flow is judged anew before an answer passes.
 
 use redirect_abi::{
-    ALLOW, AUDIT, EGRESS, EGRESS_ENFORCED, FLOW_IN, FLOW_PLAIN, Flow, FlowKey, HOST_ALLOWED, IDENTITY_HOST, INGRESS,
-    INGRESS_ENFORCED, Pod,
+    ALLOW, AUDIT, Addr, EGRESS, EGRESS_ENFORCED, FLOW_IN, FLOW_OUT, FLOW_PLAIN, Flow, FlowKey, HOST_ALLOWED,
+    IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, Pod,
 };
 
 use crate::{
@@ -41,13 +41,32 @@ pub fn begin(key: &FlowKey, pod: &Pod, state: u32) -> bool {
     true
 }
 
+/// Whether a packet goes on with a flow: policy as it is now allowed one like it before, or it is an answer. `began`: as for
+/// [`is_answer`].
+#[inline(always)]
+pub fn goes_on(key: &FlowKey, pod: &Pod, began: u32) -> bool {
+    let Some(flow) = FLOWS.get_ptr_mut(key) else { return false };
+    // SAFETY: as in `begin`.
+    let flow = unsafe { &mut *flow };
+    let own = (FLOW_IN | FLOW_OUT) ^ began | FLOW_PLAIN;
+    if flow.state & own == own && flow.generation == generation() && flow.state >> 16 == pod.flags & ENFORCEMENT {
+        flow.seen = now();
+        return true;
+    }
+    answers(flow, key, pod, began)
+}
+
 /// Whether a packet is an answer in a flow that the other side (`FLOW_OUT`: the pod, `FLOW_IN`: the remote) began and that
 /// is still allowed.
 #[inline(always)]
 pub fn is_answer(key: &FlowKey, pod: &Pod, began: u32) -> bool {
     let Some(flow) = FLOWS.get_ptr_mut(key) else { return false };
     // SAFETY: as in `begin`.
-    let flow = unsafe { &mut *flow };
+    answers(unsafe { &mut *flow }, key, pod, began)
+}
+
+#[inline(always)]
+fn answers(flow: &mut Flow, key: &FlowKey, pod: &Pod, began: u32) -> bool {
     if flow.state & (began | FLOW_PLAIN) != began | FLOW_PLAIN {
         return false;
     }
@@ -106,29 +125,29 @@ pub fn state(key: &FlowKey) -> u32 {
     FLOWS.get_ptr(key).map_or(0, |flow| unsafe { (*flow).state })
 }
 
-/// Remembers that nothing was known of a flow for which the pod wanted to send.
+/// Remembers that nothing was known of a flow for which a pod wanted to send, by way of this interface of the node.
 #[inline(always)]
-pub fn want(key: &FlowKey) {
-    let sum = sum(key);
+pub fn want(interface: u32, key: &FlowKey) {
+    let sum = sum(interface, &key.remote, u32::from(key.remote_port) << 16 | u32::from(key.local_port));
     if let Some(slot) = WANTED.get_ptr_mut(sum & 1023) {
         // SAFETY: one word is written.
         unsafe { *slot = sum };
     }
 }
 
-/// Whether the pod wanted to send in this flow, or in one of the same sum, and was not let.
+/// Whether a pod wanted to send in this flow, or in one of the same sum, and was not let. `ports`: the remote's in the upper
+/// half.
 #[inline(always)]
-pub fn is_wanted(key: &FlowKey) -> bool {
-    let sum = sum(key);
+pub fn is_wanted(interface: u32, remote: &Addr, ports: u32) -> bool {
+    let sum = sum(interface, remote, ports);
     WANTED.get(sum & 1023).is_some_and(|slot| *slot == sum)
 }
 
 /// Never 0, which is an empty slot.
 #[inline(always)]
-fn sum(key: &FlowKey) -> u32 {
-    let ports = u32::from(key.remote_port) << 16 | u32::from(key.local_port);
-    let mut sum = key.cookie as u32 ^ ports.wrapping_mul(0x9e37_79b1);
-    sum = (sum ^ key.remote[0] ^ key.remote[1]).wrapping_mul(0x85eb_ca6b);
-    sum = (sum ^ sum >> 15 ^ key.remote[2] ^ key.remote[3]).wrapping_mul(0xc2b2_ae35);
+fn sum(interface: u32, remote: &Addr, ports: u32) -> u32 {
+    let mut sum = interface ^ ports.wrapping_mul(0x9e37_79b1);
+    sum = (sum ^ remote[0] ^ remote[1]).wrapping_mul(0x85eb_ca6b);
+    sum = (sum ^ sum >> 15 ^ remote[2] ^ remote[3]).wrapping_mul(0xc2b2_ae35);
     (sum ^ sum >> 13) | 1 << 31
 }

@@ -97,6 +97,40 @@ pub fn blank(index: u32) -> Option<&'static mut Headers> {
     Some(place)
 }
 
+/// Both ends of a connection, of a segment in the middle of it.
+pub struct Middle {
+    pub source: Addr,
+    /// That of the source in the upper half, host byte order.
+    pub ports: u32,
+}
+
+/// A whole TCP segment behind a plain IP header that does not open a connection: most packets are, and this is cheap. `None`
+/// says nothing.
+#[inline(always)]
+pub fn middle(packet: Packet) -> Option<Middle> {
+    let protocol = packet.protocol();
+    if packet.is_tagged() {
+        return None;
+    }
+    if protocol == ETHERTYPE_IPV4 {
+        let head = packet.head::<{ 14 + 20 + 20 }>()?;
+        let is_plain = head.byte::<14>() == 0x45 && u16::from_be(head.half::<20>()) & 0x3fff == 0;
+        if !is_plain || head.byte::<23>() != TCP || head.byte::<47>() & (SYN | ACK) == SYN {
+            return None;
+        }
+        return Some(Middle { source: v4(head.word::<26>()), ports: u32::from_be(head.word::<34>()) });
+    }
+    if protocol == ETHERTYPE_IPV6 {
+        let head = packet.head::<{ 14 + 40 + 20 }>()?;
+        if head.byte::<14>() >> 4 != 6 || head.byte::<20>() != TCP || head.byte::<67>() & (SYN | ACK) == SYN {
+            return None;
+        }
+        let source = [head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()];
+        return Some(Middle { source, ports: u32::from_be(head.word::<54>()) });
+    }
+    None
+}
+
 /// Reads a frame's headers.
 #[inline(always)]
 pub fn read(packet: Packet, headers: &mut Headers) -> Frame {

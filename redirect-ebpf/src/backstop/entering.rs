@@ -8,7 +8,7 @@ use redirect_abi::{
 
 use super::{Case, Judgement, icmp};
 use crate::{
-    flows::{begin, is_answer, is_wanted},
+    flows::{begin, goes_on, is_known, is_wanted},
     headers::{ACK, ICMP, ICMP6, Part, SCTP, SYN, TCP, UDP},
     verdict::{identity, verdict},
 };
@@ -24,11 +24,9 @@ pub(super) fn judge(case: &Case<'_>) -> Judgement {
         TCP if headers.flags & (SYN | ACK) == SYN => connection(case),
         TCP => {
             // A connection of which nothing is known any more; the pod is to be able to say so.
-            if case.pod.flags & EGRESS_ENFORCED != 0 {
-                let key = case.flow_in();
-                if is_wanted(&key) {
-                    begin(&key, case.pod, FLOW_IN);
-                }
+            let key = case.flow_in();
+            if answer_is_wanted(case) && !is_known(&key) {
+                begin(&key, case.pod, FLOW_IN);
             }
             Judgement::Pass
         }
@@ -36,6 +34,13 @@ pub(super) fn judge(case: &Case<'_>) -> Judgement {
         ICMP | ICMP6 => icmp::entering(case),
         _ => other(case),
     }
+}
+
+#[inline(always)]
+fn answer_is_wanted(case: &Case<'_>) -> bool {
+    let headers = case.headers;
+    let ports = u32::from(headers.source_port) << 16 | u32::from(headers.destination_port);
+    case.pod.flags & EGRESS_ENFORCED != 0 && is_wanted(case.packet.interface(), &headers.source, ports)
 }
 
 /// What policy says of a packet that enters.
@@ -73,7 +78,7 @@ fn connection(case: &Case<'_>) -> Judgement {
 #[inline(always)]
 fn other(case: &Case<'_>) -> Judgement {
     let key = case.flow_in();
-    if is_answer(&key, case.pod, FLOW_OUT) {
+    if goes_on(&key, case.pod, FLOW_OUT) {
         return Judgement::Pass;
     }
     let is_looked_up = case.headers.protocol == UDP;

@@ -9,7 +9,7 @@ use redirect_abi::{
 use super::{Case, Judgement, icmp, mark};
 use crate::{
     ctx::kind,
-    flows::{begin, is_answer, is_known, state, want},
+    flows::{begin, goes_on, is_answer, is_known, state, want},
     headers::{ACK, ICMP, ICMP6, Part, SCTP, SYN, TCP, UDP},
     verdict::{identity, is_link_local, verdict},
 };
@@ -62,7 +62,7 @@ fn remember(case: &Case<'_>) {
         icmp::remember_out(case);
     } else if headers.protocol != TCP || headers.flags & SYN != 0 {
         let key = case.flow_out();
-        if !is_answer(&key, case.pod, FLOW_IN) {
+        if !goes_on(&key, case.pod, FLOW_IN) {
             begin(&key, case.pod, FLOW_OUT | FLOW_PLAIN);
         }
     }
@@ -72,7 +72,7 @@ fn remember(case: &Case<'_>) {
 #[inline(always)]
 fn other(case: &Case<'_>, denied: u8) -> Judgement {
     let key = case.flow_out();
-    if is_answer(&key, case.pod, FLOW_IN) {
+    if goes_on(&key, case.pod, FLOW_IN) {
         return Judgement::Pass;
     }
     by_policy(case, denied, |case| begin(&key, case.pod, FLOW_OUT | FLOW_PLAIN))
@@ -112,7 +112,7 @@ fn tcp(case: &Case<'_>) -> Judgement {
     if is_known(&key) || !case.full.is_null() && kind(case.full) == SOCK_STREAM {
         return Judgement::Pass;
     }
-    want(&key);
+    want(case.packet.interface(), &key);
     judgement
 }
 

@@ -292,6 +292,17 @@ impl Node {
         .with_context(|| format!("records: {:#?}\nlog: {}", self.flows(), self.log()))
     }
 
+    /// Waits until records tell of so many refusals, those without one of their own included, and returns all records.
+    pub fn wait_told(&self, refusals: u64) -> Result<Vec<Flow>> {
+        eventually(&format!("records of {refusals} refusals"), || {
+            let flows = self.flows()?;
+            let dropped = flows.iter().filter(|flow| flow.verdict() == "DROPPED");
+            let told: u64 = dropped.map(|flow| 1 + flow.repeats()).sum();
+            anyhow::ensure!(told <= refusals, "{told} are told of, and there were {refusals}");
+            Ok((told == refusals).then_some(flows))
+        })
+    }
+
     /// Names of pins.
     pub fn pins(&self) -> Result<Vec<String>> {
         let directory = self.path("bpf");

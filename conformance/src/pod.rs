@@ -42,6 +42,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["hold", address, path] => http::hold(address, path),
         ["udp-send", address, text] => report(&udp::send(address, text, false)?),
         ["udp-connect", address, text] => report(&udp::send(address, text, true)?),
+        ["calls", kind, address, count] => {
+            report(&tcp::calls(kind, address, count.parse().context("number of calls")?)?)
+        }
         ["sockets", number] => udp::sockets(number.parse().context("number of sockets")?),
         ["talk", address] => talk::tcp(address),
         ["udp-talk", address] => talk::udp(address),
@@ -73,7 +76,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
             "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
              udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | dial KIND ADDRESS PATH BIND | \
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
-             sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
+             calls tcp|udp|udp-connect ADDRESS COUNT | sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
              sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
              effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | effort-echo-server ADDRESS SIZE | \
              effort-echo ADDRESS SIZE COUNT | \

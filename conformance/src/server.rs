@@ -190,6 +190,14 @@ pub fn udp_connect<A: Into<SocketAddr>>(pod: &Place, address: A, text: &str) -> 
     attempt(pod, "udp-connect", address.into(), Some(text))
 }
 
+/// Calls (`tcp`, `udp`, `udp-connect`) again and again; how many were refused.
+pub fn calls(pod: &Place, kind: &str, address: impl Into<SocketAddr>, count: u64) -> Result<u64> {
+    let mut command = pod.command(program()?);
+    let report = process::output(command.args(["calls", kind, &address.into().to_string(), &count.to_string()]))?;
+    let report: Value = serde_json::from_str(&report).with_context(|| report.clone())?;
+    report["refused"].as_u64().context("the number of refused calls")
+}
+
 /// Makes so many sockets in a network namespace of its own, which ends with that.
 pub fn sockets(network: &Network, number: u32) -> Result<()> {
     let mut command = network.command("unshare");

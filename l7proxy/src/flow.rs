@@ -143,7 +143,7 @@ pub struct DropRecord {
     /// Pods behind the Service that was asked for, which policy does not allow; `None`: it was no Service.
     pub backends: Option<Vec<String>>,
     /// Equal ones that were not recorded since the last one that was.
-    pub repeats: u32,
+    pub repeats: u64,
     /// Revision of what was in force.
     pub revision: u64,
 }

@@ -42,6 +42,9 @@ use crate::sys::ProgramBarrier;
 
 use self::{attach::Links, maps::ControlMaps, reconcile::Applied};
 
+/// Bytes of what the verifier says that are told.
+const VERIFIER: usize = 300;
+
 /// What cannot be done with the kernel. Each text says where, what and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RedirectError {
@@ -103,13 +106,17 @@ impl RedirectError {
         move |error| Self::Map { map, reason: describe(&error) }
     }
 
+    fn io(map: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Map { map, reason: error.to_string() }
+    }
+
     fn path(path: impl Into<PathBuf>, what: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Path { path, what, source }
     }
 }
 
-/// An error with all of its causes on one line.
+/// An error with all of its causes on one line. What the verifier says at length is cut to its last words.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -118,7 +125,16 @@ fn describe(error: &dyn std::error::Error) -> String {
         text.push_str(&inner.to_string());
         cause = inner.source();
     }
-    text.replace('\n', " ")
+    let text = text.replace('\n', " ");
+    match text.split_once("Verifier output:") {
+        Some((what, said)) if said.len() > VERIFIER => {
+            format!(
+                "{what}Verifier output: …{}",
+                said.get(said.ceil_char_boundary(said.len() - VERIFIER)..).unwrap_or_default()
+            )
+        }
+        _ => text,
+    }
 }
 
 /// A counter's name and value.
@@ -190,6 +206,11 @@ impl Redirect {
     /// The stream of refusals; to be taken once.
     pub fn refusals(&mut self) -> Result<Refusals, RedirectError> {
         Refusals::new(&mut self.ebpf)
+    }
+
+    /// Refusals of which nothing is known but that there were so many.
+    pub fn refusals_lost(&self) -> Result<u64, RedirectError> {
+        self.maps.refusals_lost()
     }
 
     /// Whether the namespace with this cookie is one of an enrolled pod, and still there.

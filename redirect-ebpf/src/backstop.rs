@@ -22,7 +22,7 @@ use redirect_abi::{
 use crate::{
     connect::is_own,
     ctx::{Packet, family, state},
-    event::{Refused, count_one, may_tell, report},
+    event::{Refused, report_packet, was_told},
     flows::is_wanted,
     headers::{self, Frame, Headers, Part},
     maps::{ENDS, FRAGMENTS, OWN, PODS, count},
@@ -40,14 +40,39 @@ const AF_INET6: u32 = 10;
 /// Bytes that an ARP frame has at most, padded.
 const ARP_FRAME: u32 = 60;
 
-/// What is decided of a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Judgement {
-    Pass,
+/// What is decided of a packet. No enum with fields: those that a variant lacks would be registers that nobody wrote, which
+/// the verifier refuses.
+#[derive(Clone, Copy)]
+struct Judgement {
+    passes: bool,
+    /// Whether it is told.
+    is_told: bool,
+    /// `REASON_*`, of what is told.
+    reason: u8,
+    /// Number of the rule that denies it; 0: no rule allows it, or policy was not asked.
+    rule: u32,
+}
+
+impl Judgement {
+    const PASS: Self = Self { passes: true, is_told: false, reason: 0, rule: 0 };
+
     /// It passes, and is told: what denies it is only audited.
-    Audit,
+    #[inline(always)]
+    fn audit(rule: u32) -> Self {
+        Self { passes: true, is_told: true, reason: REASON_AUDIT, rule }
+    }
+
     /// It is dropped, for a `REASON_*`.
-    Drop(u8),
+    #[inline(always)]
+    fn drop(reason: u8) -> Self {
+        Self::deny(reason, 0)
+    }
+
+    /// It is dropped, for a `REASON_*`, because policy says so.
+    #[inline(always)]
+    fn deny(reason: u8, rule: u32) -> Self {
+        Self { passes: false, is_told: true, reason, rule }
+    }
 }
 
 /// A packet, the pod that it leaves or enters, and the socket that sent it.
@@ -82,9 +107,9 @@ pub fn backstop_out(ctx: TcContext) -> i32 {
     } else if pod.flags & EGRESS_ENFORCED == 0
         || frame == Frame::Arp && case.is_from_kernel() && packet.len() <= ARP_FRAME
     {
-        Judgement::Pass
+        Judgement::PASS
     } else {
-        Judgement::Drop(if frame == Frame::Malformed { REASON_MALFORMED } else { REASON_NOT_IP })
+        Judgement::drop(if frame == Frame::Malformed { REASON_MALFORMED } else { REASON_NOT_IP })
     };
     case.end(judgement, EGRESS)
 }
@@ -106,13 +131,13 @@ pub fn backstop_in(ctx: TcContext) -> i32 {
     let judgement = if frame == Frame::Ip {
         entering::judge(&case)
     } else if pod.flags & INGRESS_ENFORCED == 0 || frame == Frame::Arp {
-        Judgement::Pass
+        Judgement::PASS
     } else if frame == Frame::Other {
         // The node's own bridge says something now and then; the pod does not miss it.
         count(stat::BACKSTOP_DROPPED);
         return TCX_DROP;
     } else {
-        Judgement::Drop(REASON_MALFORMED)
+        Judgement::drop(REASON_MALFORMED)
     };
     case.end(judgement, INGRESS)
 }
@@ -177,8 +202,8 @@ impl Case<'_> {
     #[inline(always)]
     fn judge_fragment(&self, direction: u8) -> Judgement {
         match FRAGMENTS.get_ptr(&self.fragment(direction)) {
-            Some(_) => Judgement::Pass,
-            None => Judgement::Drop(REASON_FRAGMENT),
+            Some(_) => Judgement::PASS,
+            None => Judgement::drop(REASON_FRAGMENT),
         }
     }
 
@@ -199,17 +224,13 @@ impl Case<'_> {
     /// Does what was decided.
     #[inline(always)]
     fn end(&self, judgement: Judgement, direction: u8) -> i32 {
-        let reason = match judgement {
-            Judgement::Drop(reason) => reason,
-            Judgement::Audit => {
-                self.tell(direction, REASON_AUDIT);
-                return self.pass(direction);
-            }
-            Judgement::Pass => return self.pass(direction),
-        };
-        count(stat::BACKSTOP_DROPPED);
-        self.tell(direction, reason);
-        TCX_DROP
+        if !judgement.passes {
+            count(stat::BACKSTOP_DROPPED);
+        }
+        if judgement.is_told {
+            tell(self, direction, judgement.reason, judgement.rule);
+        }
+        if judgement.passes { self.pass(direction) } else { TCX_DROP }
     }
 
     #[inline(always)]
@@ -218,11 +239,6 @@ impl Case<'_> {
             // Without memory for it the rest is dropped.
         }
         TCX_NEXT
-    }
-
-    #[inline(always)]
-    fn tell(&self, direction: u8, reason: u8) {
-        tell(self.headers, self.pod, self.cookie, direction, reason);
     }
 
     /// Whether an address is the pod's own.
@@ -234,7 +250,8 @@ impl Case<'_> {
 
 /// Writes a refusal. A frame that is not IP has no addresses.
 #[inline(never)]
-fn tell(headers: &Headers, pod: &Pod, cookie: u64, direction: u8, reason: u8) {
+fn tell(case: &Case<'_>, direction: u8, reason: u8, rule: u32) {
+    let Case { headers, pod, cookie, .. } = *case;
     let is_out = direction == EGRESS;
     let (local, remote) =
         if is_out { (&headers.source, &headers.destination) } else { (&headers.destination, &headers.source) };
@@ -245,7 +262,7 @@ fn tell(headers: &Headers, pod: &Pod, cookie: u64, direction: u8, reason: u8) {
     };
     let (own, nobody) = (v4(pod.ip4), v4(0));
     let is_ip = reason != REASON_NOT_IP;
-    let mut refused = Refused {
+    let refused = Refused {
         cookie,
         endpoint: pod.endpoint,
         identity: identity(remote),
@@ -257,14 +274,10 @@ fn tell(headers: &Headers, pod: &Pod, cookie: u64, direction: u8, reason: u8) {
         direction,
         reason,
         flags: headers.flags,
-        repeats: 0,
-        // Of packets, the newest policy says which rule it was.
-        rule: 0,
+        rule,
     };
-    if let Some(repeats) = may_tell(&refused) {
-        refused.repeats = repeats;
-        report(&refused, false);
-    } else {
-        count_one(&refused);
+    // Of an audited call the packet comes right behind: it was told of already.
+    if reason != REASON_AUDIT || !was_told(&refused) {
+        report_packet(&refused);
     }
 }

@@ -14,7 +14,7 @@ use redirect_abi::{
 use crate::{
     ctx::{SockAddr, is_bound, source_port},
     datagram,
-    event::{Refused, report, told},
+    event::{Refused, report_call},
     headers::TCP,
     maps::{ADDRESSES, CONNS, OWN, PODS, SEEN, count},
     stranger,
@@ -176,11 +176,7 @@ pub fn tell(ctx: SockAddr, cookie: u64, pod: &Pod, addr: &Addr, identity: u32, p
         direction: EGRESS,
         reason,
         flags: 0,
-        repeats: 0,
         rule,
     };
-    if reason == REASON_AUDIT {
-        told(&refused);
-    }
-    report(&refused, true);
+    report_call(&refused);
 }

@@ -3,10 +3,16 @@
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, generated::bpf_ktime_get_coarse_ns};
 use redirect_abi::{Addr, EGRESS, REASON_AUDIT, Refusal, Told, ToldKey, stat};
 
-use crate::maps::{EVENTS, TOLD, count};
+use crate::maps::{EVENTS, TOLD, add_one, count};
 
-/// Equal refusals of packets are told once in so many nanoseconds.
+/// Of equal refusals few are handed over in so many nanoseconds.
 const EACH: u64 = 1_000_000_000;
+/// So many where a process asks: it may ask again, for a reason that its command tells.
+const CALLS: u32 = 8;
+/// So many where a packet came: it is sent again by itself.
+const PACKETS: u32 = 1;
+/// `BPF_NOEXIST` of linux/bpf.h.
+const NO_EXIST: u64 = 1;
 
 /// What a hook knows of what it refused.
 pub struct Refused<'a> {
@@ -22,30 +28,61 @@ pub struct Refused<'a> {
     pub reason: u8,
     /// Of a TCP packet.
     pub flags: u8,
-    /// Equal ones that were not told.
-    pub repeats: u32,
     pub rule: u32,
 }
 
-/// Hands a refusal to the proxy; without room it is counted.
+/// Hands a refusal of a call to the proxy, with the process that asks.
 #[inline(always)]
-pub fn report(refused: &Refused<'_>, with_process: bool) {
-    count_one(refused);
-    let Some(mut slot) = EVENTS.reserve_untyped::<Refusal>(0) else {
-        count(stat::EVENTS_LOST);
-        return;
+pub fn report_call(refused: &Refused<'_>) {
+    let process = Process {
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        command: bpf_get_current_comm().unwrap_or_default(),
     };
-    let (mut pid, mut command) = (0, [0; 16]);
-    if with_process {
-        pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        command = bpf_get_current_comm().unwrap_or_default();
+    report(refused, Some(&process), CALLS);
+}
+
+/// Hands a refusal of a packet, or of what was found for one, to the proxy.
+#[inline(always)]
+pub fn report_packet(refused: &Refused<'_>) {
+    report(refused, None, PACKETS);
+}
+
+struct Process {
+    pid: u32,
+    command: [u8; 16],
+}
+
+/// Each is counted by `STATS`, and either handed over or counted by `TOLD`, so that the records come to the same sum.
+#[inline(always)]
+fn report(refused: &Refused<'_>, process: Option<&Process>, burst: u32) {
+    count(if refused.reason == REASON_AUDIT { stat::AUDITED } else { stat::REFUSED });
+    let told = told(&key(refused));
+    if let Some(told) = told {
+        // SAFETY: a value of this map; two processors may open or fill a second at the same time, and each tells one more.
+        let told = unsafe { &mut *told };
+        let now = now();
+        if now.wrapping_sub(told.at) >= EACH {
+            told.at = now;
+            told.told = 0;
+        }
+        if told.told >= burst {
+            return untold(told);
+        }
+        told.told += 1;
     }
+    let Some(mut slot) = EVENTS.reserve_untyped::<Refusal>(0) else {
+        return match told {
+            // SAFETY: as above.
+            Some(told) => untold(unsafe { &mut *told }),
+            None => count(stat::EVENTS_LOST),
+        };
+    };
     // Field by field into its place: a whole one does not fit on the stack beside what the backstop has there.
     let event = slot.as_mut_ptr();
     // SAFETY: reserved for one `Refusal`, and every field is written.
     unsafe {
         (*event).cookie = refused.cookie;
-        (*event).pid = pid;
+        (*event).pid = process.map_or(0, |process| process.pid);
         (*event).endpoint = refused.endpoint;
         (*event).identity = refused.identity;
         (*event).local = *refused.local;
@@ -56,64 +93,49 @@ pub fn report(refused: &Refused<'_>, with_process: bool) {
         (*event).direction = refused.direction;
         (*event).reason = refused.reason;
         (*event).flags = refused.flags;
-        (*event).command = command;
-        (*event).repeats = refused.repeats;
+        (*event).command = process.map_or([0; 16], |process| process.command);
         (*event).rule = refused.rule;
-        (*event).tail = [0; 4];
     }
     slot.submit(0);
 }
 
-/// Counts one, told or not.
 #[inline(always)]
-pub fn count_one(refused: &Refused<'_>) {
-    count(if refused.reason == REASON_AUDIT { stat::AUDITED } else { stat::REFUSED });
+fn untold(told: &mut Told) {
+    add_one(&mut told.untold);
+    count(stat::REPEATS);
 }
 
-/// Whether to tell of a packet, and how many equal ones were not told before it. Each packet is counted.
+/// The entry of refusals like this one, which is made if there is none and room for it.
 #[inline(always)]
-pub fn may_tell(refused: &Refused<'_>) -> Option<u32> {
-    let key = told_key(refused);
-    let now = now();
-    if let Some(told) = TOLD.get_ptr_mut(&key) {
-        // SAFETY: a value of this map. Two processors may count one at the same time: `STATS` is exact, this is not.
-        let told = unsafe { &mut *told };
-        if now.wrapping_sub(told.at) < EACH {
-            told.repeats = told.repeats.wrapping_add(1);
-            count(stat::REPEATS);
-            return None;
-        }
-        let repeats = told.repeats;
-        *told = Told { at: now, repeats: 0, pad: 0 };
-        return Some(repeats);
+fn told(key: &ToldKey) -> Option<*mut Told> {
+    if let Some(told) = TOLD.get_ptr_mut(key) {
+        return Some(told);
     }
-    remember(&key, now);
-    Some(0)
-}
-
-/// A hook told of a call: the packet of an audited one, which comes right behind, need not be told too.
-#[inline(always)]
-pub fn told(refused: &Refused<'_>) {
-    remember(&told_key(refused), now());
-}
-
-#[inline(always)]
-fn remember(key: &ToldKey, at: u64) {
-    if TOLD.insert(key, Told { at, repeats: 0, pad: 0 }, 0).is_err() {
-        // Without memory for it the next one is told as well.
+    if TOLD.insert(key, Told { untold: 0, at: 0, told: 0, pad: 0 }, NO_EXIST).is_err() {
+        // Without room for it this one is handed over; or another processor was first.
     }
+    TOLD.get_ptr_mut(key)
+}
+
+/// Whether what an audited packet is about was just told of the call that sent it.
+#[inline(always)]
+pub fn was_told(refused: &Refused<'_>) -> bool {
+    // SAFETY: a u64 is read.
+    TOLD.get_ptr(&key(refused)).is_some_and(|told| now().wrapping_sub(unsafe { (*told).at }) < 2 * EACH)
 }
 
 #[inline(always)]
-fn told_key(refused: &Refused<'_>) -> ToldKey {
+fn key(refused: &Refused<'_>) -> ToldKey {
     let port = if refused.direction == EGRESS { refused.remote_port } else { refused.local_port };
     ToldKey {
         cookie: refused.cookie,
         remote: *refused.remote,
+        rule: refused.rule,
         port,
         protocol: refused.protocol,
         direction: refused.direction,
-        pad: [0; 4],
+        reason: refused.reason,
+        pad: [0; 7],
     }
 }
 

@@ -11,7 +11,7 @@ use redirect_abi::{
 use crate::{
     connect::is_own,
     ctx::Lookup,
-    event::{Refused, report},
+    event::{Refused, report_packet},
     flows,
     headers::{TCP, UDP},
     maps::{ADDRESSES, CONNS, LISTENERS, PODS, REPLIES},
@@ -142,9 +142,8 @@ fn refuse(packet: Lookup, cookie: u64, endpoint: u32, identity: u32, reason: u8,
         direction: if outgoing { EGRESS } else { INGRESS },
         reason,
         flags: 0,
-        repeats: 0,
         rule,
     };
-    report(&refused, false);
+    report_packet(&refused);
     SK_DROP
 }

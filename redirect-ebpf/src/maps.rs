@@ -3,7 +3,7 @@
 //! A process that starts makes all of them anew and swaps the programs of the pinned links in place; so no map is ever
 //! read by a program that was built for another layout.
 
-use core::{ffi::c_void, ptr};
+use core::{arch::asm, ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{
@@ -14,8 +14,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use redirect_abi::{
-    Addr, ConnKey, Flow, FlowKey, FragmentKey, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey, Told,
-    ToldKey, stat,
+    Addr, ConnKey, Flow, FlowKey, FragmentKey, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey,
+    TOLD_ENTRIES, Told, ToldKey, stat,
 };
 
 use crate::headers::Headers;
@@ -81,9 +81,10 @@ pub static GENERATION: Array<u32, 1> = Array::new();
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Headers, 3> = PerCpuArray::new();
 
-/// When which refusal of a packet was told last. The backstop writes and reads.
+/// When which refusal was handed over last, and how many equal ones were not. All hooks write; the proxy reads, and removes
+/// what is over. Nothing is evicted: a count would be lost.
 #[btf_map]
-pub static TOLD: LruHashMap<ToldKey, Told, 4096> = LruHashMap::new();
+pub static TOLD: HashMap<ToldKey, Told, TOLD_ENTRIES> = HashMap::new();
 
 /// UDP that went out, so that its answers may come in. sendmsg writes, sk_lookup reads.
 #[btf_map]
@@ -177,6 +178,13 @@ impl<T, const FLAGS: usize> Storage<T, FLAGS> {
         // SAFETY: as in `raw`. Nothing to remove is not an error.
         unsafe { bpf_sk_storage_delete(map, sock.cast()) };
     }
+}
+
+/// Adds one to a value that several processors may add to at the same time.
+#[inline(always)]
+pub fn add_one(value: &mut u64) {
+    // SAFETY: an aligned u64 of a map's value. There is no such operation in `core` for this target.
+    unsafe { asm!("lock *(u64 *)({p} + 0) += {one}", p = in(reg) value, one = in(reg) 1_u64, options(nostack)) };
 }
 
 /// Adds one to a counter.

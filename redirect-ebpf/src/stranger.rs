@@ -13,7 +13,7 @@ use redirect_abi::{EGRESS, REASON_NOT_ENROLLED, Stranger, UNENROLLED_DENY, UNENR
 use crate::{
     connect::{FAIL, PROCEED},
     ctx::{Packet, SockAddr, source_port},
-    event::{Refused, report},
+    event::{Refused, report_call},
     maps::{AWAITED, PODS, RELEASED, STRANGERS, TOLD_STRANGERS, count},
     verdict::{identity, is_loopback},
 };
@@ -69,9 +69,8 @@ pub fn call(ctx: SockAddr, cookie: u64) -> i32 {
         reason: REASON_NOT_ENROLLED,
         flags: 0,
         rule: 0,
-        repeats: 0,
     };
-    report(&refused, true);
+    report_call(&refused);
     // SAFETY: a helper that cgroup programs may call; a negative errno is what it takes.
     unsafe { bpf_set_retval(-ECONNREFUSED) };
     FAIL

@@ -75,6 +75,18 @@ impl Flow {
         self.0.pointer("/flow/extensions/value/repeats").and_then(Value::as_u64).unwrap_or_default()
     }
 
+    /// Number of the process that asked.
+    #[must_use]
+    pub fn pid(&self) -> Option<u64> {
+        self.0.pointer("/flow/extensions/value/process/pid")?.as_u64()
+    }
+
+    /// Its command.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        self.text("/flow/extensions/value/process/command")
+    }
+
     /// `REQUEST`, `RESPONSE`, or nothing for a record below HTTP.
     #[must_use]
     pub fn kind(&self) -> &str {

@@ -2,18 +2,36 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::{Record, failed, say};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Calls again and again; says how many were refused.
+pub(super) fn calls(kind: &str, address: &str, count: u64) -> Result<Value> {
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    let any = SocketAddr::new(if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 0);
+    let socket = UdpSocket::bind(any)?;
+    let mut refused = 0;
+    for _ in 0..count {
+        let result = match kind {
+            "tcp" => TcpStream::connect_timeout(&address, PATIENCE).map(drop),
+            "udp" => socket.send_to(b"call", address).map(drop),
+            "udp-connect" => socket.connect(address),
+            _ => bail!("tcp, udp or udp-connect"),
+        };
+        refused += u64::from(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
+    }
+    Ok(json!({ "result": "called", "refused": refused }))
+}
 
 /// Sends back what it gets. Records the client's address as `accept()` and as `getpeername()` give it, and beside that file
 /// how each connection ended.

@@ -9,6 +9,7 @@ mod datagram;
 mod egress;
 mod enrol;
 mod enrolment;
+mod events;
 mod existing;
 mod explain;
 mod icmp;

@@ -20,7 +20,7 @@ use super::{
     arrivals::Arrivals,
     existing::Existing,
     pods::namespace_error,
-    refusals,
+    refusals::Telling,
     roster::{self, Roster},
 };
 use crate::{
@@ -117,7 +117,7 @@ impl Control {
         workers: &Workers,
         flows: flow::Sink,
     ) -> Result<(), RunError> {
-        let mut refusals = redirect.refusals().map_err(|error| RunError::of(&error))?;
+        let mut refusals = Telling::new(&mut redirect).map_err(|error| RunError::of(&error))?;
         let mut stop = Stop::new().map_err(|error| RunError::of(&error))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|error| RunError::of(&error))?;
         let (asked, mut questions) = mpsc::channel(16);
@@ -150,13 +150,14 @@ impl Control {
                     self.look(sign, &mut redirect, workers, &mut arrivals).await?;
                 }
                 Some(question) = questions.recv() => question.answer(&self.status(&redirect)),
-                drained = refusals::drain(&mut refusals, &self.store, self.assembler.rules(), &flows) => drained.map_err(|error| RunError::of(&error))?,
+                drained = refusals.drain(&redirect, &self.store, self.assembler.rules(), &flows) => drained.map_err(|error| RunError::of(&error))?,
             }
         }
         self.ready = false;
         drop(admin);
         self.stop(workers).await;
-        Ok(())
+        let finished = refusals.finish(&redirect, &self.store, self.assembler.rules(), &flows);
+        finished.map_err(|error| RunError::of(&error))
     }
 
     fn start_existing(&self, redirect: &Redirect, flows: &flow::Sink) -> Result<Option<Existing>, RunError> {

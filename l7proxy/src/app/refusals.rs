@@ -1,6 +1,10 @@
 //! From a refusal of the kernel to a record.
 
-use std::{io, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rules::{Denial, Direction, Protocol};
 
@@ -9,7 +13,7 @@ use crate::{
     endpoint::EndpointId,
     flow::{DropReason, DropRecord, Process, Record, Sink},
     policy::{Store, World},
-    redirect::{self, EGRESS, Refusal, Refusals},
+    redirect::{self, EGRESS, Redirect, RedirectError, Refusal, Refusals},
 };
 
 /// Policy does not allow every pod behind the Service.
@@ -17,23 +21,60 @@ const BACKEND_DENIED: &str = "service-backend";
 /// No ready pod is known behind the Service.
 const NO_BACKENDS: &str = "service-without-backends";
 
-/// Waits for refusals and records each.
-pub(super) async fn drain(refusals: &mut Refusals, store: &Store, ids: &RuleIds, flows: &Sink) -> io::Result<()> {
-    refusals
-        .drain(|refusal| {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the hook took no time; this is where the event is first seen"
-            )]
-            let now = SystemTime::now();
-            record(refusal, &store.current(), ids, flows, now);
-        })
-        .await
+/// The refusals of the kernel, and those that were lost there.
+#[derive(Debug)]
+pub(super) struct Telling {
+    refusals: Refusals,
+    lost: u64,
+}
+
+impl Telling {
+    pub(super) fn new(redirect: &mut Redirect) -> Result<Self, RedirectError> {
+        Ok(Self { refusals: redirect.refusals()?, lost: 0 })
+    }
+
+    /// Waits for refusals and records each.
+    pub(super) async fn drain(
+        &mut self,
+        redirect: &Redirect,
+        store: &Store,
+        ids: &RuleIds,
+        flows: &Sink,
+    ) -> Result<(), RedirectError> {
+        let lost = self.refusals.drain(|refusal, repeats| tell(refusal, repeats, store, ids, flows)).await?;
+        self.tell_lost(lost, redirect, flows)
+    }
+
+    /// Records what is left, at the end.
+    pub(super) fn finish(
+        mut self,
+        redirect: &Redirect,
+        store: &Store,
+        ids: &RuleIds,
+        flows: &Sink,
+    ) -> Result<(), RedirectError> {
+        let lost =
+            self.refusals.settle(Duration::ZERO, |refusal, repeats| tell(refusal, repeats, store, ids, flows))?;
+        self.tell_lost(lost, redirect, flows)
+    }
+
+    fn tell_lost(&mut self, lost: u64, redirect: &Redirect, flows: &Sink) -> Result<(), RedirectError> {
+        let before = self.lost;
+        self.lost = redirect.refusals_lost()?;
+        flows.lost(lost + self.lost.saturating_sub(before));
+        Ok(())
+    }
+}
+
+fn tell(refusal: &Refusal, repeats: u64, store: &Store, ids: &RuleIds, flows: &Sink) {
+    #[expect(clippy::disallowed_methods, reason = "the hook took no time; this is where the event is first seen")]
+    let now = SystemTime::now();
+    record(refusal, repeats, &store.current(), ids, flows, now);
 }
 
 /// Writes the record of a refusal: by the rule that the kernel says it was, also when policy has changed since; where no
 /// rule decided, as the newest policy sees it.
-fn record(refusal: &Refusal, world: &World, ids: &RuleIds, flows: &Sink, now: SystemTime) {
+fn record(refusal: &Refusal, repeats: u64, world: &World, ids: &RuleIds, flows: &Sink, now: SystemTime) {
     let direction = if refusal.direction == EGRESS { Direction::Egress } else { Direction::Ingress };
     let (local, remote) = (redirect::local(refusal), redirect::remote(refusal));
     let endpoint = world.endpoints.get(&EndpointId(refusal.endpoint));
@@ -77,7 +118,7 @@ fn record(refusal: &Refusal, world: &World, ids: &RuleIds, flows: &Sink, now: Sy
         detail,
         flags: refusal.flags,
         backends,
-        repeats: refusal.repeats,
+        repeats,
         revision,
     }));
 }

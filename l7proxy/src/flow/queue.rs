@@ -84,6 +84,15 @@ impl Sink {
             count(&self.counters.records_lost_forwarded);
         }
     }
+
+    /// Counts denials that never became records; the file says so.
+    pub fn lost(&self, denials: u64) {
+        if denials > 0 {
+            self.counters.records_lost_dropped.fetch_add(denials, Ordering::Relaxed);
+            // When there is no room the writer is awake anyway.
+            drop(self.allows.try_send(None));
+        }
+    }
 }
 
 impl Writer {
@@ -102,6 +111,8 @@ impl Writer {
             };
             batch.extend(self.denies.try_iter());
             match message {
+                // What woke the writer may be that records were lost.
+                Ok(None) if batch.is_empty() => self.flush(&mut batch, &mut lines),
                 Ok(record) => batch.extend(record),
                 Err(RecvTimeoutError::Timeout) => self.flush(&mut batch, &mut lines),
                 Err(RecvTimeoutError::Disconnected) => return self.flush(&mut batch, &mut lines),

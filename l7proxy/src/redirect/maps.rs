@@ -102,11 +102,17 @@ impl ControlMaps {
         self.shared.own.fd().as_fd().try_clone_to_owned()
     }
 
+    fn count(&self, index: u32) -> Result<u64, RedirectError> {
+        let slots = self.stats.get(&index, 0).map_err(RedirectError::map("STATS"))?;
+        Ok(slots.iter().sum())
+    }
+
+    pub(super) fn refusals_lost(&self) -> Result<u64, RedirectError> {
+        self.count(stat::EVENTS_LOST)
+    }
+
     pub(super) fn counters(&self) -> Result<Vec<Count>, RedirectError> {
-        let read = |index| -> Result<u64, RedirectError> {
-            let slots = self.stats.get(&index, 0).map_err(RedirectError::map("STATS"))?;
-            Ok(slots.iter().sum())
-        };
+        let read = |index| self.count(index);
         Ok(vec![
             ("kernel_redirected_connects", read(stat::REDIRECTED)?),
             ("kernel_refused", read(stat::REFUSED)?),

@@ -254,7 +254,7 @@ pub struct FragmentKey {
 }
 const _: () = assert!(size_of::<FragmentKey>() == 8 + 2 * 16 + 4 + 1 + 1 + 2);
 
-/// `TOLD`: refusals of packets that are equal as far as records are concerned.
+/// `TOLD`: refusals that are equal as far as records are concerned.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ToldKey {
@@ -262,29 +262,38 @@ pub struct ToldKey {
     pub cookie: u64,
     /// The other side.
     pub remote: Addr,
+    /// [`PolicyValue::rule`] of the entry that decided.
+    pub rule: u32,
     /// Destination port, host byte order; for ICMP the type.
     pub port: u16,
     /// IP protocol number.
     pub protocol: u8,
     /// [`INGRESS`] or [`EGRESS`].
     pub direction: u8,
+    /// `REASON_*`.
+    pub reason: u8,
     /// Zero.
-    pub pad: [u8; 4],
+    pub pad: [u8; 7],
 }
-const _: () = assert!(size_of::<ToldKey>() == 8 + 16 + 2 + 1 + 1 + 4);
+const _: () = assert!(size_of::<ToldKey>() == 8 + 16 + 4 + 2 + 1 + 1 + 1 + 7);
 
 /// Value of `TOLD`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// When the last one was told, in nanoseconds since boot.
+    /// How many were not handed over one by one, since the entry was made. Only grows.
+    pub untold: u64,
+    /// Beginning of the second in which the last one was handed over, in nanoseconds since boot.
     pub at: u64,
-    /// How many were not told since.
-    pub repeats: u32,
+    /// How many were handed over since then.
+    pub told: u32,
     /// Zero.
     pub pad: u32,
 }
-const _: () = assert!(size_of::<Told>() == 8 + 4 + 4);
+const _: () = assert!(size_of::<Told>() == 8 + 8 + 4 + 4);
+
+/// Entries that `TOLD` may have.
+pub const TOLD_ENTRIES: usize = 8192;
 
 /// Why the kernel refused: no entry allows it.
 pub const REASON_POLICY: u8 = 0;
@@ -349,14 +358,28 @@ pub struct Refusal {
     pub flags: u8,
     /// Command name, NUL-padded (egress only).
     pub command: [u8; 16],
-    /// Equal refusals since the last one that was told. Of sockets each one is told.
-    pub repeats: u32,
     /// [`PolicyValue::rule`] of the entry that decided, 0 = no rule did.
     pub rule: u32,
-    /// Zero.
-    pub tail: [u8; 4],
 }
-const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4 + 4 + 4);
+const _: () = assert!(size_of::<Refusal>() == 8 + 3 * 4 + 2 * 16 + 2 * 2 + 4 + 16 + 4);
+
+impl Refusal {
+    /// Which others it is equal to.
+    #[must_use]
+    pub const fn key(&self) -> ToldKey {
+        let port = if self.direction == EGRESS { self.remote_port } else { self.local_port };
+        ToldKey {
+            cookie: self.cookie,
+            remote: self.remote,
+            rule: self.rule,
+            port,
+            protocol: self.protocol,
+            direction: self.direction,
+            reason: self.reason,
+            pad: [0; 7],
+        }
+    }
+}
 
 /// `STRANGERS`: a namespace that no pod is enrolled for made a socket.
 #[repr(C)]
@@ -373,7 +396,7 @@ const _: () = assert!(size_of::<Stranger>() == 8 + 4 + 4);
 
 /// Indexes of `STATS`.
 pub mod stat {
-    /// Refusals that found no room in `EVENTS`.
+    /// Refusals that found no room in `EVENTS`, nor in `TOLD` to be counted there.
     pub const EVENTS_LOST: u32 = 0;
     /// Redirected connects.
     pub const REDIRECTED: u32 = 1;
@@ -383,7 +406,7 @@ pub mod stat {
     pub const AUDITED: u32 = 3;
     /// Packets that the backstop dropped; also counted as refused.
     pub const BACKSTOP_DROPPED: u32 = 4;
-    /// Refused packets that were not told, because an equal one was within the last second.
+    /// Refusals that `TOLD` counts, because many equal ones were within a second, or `EVENTS` was full.
     pub const REPEATS: u32 = 5;
     /// Namespaces that no pod is enrolled for and that made a socket while a pod was waited for; told each second at most.
     pub const STRANGERS: u32 = 6;

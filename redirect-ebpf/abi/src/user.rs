@@ -1,6 +1,6 @@
 //! User space only: which types may be copied to and from maps byte by byte.
 
-use crate::{ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger};
+use crate::{ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger, Told, ToldKey};
 
 macro_rules! pod {
     ($($t:ty),*) => { $(
@@ -9,7 +9,7 @@ macro_rules! pod {
     )* };
 }
 
-pod!(ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger);
+pod!(ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger, Told, ToldKey);
 
 // SAFETY: any bytes are a valid value: integers only.
 unsafe impl bytemuck::Zeroable for Refusal {}

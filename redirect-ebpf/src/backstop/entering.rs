@@ -10,7 +10,7 @@ use super::{Case, Judgement, icmp};
 use crate::{
     flows::{begin, goes_on, is_known, is_wanted},
     headers::{ACK, ICMP, ICMP6, Part, SCTP, SYN, TCP, UDP},
-    verdict::{identity, verdict},
+    verdict::{Verdict, identity, verdict},
 };
 
 #[inline(always)]
@@ -18,7 +18,7 @@ pub(super) fn judge(case: &Case<'_>) -> Judgement {
     let headers = case.headers;
     let is_enforced = case.pod.flags & INGRESS_ENFORCED != 0;
     if headers.part == Part::Later && matches!(headers.protocol, TCP | UDP | SCTP | ICMP | ICMP6) {
-        return if is_enforced { case.judge_fragment(INGRESS) } else { Judgement::Pass };
+        return if is_enforced { case.judge_fragment(INGRESS) } else { Judgement::PASS };
     }
     match headers.protocol {
         TCP if headers.flags & (SYN | ACK) == SYN => connection(case),
@@ -28,9 +28,9 @@ pub(super) fn judge(case: &Case<'_>) -> Judgement {
             if answer_is_wanted(case) && !is_known(&key) {
                 begin(&key, case.pod, FLOW_IN);
             }
-            Judgement::Pass
+            Judgement::PASS
         }
-        ICMP6 if icmp::is_link_control_in(case) => Judgement::Pass,
+        ICMP6 if icmp::is_link_control_in(case) => Judgement::PASS,
         ICMP | ICMP6 => icmp::entering(case),
         _ => other(case),
     }
@@ -45,16 +45,16 @@ fn answer_is_wanted(case: &Case<'_>) -> bool {
 
 /// What policy says of a packet that enters.
 #[inline(always)]
-pub(super) fn action(case: &Case<'_>) -> u8 {
+pub(super) fn judged(case: &Case<'_>) -> Verdict {
     let headers = case.headers;
     if case.pod.flags & INGRESS_ENFORCED == 0 {
-        return ALLOW;
+        return Verdict { action: ALLOW, rule: 0 };
     }
     let identity = identity(&headers.source);
     if identity == IDENTITY_HOST && case.pod.flags & HOST_ALLOWED != 0 {
-        return ALLOW;
+        return Verdict { action: ALLOW, rule: 0 };
     }
-    verdict(case.pod, INGRESS, identity, headers.protocol, headers.destination_port).action
+    verdict(case.pod, INGRESS, identity, headers.protocol, headers.destination_port)
 }
 
 /// A connection begins. What is denied is refused by the lookup of its socket; here it is only remembered, so that the refusal
@@ -63,12 +63,13 @@ pub(super) fn action(case: &Case<'_>) -> u8 {
 fn connection(case: &Case<'_>) -> Judgement {
     let headers = case.headers;
     let is_own = case.is_own(&headers.destination);
-    let (state, judgement) = match action(case) {
-        ALLOW | AUDIT => (FLOW_IN | FLOW_PLAIN, Judgement::Pass),
-        REDIRECT if is_own => (FLOW_IN, Judgement::Pass),
-        REDIRECT => (0, Judgement::Drop(REASON_NO_REDIRECT)),
-        _ if is_own && headers.is_empty => (0, Judgement::Pass),
-        _ => (0, Judgement::Drop(REASON_POLICY)),
+    let Verdict { action, rule } = judged(case);
+    let (state, judgement) = match action {
+        ALLOW | AUDIT => (FLOW_IN | FLOW_PLAIN, Judgement::PASS),
+        REDIRECT if is_own => (FLOW_IN, Judgement::PASS),
+        REDIRECT => (0, Judgement::drop(REASON_NO_REDIRECT)),
+        _ if is_own && headers.is_empty => (0, Judgement::PASS),
+        _ => (0, Judgement::deny(REASON_POLICY, rule)),
     };
     begin(&case.flow_in(), case.pod, state);
     judgement
@@ -79,15 +80,16 @@ fn connection(case: &Case<'_>) -> Judgement {
 fn other(case: &Case<'_>) -> Judgement {
     let key = case.flow_in();
     if goes_on(&key, case.pod, FLOW_OUT) {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     let is_looked_up = case.headers.protocol == UDP;
-    match action(case) {
-        action @ (ALLOW | AUDIT) => {
+    let Verdict { action, rule } = judged(case);
+    match action {
+        ALLOW | AUDIT => {
             let is_new = begin(&key, case.pod, FLOW_IN | FLOW_PLAIN);
-            if action == AUDIT && is_new && !is_looked_up { Judgement::Audit } else { Judgement::Pass }
+            if action == AUDIT && is_new && !is_looked_up { Judgement::audit(rule) } else { Judgement::PASS }
         }
-        REDIRECT => Judgement::Drop(REASON_NO_REDIRECT),
-        DENY | _ => Judgement::Drop(REASON_POLICY),
+        REDIRECT => Judgement::drop(REASON_NO_REDIRECT),
+        DENY | _ => Judgement::deny(REASON_POLICY, rule),
     }
 }

@@ -2,12 +2,12 @@
 
 use redirect_abi::{ALLOW, AUDIT, Addr, EGRESS_ENFORCED, FLOW_IN, FLOW_OUT, FLOW_PLAIN, FlowKey, REASON_POLICY};
 
-use super::{Case, Judgement, entering::action, leaving::by_policy};
+use super::{Case, Judgement, entering::judged, leaving::by_policy};
 use crate::{
     ctx::Packet,
     flows::{begin, is_answer, is_known},
     headers::{self, Headers, ICMP, ICMP6, Part, QUOTED, blank},
-    verdict::is_link_local,
+    verdict::{Verdict, is_link_local},
 };
 
 const SOLICIT_ROUTER: u16 = 133;
@@ -59,9 +59,9 @@ pub(super) fn leaving(case: &Case<'_>) -> Judgement {
     let role = role(headers);
     match role {
         Role::Reply(request) if is_answer(&exchange(case, &headers.destination, request), case.pod, FLOW_IN) => {
-            return Judgement::Pass;
+            return Judgement::PASS;
         }
-        Role::Error | Role::TooBig if case.is_from_kernel() && is_about_flow_out(case) => return Judgement::Pass,
+        Role::Error | Role::TooBig if case.is_from_kernel() && is_about_flow_out(case) => return Judgement::PASS,
         _ => {}
     }
     by_policy(case, REASON_POLICY, |case| role != Role::Request || begin_out(case))
@@ -91,15 +91,15 @@ pub(super) fn entering(case: &Case<'_>) -> Judgement {
         Role::Request | Role::Other => false,
     };
     if passes {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
-    let action = action(case);
+    let Verdict { action, rule } = judged(case);
     if action != ALLOW && action != AUDIT {
-        return Judgement::Drop(REASON_POLICY);
+        return Judgement::deny(REASON_POLICY, rule);
     }
     let is_new = role != Role::Request
         || begin(&exchange(case, &headers.source, headers.destination_port), case.pod, FLOW_IN | FLOW_PLAIN);
-    if action == AUDIT && is_new { Judgement::Audit } else { Judgement::Pass }
+    if action == AUDIT && is_new { Judgement::audit(rule) } else { Judgement::PASS }
 }
 
 /// Whether an error that leaves quotes a packet of a flow that policy allows as a whole, and goes to where the packet came

@@ -11,7 +11,7 @@ use crate::{
     ctx::kind,
     flows::{begin, goes_on, is_answer, is_known, state, want},
     headers::{ACK, ICMP, ICMP6, Part, SCTP, SYN, TCP, UDP},
-    verdict::{identity, is_link_local, verdict},
+    verdict::{Verdict, identity, is_link_local, verdict},
 };
 
 const SOCK_STREAM: u32 = 1;
@@ -24,7 +24,7 @@ pub(super) fn judge(case: &Case<'_>, mark: u32) -> Judgement {
     if mark != 0 && !is_spoofed {
         let plain = if mark == OWN_SOCKET { 0 } else { FLOW_PLAIN };
         begin(&case.flow_out(), case.pod, FLOW_OUT | plain);
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     if headers.protocol == TCP && headers.part != Part::Later && headers.flags & (SYN | ACK) == SYN | ACK {
         // Also of a pod whose egress is open: what enters may have been meant for the proxy.
@@ -32,13 +32,13 @@ pub(super) fn judge(case: &Case<'_>, mark: u32) -> Judgement {
     }
     if case.pod.flags & EGRESS_ENFORCED == 0 {
         remember(case);
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     if headers.protocol == ICMP6 && icmp::is_link_control_out(case) {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     if is_spoofed {
-        return Judgement::Drop(REASON_UNKNOWN_ADDRESS);
+        return Judgement::drop(REASON_UNKNOWN_ADDRESS);
     }
     if headers.part == Part::Later && matches!(headers.protocol, TCP | UDP | SCTP | ICMP | ICMP6) {
         return case.judge_fragment(EGRESS);
@@ -73,7 +73,7 @@ fn remember(case: &Case<'_>) {
 fn other(case: &Case<'_>, denied: u8) -> Judgement {
     let key = case.flow_out();
     if goes_on(&key, case.pod, FLOW_IN) {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     by_policy(case, denied, |case| begin(&key, case.pod, FLOW_OUT | FLOW_PLAIN))
 }
@@ -83,14 +83,16 @@ fn other(case: &Case<'_>, denied: u8) -> Judgement {
 pub(super) fn by_policy(case: &Case<'_>, denied: u8, allowed: impl FnOnce(&Case<'_>) -> bool) -> Judgement {
     let headers = case.headers;
     let identity = identity(&headers.destination);
-    match verdict(case.pod, EGRESS, identity, headers.protocol, headers.destination_port).action {
+    let Verdict { action, rule } =
+        verdict(case.pod, EGRESS, identity, headers.protocol, headers.destination_port);
+    match action {
         ALLOW => {
             allowed(case);
-            Judgement::Pass
+            Judgement::PASS
         }
-        AUDIT if allowed(case) => Judgement::Audit,
-        AUDIT => Judgement::Pass,
-        _ => Judgement::Drop(denied),
+        AUDIT if allowed(case) => Judgement::audit(rule),
+        AUDIT => Judgement::PASS,
+        _ => Judgement::deny(denied, rule),
     }
 }
 
@@ -101,16 +103,16 @@ fn tcp(case: &Case<'_>) -> Judgement {
     let key = case.flow_out();
     let is_first = headers.flags & SYN != 0;
     if !is_first && is_answer(&key, case.pod, FLOW_IN) {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     let judgement = by_policy(case, REASON_BACKSTOP, |case| is_first && begin(&key, case.pod, FLOW_OUT | FLOW_PLAIN));
-    if !matches!(judgement, Judgement::Drop(_)) || is_first || !headers.is_bare || !case.is_from_kernel() {
+    if judgement.passes || is_first || !headers.is_bare || !case.is_from_kernel() {
         return judgement;
     }
     // Resets, and the last acknowledgements of a connection whose socket is gone: the other side waits for them. They say
     // nothing, and only to whom something was heard from. A stream socket's own come from the kernel whoever opened it.
     if is_known(&key) || !case.full.is_null() && kind(case.full) == SOCK_STREAM {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     want(case.packet.interface(), &key);
     judgement
@@ -124,17 +126,17 @@ fn synack(case: &Case<'_>) -> Judgement {
     if flow & FLOW_IN == 0 {
         // Nothing is known of a connection's beginning: it is older than what remembers, or an invention.
         let open = case.pod.flags & EGRESS_ENFORCED == 0 && flow >> 16 & INGRESS_ENFORCED == 0;
-        return if open { Judgement::Pass } else { Judgement::Drop(REASON_BACKSTOP) };
+        return if open { Judgement::PASS } else { Judgement::drop(REASON_BACKSTOP) };
     }
     if is_answer(&key, case.pod, FLOW_IN) && case.headers.is_empty {
-        return Judgement::Pass;
+        return Judgement::PASS;
     }
     if case.full.is_null() && !case.sock.is_null() {
         // SAFETY: the verifier knows that it is a packet's socket and not null.
         let listener = unsafe { bpf_get_listener_sock(case.sock) };
         if mark(listener) == OWN_SOCKET {
-            return Judgement::Pass;
+            return Judgement::PASS;
         }
     }
-    Judgement::Drop(REASON_BACKSTOP)
+    Judgement::drop(REASON_BACKSTOP)
 }

@@ -15,7 +15,7 @@ pub(super) struct Details<'a> {
     pub(super) reason: &'a str,
     pub(super) notes: Option<&'a HeaderNotes>,
     pub(super) revision: u64,
-    pub(super) repeats: u32,
+    pub(super) repeats: u64,
     pub(super) backends: Option<&'a [String]>,
 }
 

@@ -1,0 +1,128 @@
+//! Refusals of the kernel on their way to the records: who asked, by which rule, and how many.
+
+use anyhow::Result;
+use conformance::{
+    Node, Pod,
+    node::Flow,
+    packet::{self, Ipv4},
+    server::calls,
+    sniffer::{self, Flood},
+};
+
+use crate::manifests::PORTS;
+
+/// TCP 7003 of the API is for nobody, and the client may not send to UDP 5355.
+const DENIED: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: denied, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {app: api}}
+  ingress: [{fromEntities: [all]}]
+  ingressDeny: [{fromEntities: [all], toPorts: [{ports: [{port: "7003", protocol: TCP}]}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: muted, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {app: client}}
+  egressDeny: [{toEntities: [all], toPorts: [{ports: [{port: "5355", protocol: UDP}]}]}]
+"#;
+
+struct Stage {
+    client: Pod,
+    api: Pod,
+    /// Nothing is said of what it may send.
+    other: Pod,
+    node: Node,
+}
+
+fn stage() -> Result<Stage> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let other = node.pod("default/other", &[("app", "other")])?;
+    node.write_manifest("policy.yaml", &format!("{PORTS}---{DENIED}"))?;
+    node.start()?;
+    Ok(Stage { client, api, other, node })
+}
+
+/// How many refusals the records of one kind tell of.
+fn told<'f>(flows: impl IntoIterator<Item = &'f Flow>, is_one: impl Fn(&Flow) -> bool) -> u64 {
+    flows.into_iter().filter(|flow| is_one(flow)).map(|flow| 1 + flow.repeats()).sum()
+}
+
+fn is_to(flow: &Flow, port: u16) -> bool {
+    flow.destination().is_some_and(|end| end.port() == port)
+}
+
+/// Whatever hook it is that refuses.
+#[test]
+fn the_records_of_a_flood_come_to_what_the_kernel_counts() -> Result<()> {
+    const CALLS: u64 = 300;
+    let Stage { client, api, other, node } = stage()?;
+    for (pod, kind, port) in [
+        (&client, "tcp", 7001),
+        (&client, "udp", 5354),
+        (&client, "udp-connect", 5356),
+        (&client, "udp", 5355),
+        (&other, "tcp", 7003),
+    ] {
+        for address in api.addresses() {
+            assert_eq!(calls(pod, kind, (address, port), CALLS)?, CALLS, "{kind} {address}");
+        }
+    }
+    let ip = Ipv4::new(client.v4, api.v4, packet::UDP);
+    let flood = Flood::start(&client, api.v4, &ip.with(&packet::udp(9999, 5357, b"a flood")))?;
+    while node.status()?.counters["kernel_backstop_dropped"] < CALLS {}
+    let sent = flood.finish()?;
+    let wanted = 2 * CALLS * 5 + sent;
+    let flows = node.wait_told(wanted)?;
+    let counters = node.status()?.counters;
+    assert_eq!((counters["kernel_refused"], counters["kernel_refusal_events_lost"]), (wanted, 0));
+    for port in [7001, 5354, 5355, 5356, 7003] {
+        assert_eq!(told(&flows, |flow| is_to(flow, port)), 2 * CALLS, "{port}");
+    }
+    assert_eq!(told(&flows, |flow| is_to(flow, 5357)), sent);
+    let records = u64::try_from(flows.len())?;
+    assert!(records < wanted / 10, "{records} records of {wanted}");
+    Ok(())
+}
+
+#[test]
+fn a_record_names_rule_and_process() -> Result<()> {
+    let Stage { client, api, other, node } = stage()?;
+    calls(&client, "udp", (api.v4, 5355), 20)?;
+    calls(&client, "tcp", (api.v4, 7001), 1)?;
+    calls(&other, "tcp", (api.v4, 7003), 1)?;
+    let ip = Ipv4::new(client.v4, api.v4, packet::UDP);
+    let raw = ip.with(&packet::udp(9999, 5355, b"raw"));
+    assert_eq!(sniffer::packet(&client, api.v4, &raw)?.result, "sent");
+    let flows = node.wait_flows(0, 4, |flow| flow.verdict() == "DROPPED" && flow.repeats() == 0)?;
+    let one = |port: u16, reason: &str| {
+        let mut found = flows.iter().filter(|flow| is_to(flow, port) && flow.reason() == reason);
+        found.next().unwrap_or_else(|| panic!("{port} {reason}: {flows:#?}"))
+    };
+    let by_rule = one(5355, "deny-rule");
+    assert_eq!((by_rule.rule(), by_rule.command()), ("egressDeny[0].toPorts[0]", "conformance-pod"));
+    assert!(by_rule.pid().is_some());
+    let by_nobody = one(7001, "no-rule");
+    assert_eq!((by_nobody.rule(), by_nobody.command()), ("egress[0].toPorts[0]", "conformance-pod"), "the nearest");
+    assert!(by_nobody.policies().contains(&"CiliumNetworkPolicy default/ports".to_owned()));
+    // Where a packet comes in no process asks.
+    let from_outside = one(7003, "deny-rule");
+    assert_eq!((from_outside.rule(), from_outside.pid()), ("ingressDeny[0].toPorts[0]", None));
+    let raw = one(5355, "backstop");
+    assert_eq!((raw.rule(), raw.pid()), ("egressDeny[0].toPorts[0]", None));
+    Ok(())
+}
+
+/// What is still counted only when the process ends is told then.
+#[test]
+fn nothing_is_left_at_the_end() -> Result<()> {
+    let Stage { client, api, mut node, .. } = stage()?;
+    calls(&client, "tcp", (api.v4, 7001), 100)?;
+    node.stop()?;
+    assert_eq!(told(&node.flows()?, |flow| is_to(flow, 7001)), 100);
+    Ok(())
+}

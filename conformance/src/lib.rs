@@ -6,6 +6,8 @@
 
 pub mod case;
 pub mod client;
+#[cfg(target_arch = "x86_64")]
+pub mod lacking;
 pub mod node;
 pub mod packet;
 pub mod pod;

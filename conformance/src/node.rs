@@ -15,7 +15,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::{self, Process, eventually};
+use crate::{
+    process::{self, Process, eventually},
+    server,
+};
 
 mod explain;
 mod flow;
@@ -38,6 +41,8 @@ pub struct Node {
     extra: BTreeMap<String, Value>,
     /// Further keys of its section `redirect`.
     redirect: BTreeMap<String, Value>,
+    /// What the kernel seems to lack, if anything.
+    lacking: Option<String>,
     network: Network,
     directory: TempDir,
 }
@@ -81,6 +86,7 @@ impl Node {
             endpoints: Vec::new(),
             extra: BTreeMap::new(),
             redirect: BTreeMap::new(),
+            lacking: None,
             network,
             directory,
         })
@@ -148,6 +154,11 @@ impl Node {
     /// Sets a key below `redirect` of the configuration.
     pub fn set_redirect(&mut self, key: &str, value: Value) {
         self.redirect.insert(key.to_owned(), value);
+    }
+
+    /// The proxy is to find a kernel that lacks these (`lacking.rs` has their form).
+    pub fn lack(&mut self, lacks: &[&str]) {
+        self.lacking = (!lacks.is_empty()).then(|| lacks.join(","));
     }
 
     /// The configuration as it would be written now.
@@ -230,10 +241,18 @@ impl Node {
 
     fn launch(&mut self) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
-        let mut command = self.network.command(l7proxy()?);
+        let mut command = self.runner()?;
         command.args(["run", "--config"]).arg(self.config()).stdout(log.try_clone()?).stderr(log);
         self.proxy = Some(Process::spawn(&mut command)?);
         Ok(())
+    }
+
+    /// The binary, on the kernel that it is to find.
+    fn runner(&self) -> Result<Command> {
+        let Some(lacking) = &self.lacking else { return Ok(self.network.command(l7proxy()?)) };
+        let mut command = self.network.command(server::beside("conformance-lacking")?);
+        command.arg(lacking).arg(l7proxy()?);
+        Ok(command)
     }
 
     /// The running proxy.
@@ -257,7 +276,7 @@ impl Node {
 
     /// Runs a command of the binary with this node's configuration.
     pub fn run(&self, command: &str, arguments: &[&str]) -> Result<Output> {
-        let mut program = self.network.command(l7proxy()?);
+        let mut program = if command == "run" { self.runner()? } else { self.network.command(l7proxy()?) };
         program.arg(command).arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
         program.output().context("l7proxy cannot be started")
     }

@@ -360,12 +360,16 @@ impl Talk {
     }
 }
 
-/// `conformance-pod` lies beside the directory of the test programs.
 /// The program that runs in pods.
 pub fn program() -> Result<PathBuf> {
+    beside("conformance-pod")
+}
+
+/// A program of this package, which cargo built with the tests.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     // Beside it, or, of a test, above it.
-    let places = own.ancestors().skip(1).take(2).map(|place| place.join("conformance-pod"));
+    let places = own.ancestors().skip(1).take(2).map(|place| place.join(name));
     let program = places.clone().find(|program| program.is_file()).or(places.last());
     let program = program.context("this program has no directory")?;
     anyhow::ensure!(program.is_file(), "{}: is not there; run the tests by cargo", program.display());

@@ -17,6 +17,7 @@ mod backstop;
 mod changes;
 mod entries;
 mod events;
+mod features;
 mod load;
 mod maps;
 mod neighbours;
@@ -40,7 +41,7 @@ pub use strangers::{Hold, Strangers};
 
 use crate::sys::ProgramBarrier;
 
-use self::{attach::Links, maps::ControlMaps, reconcile::Applied};
+use self::{attach::Links, features::Lacking, maps::ControlMaps, reconcile::Applied};
 
 /// Bytes of what the verifier says that are told.
 const VERIFIER: usize = 300;
@@ -171,7 +172,7 @@ pub struct Redirect {
     links: Links,
     barrier: ProgramBarrier,
     applied: Applied,
-    missing: load::Missing,
+    lacking: Lacking,
     guards: BTreeMap<u64, Guard>,
 }
 
@@ -185,12 +186,12 @@ impl Redirect {
     /// Loads programs and maps; nothing is attached yet and nothing that runs is touched.
     pub fn load(place: Place) -> Result<Self, RedirectError> {
         let links = Links::new(place)?;
-        let (mut ebpf, missing) = load::load(&links)?;
+        let (mut ebpf, lacking) = load::load(&links)?;
         let maps = ControlMaps::take(&mut ebpf)?;
         let barrier = ProgramBarrier::new();
         let barrier = barrier.map_err(|error| RedirectError::Map { map: "barrier", reason: error.to_string() })?;
         let applied = Applied::default();
-        Ok(Self { ebpf, maps, links, barrier, applied, missing, guards: BTreeMap::new() })
+        Ok(Self { ebpf, maps, links, barrier, applied, lacking, guards: BTreeMap::new() })
     }
 
     /// Handles for one data worker.
@@ -244,14 +245,17 @@ impl Redirect {
         self.guards.get(&cookie)
     }
 
-    /// Programs by name, and whether they were loaded; those without which there is nothing were, or this value would not
-    /// exist.
+    /// Features of the kernel by name, and whether they are there; those without which there is nothing are, or this value
+    /// would not exist.
     #[must_use]
     pub fn features(&self) -> BTreeMap<&'static str, bool> {
-        load::at_cgroup(self.links.unenrolled())
-            .chain([load::AT_NETNS, load::BACKSTOP_OUT, load::BACKSTOP_IN])
-            .map(|name| (name, !self.missing.contains_key(name)))
-            .collect()
+        self.lacking.all()
+    }
+
+    /// What is done without those that are not there, one line each.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<String> {
+        self.lacking.lines()
     }
 
     /// Counters of the kernel side by name.

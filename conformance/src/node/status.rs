@@ -97,6 +97,10 @@ pub struct Kernel {
     pub policy_standbys: usize,
     /// Entries of all of them.
     pub policy_entries: usize,
+    /// Features by name, and whether they are there.
+    pub features: BTreeMap<String, bool>,
+    /// What is done without those that are not.
+    pub lacking: Vec<String>,
 }
 
 impl Status {

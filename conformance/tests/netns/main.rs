@@ -12,6 +12,7 @@ mod enrolment;
 mod events;
 mod existing;
 mod explain;
+mod features;
 mod icmp;
 mod ingress;
 mod isolation;

@@ -109,7 +109,7 @@ impl Control {
         })
     }
 
-    /// Until told to stop.
+    /// Until told to stop, or until it cannot go on.
     pub(super) async fn run(
         mut self,
         input: Input,
@@ -117,7 +117,22 @@ impl Control {
         workers: &Workers,
         flows: flow::Sink,
     ) -> Result<(), RunError> {
-        let mut refusals = Telling::new(&mut redirect).map_err(|error| RunError::of(&error))?;
+        let served = self.until_stopped(input, &mut redirect, workers, &flows).await;
+        self.ready = false;
+        // Also after an error: threads that nobody stops would keep the process, which does nothing any more.
+        self.stop(workers).await;
+        let finished = served?.finish(&redirect, &self.store, self.assembler.rules(), &flows);
+        finished.map_err(|error| RunError::of(&error))
+    }
+
+    async fn until_stopped(
+        &mut self,
+        input: Input,
+        redirect: &mut Redirect,
+        workers: &Workers,
+        flows: &flow::Sink,
+    ) -> Result<Telling, RunError> {
+        let mut refusals = Telling::new(redirect).map_err(|error| RunError::of(&error))?;
         let mut stop = Stop::new().map_err(|error| RunError::of(&error))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|error| RunError::of(&error))?;
         let (asked, mut questions) = mpsc::channel(16);
@@ -126,8 +141,8 @@ impl Control {
         let strangers = redirect.strangers().map_err(|error| RunError::of(&error))?;
         let mut arrivals = Arrivals::new(self.pods.signs(), strangers).map_err(|error| RunError::of(&error))?;
         self.await_pods(&mut arrivals);
-        self.existing = self.start_existing(&redirect, &flows)?;
-        self.sync(&mut redirect, workers, &mut arrivals).await?;
+        self.existing = self.start_existing(redirect, flows)?;
+        self.sync(redirect, workers, &mut arrivals).await?;
         drop(input);
         self.follow(&mut watch);
         self.ready = true;
@@ -142,22 +157,19 @@ impl Control {
                     watch.forget().map_err(|error| RunError::of(&error))?;
                     // A directory of a secret that is new is watched before it is read.
                     self.follow(&mut watch);
-                    self.reload(&mut redirect, workers, &mut arrivals).await?;
+                    self.reload(redirect, workers, &mut arrivals).await?;
                     self.follow(&mut watch);
                 }
                 sign = arrivals.changed(self.pods.due()) => {
                     let sign = sign.map_err(|error| RunError::of(&error))?;
-                    self.look(sign, &mut redirect, workers, &mut arrivals).await?;
+                    self.look(sign, redirect, workers, &mut arrivals).await?;
                 }
-                Some(question) = questions.recv() => question.answer(&self.status(&redirect)),
-                drained = refusals.drain(&redirect, &self.store, self.assembler.rules(), &flows) => drained.map_err(|error| RunError::of(&error))?,
+                Some(question) = questions.recv() => question.answer(&self.status(redirect)),
+                drained = refusals.drain(redirect, &self.store, self.assembler.rules(), flows) => drained.map_err(|error| RunError::of(&error))?,
             }
         }
-        self.ready = false;
         drop(admin);
-        self.stop(workers).await;
-        let finished = refusals.finish(&redirect, &self.store, self.assembler.rules(), &flows);
-        finished.map_err(|error| RunError::of(&error))
+        Ok(refusals)
     }
 
     fn start_existing(&self, redirect: &Redirect, flows: &flow::Sink) -> Result<Option<Existing>, RunError> {

@@ -79,10 +79,12 @@ pub struct DirectionStatus {
 pub struct KernelStatus {
     /// Links that are attached.
     pub links: usize,
-    /// Programs that were loaded, by name.
+    /// Features by name, and whether they are there.
     pub features: BTreeMap<&'static str, bool>,
     /// Programs of others that run after ours at a hook.
     pub overriders: Vec<String>,
+    /// What is done without those that are not.
+    pub lacking: Vec<String>,
     /// Different policies that pods are on; pods that may do the same share one.
     pub policies: usize,
     /// Versions before them that are kept for the next change.
@@ -102,6 +104,7 @@ pub(super) fn kernel(redirect: &Redirect, errors: &mut Vec<String>) -> KernelSta
         links: redirect.link_count(),
         overriders,
         features: redirect.features(),
+        lacking: redirect.lacking(),
         policies: filed.in_force,
         policy_standbys: filed.standby,
         policy_entries: filed.entries,

@@ -65,11 +65,7 @@ fn lines(status: &Value) -> Vec<String> {
         number("/kernel/policyEntries")
     ));
     lines.extend(list(at(status, "/errors")).iter().map(|line| format!("error: {}", word(line))));
-    for (name, loaded) in at(status, "/kernel/features").as_object().into_iter().flatten() {
-        if loaded == &Value::Bool(false) {
-            lines.push(format!("error: kernel: the program {name} is not loaded"));
-        }
-    }
+    lines.extend(list(at(status, "/kernel/lacking")).iter().map(|line| format!("kernel lacks {}", word(line))));
     lines.extend(list(at(status, "/kernel/overriders")).iter().map(|line| format!("warning: {}", word(line))));
     let endpoints = || list(at(status, "/endpoints")).iter();
     // What is not as it should be comes first.

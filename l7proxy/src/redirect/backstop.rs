@@ -104,7 +104,7 @@ impl Redirect {
         for end in exits.iter().flat_map(|exit| &exit.end) {
             self.maps.ends.insert(end.index, cookie, 0).map_err(RedirectError::map("ENDS"))?;
         }
-        let guard = match self.missing.values().next() {
+        let guard = match self.lacking.backstop() {
             Some(reason) => Guard::without(exits, reason),
             None => self.links.guard(&mut self.ebpf, cookie, exits),
         };

@@ -1,7 +1,6 @@
 //! From the embedded object to loaded programs.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{Ipv4Addr, UdpSocket},
     time::Duration,
@@ -15,7 +14,7 @@ use aya::{
 
 use redirect_abi::{Flow, FlowKey, UNENROLLED_ALLOW, UNENROLLED_DENY, UNENROLLED_HOLD};
 
-use super::{RedirectError, Unenrolled, attach::Links, describe};
+use super::{RedirectError, Unenrolled, attach::Links, describe, features::Lacking};
 use crate::sys;
 
 #[cfg(redirect_ebpf_object)]
@@ -27,8 +26,8 @@ const OBJECT: Option<&[u8]> = None;
 /// before it can be steered and remembered.
 const AT_CGROUP: [&str; 8] =
     ["getpeername4", "getpeername6", "tcp_events", "socket_made", "sendmsg4", "sendmsg6", "connect4", "connect6"];
-/// The program that holds what namespaces send that no pod is enrolled for. It is there in that mode only.
-const HOLD: &str = "hold";
+/// The program that holds what namespaces send that no pod is enrolled for. It is attached in that mode only.
+pub(super) const HOLD: &str = "hold";
 /// A connection request that is held is sent again after this time, and then after twice of it, and so on.
 const HOLD_TIME: Duration = Duration::from_millis(12);
 
@@ -57,11 +56,8 @@ pub fn check_permission() -> Result<(), RedirectError> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err(RedirectError::NotPermitted) }
 }
 
-/// Programs that could not be loaded and are not needed to start, and why.
-pub(super) type Missing = BTreeMap<&'static str, String>;
-
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
-pub(super) fn load(links: &Links) -> Result<(Ebpf, Missing), RedirectError> {
+pub(super) fn load(links: &Links) -> Result<(Ebpf, Lacking), RedirectError> {
     let own = |error: io::Error| RedirectError::Feature { feature: "SO_NETNS_COOKIE", reason: error.to_string() };
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
     let home = sys::netns_cookie(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(own)?).map_err(own)?;
@@ -80,21 +76,14 @@ pub(super) fn load(links: &Links) -> Result<(Ebpf, Missing), RedirectError> {
     loader.override_global("UNENROLLED", &mode, true);
     loader.override_global("HOLD_TICKS", &ticks, true);
     let mut ebpf = loader.load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
-    for name in at_cgroup(unenrolled).chain([AT_NETNS]) {
-        load_program(&mut ebpf, name).map_err(|error| match name {
-            HOLD => RedirectError::Hold { reason: describe(&*error) },
-            name => refused(name, &*error, false),
-        })?;
+    for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
+        load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;
     }
-    let mut missing = Missing::new();
-    for name in [BACKSTOP_OUT, BACKSTOP_IN] {
-        if let Err(error) = load_program(&mut ebpf, name) {
-            let reason = describe(&*error);
-            tracing::warn!(program = name, reason, "not loaded");
-            missing.insert(name, reason);
-        }
+    let lacking = Lacking::probe(&mut ebpf);
+    match lacking.hold() {
+        Some(reason) if unenrolled == Unenrolled::Hold => Err(RedirectError::Hold { reason: reason.to_owned() }),
+        _ => Ok((ebpf, lacking)),
     }
-    Ok((ebpf, missing))
 }
 
 /// In ticks of the kernel's clock, at least one.
@@ -105,7 +94,7 @@ fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_nanos() / tick).unwrap_or(u32::MAX).max(1)
 }
 
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramError>> {
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Box<ProgramError>> {
     let Some(program) = ebpf.program_mut(name) else {
         return Err(Box::new(ProgramError::IOError(io::Error::other("not in the object; run `cargo xtask build`"))));
     };

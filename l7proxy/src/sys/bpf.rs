@@ -18,7 +18,9 @@ use rustix::{
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_TCX_INGRESS: u32 = 46;
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// Part of `union bpf_attr` for `BPF_OBJ_GET`.
@@ -28,6 +30,20 @@ struct ObjGet {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
+}
+
+/// Part of `union bpf_attr` for `BPF_LINK_CREATE`.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    /// Of tcx: which other one it goes before or after, and the expected revision.
+    relative_fd: u32,
+    pad: u32,
+    expected_revision: u64,
 }
 
 /// Part of `union bpf_attr` for `BPF_LINK_UPDATE`.
@@ -100,6 +116,19 @@ pub fn replace_program(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr =
         LinkUpdate { link_fd: number(link.as_fd())?, new_prog_fd: number(program)?, ..LinkUpdate::default() };
     bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Whether the kernel links a program for packets to an interface by tcx: asked of an interface that cannot be, so nothing is
+/// attached. A kernel that knows tcx looks for the interface first.
+pub fn can_link_tcx(program: BorrowedFd<'_>) -> io::Result<()> {
+    let prog_fd = number(program)?;
+    let nobody = i32::MAX.unsigned_abs();
+    let mut attr =
+        LinkCreate { prog_fd, target_ifindex: nobody, attach_type: BPF_TCX_INGRESS, ..LinkCreate::default() };
+    match bpf(BPF_LINK_CREATE, &mut attr) {
+        Err(error) if error.raw_os_error() != Some(libc::ENODEV) => Err(error),
+        _no_such_interface => Ok(()),
+    }
 }
 
 /// Whether the pinned link at `pin` is still attached: a link outlives its namespace or interface as an empty shell.

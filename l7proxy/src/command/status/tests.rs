@@ -39,14 +39,14 @@ fn what_is_wrong_comes_first() {
     ];
     let mut status = status(&endpoints, &policies);
     status["errors"] = json!(["q.yaml: cannot be read"]);
-    status["kernel"]["features"]["connect6"] = false.into();
+    status["kernel"]["lacking"] = json!(["tcx (Linux 6.6): the backstop is attached by clsact: no"]);
     status["counters"]["kernel_refused"] = 5.into();
     let told = [
         "ready   revision 9   pid 42",
         "2 pods, 1 of them not ready; 6 policies: 3 in force, 2 last good version, 1 refused",
         "kernel: links 9, policies 2 and 1 kept for the next change, entries 12",
         "error: q.yaml: cannot be read",
-        "error: kernel: the program connect6 is not loaded",
+        "kernel lacks tcx (Linux 6.6): the backstop is attached by clsact: no",
         "endpoint default/b [7]: error, ingress open, egress enforced (1 redirect): no such namespace",
         "endpoint default/a [7]: ready, ingress open, egress enforced (1 redirect)",
         "  egress: CNP default/good, CNP default/old (last good version), CNP default/bad (refused)",

@@ -21,12 +21,12 @@ use redirect_abi::{
 
 use crate::{
     connect::is_own,
-    ctx::{Packet, family, state},
+    ctx::{Ends, Packet, ends, family, state},
     event::{Refused, report_packet, was_told},
     flows::is_wanted,
-    headers::{self, Frame, Headers, Part},
+    headers::{self, Frame, Headers, Part, TCP},
     maps::{ENDS, FRAGMENTS, OWN, PODS, count},
-    verdict::identity,
+    verdict::{identity, is_v4},
 };
 
 mod entering;
@@ -92,16 +92,24 @@ struct Case<'a> {
 pub fn backstop_out(ctx: TcContext) -> i32 {
     let packet = Packet(ctx.skb.skb);
     let sock = packet.sock();
-    // A connection was judged when it began; all that it sends later passes with this one look at its socket.
-    let mark = mark(sock);
+    // A connection was judged when it began; all that it sends later passes with a look at its socket and at where it goes:
+    // something in the pod (netfilter, a filter of its own) may have given the packet other ends.
+    let mut mark = mark(sock);
     if mark != 0 && state(sock) != SYN_SENT {
-        return TCX_NEXT;
+        if let Some(middle) = headers::middle(packet) {
+            if is_of(sock, &middle) {
+                return TCX_NEXT;
+            }
+        }
     }
     let full = full(sock);
     let Some((cookie, pod)) = pod_at(packet) else { return TCX_NEXT };
     let Some(headers) = headers::blank(headers::LEAVING) else { return TCX_DROP };
     let frame = headers::read(packet, headers);
     let case = Case { packet, headers, cookie, pod, sock, full };
+    if mark != 0 && !case.is_of_its_socket() {
+        mark = 0;
+    }
     let judgement = if frame == Frame::Ip {
         leaving::judge(&case, mark)
     } else if pod.flags & EGRESS_ENFORCED == 0
@@ -170,7 +178,23 @@ fn mark(sock: *mut bpf_sock) -> u32 {
     OWN.get(sock).map_or(0, |mark| *mark)
 }
 
+/// Whether these are a socket's own ends.
+#[inline(always)]
+fn is_of(sock: *mut bpf_sock, packet: &Ends) -> bool {
+    let socket = ends(sock, is_v4(&packet.source));
+    socket.ports == packet.ports && socket.destination == packet.destination && socket.source == packet.source
+}
+
 impl Case<'_> {
+    /// Whether the packet has the ends of the socket that it came from, which is there. What has no ports is not told to have.
+    #[inline(always)]
+    fn is_of_its_socket(&self) -> bool {
+        let headers = self.headers;
+        let ports = u32::from(headers.source_port) << 16 | u32::from(headers.destination_port);
+        let packet = Ends { source: headers.source, destination: headers.destination, ports };
+        !self.full.is_null() && headers.protocol == TCP && is_of(self.full, &packet)
+    }
+
     /// Whether the kernel itself made the packet, or at least its headers. What a packet socket sends (or a tunnel device, or
     /// anything else that is no IP socket) is the work of a process from the first byte to the last.
     #[inline(always)]

@@ -188,6 +188,35 @@ pub fn state(sock: *mut bpf_sock) -> u32 {
     ld32::<_, { offset_of!(bpf_sock, state) }>(sock)
 }
 
+/// Both ends of a connection, as its socket has them.
+pub struct Ends {
+    pub source: Addr,
+    pub destination: Addr,
+    /// That of the source in the upper half, host byte order.
+    pub ports: u32,
+}
+
+/// Those of a socket: of its IPv4 addresses, which an IPv6 one that talks IPv4 has too, or of its IPv6 ones.
+#[inline(always)]
+pub fn ends(sock: *mut bpf_sock, is_v4: bool) -> Ends {
+    const S: usize = offset_of!(bpf_sock, src_ip6);
+    const D: usize = offset_of!(bpf_sock, dst_ip6);
+    let ports = source_port_word(sock) << 16 | u32::from(u16::from_be(ld16::<_, { offset_of!(bpf_sock, dst_port) }>(sock)));
+    if is_v4 {
+        let source = v4(ld32::<_, { offset_of!(bpf_sock, src_ip4) }>(sock));
+        return Ends { source, destination: v4(ld32::<_, { offset_of!(bpf_sock, dst_ip4) }>(sock)), ports };
+    }
+    let source = [ld32::<_, S>(sock), ld32::<_, { S + 4 }>(sock), ld32::<_, { S + 8 }>(sock), ld32::<_, { S + 12 }>(sock)];
+    let destination =
+        [ld32::<_, D>(sock), ld32::<_, { D + 4 }>(sock), ld32::<_, { D + 8 }>(sock), ld32::<_, { D + 12 }>(sock)];
+    Ends { source, destination, ports }
+}
+
+#[inline(always)]
+fn source_port_word(sock: *mut bpf_sock) -> u32 {
+    ld32::<_, { offset_of!(bpf_sock, src_port) }>(sock)
+}
+
 /// Context of sock_ops.
 #[derive(Clone, Copy)]
 pub struct SockOps(pub *mut bpf_sock_ops);

@@ -2,7 +2,10 @@
 
 use redirect_abi::{Addr, v4};
 
-use crate::{ctx::Packet, maps::SCRATCH};
+use crate::{
+    ctx::{Ends, Packet},
+    maps::SCRATCH,
+};
 
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
@@ -97,17 +100,10 @@ pub fn blank(index: u32) -> Option<&'static mut Headers> {
     Some(place)
 }
 
-/// Both ends of a connection, of a segment in the middle of it.
-pub struct Middle {
-    pub source: Addr,
-    /// That of the source in the upper half, host byte order.
-    pub ports: u32,
-}
-
 /// A whole TCP segment behind a plain IP header that does not open a connection: most packets are, and this is cheap. `None`
 /// says nothing.
 #[inline(always)]
-pub fn middle(packet: Packet) -> Option<Middle> {
+pub fn middle(packet: Packet) -> Option<Ends> {
     let protocol = packet.protocol();
     if packet.is_tagged() {
         return None;
@@ -118,7 +114,8 @@ pub fn middle(packet: Packet) -> Option<Middle> {
         if !is_plain || head.byte::<23>() != TCP || head.byte::<47>() & (SYN | ACK) == SYN {
             return None;
         }
-        return Some(Middle { source: v4(head.word::<26>()), ports: u32::from_be(head.word::<34>()) });
+        let (source, destination) = (v4(head.word::<26>()), v4(head.word::<30>()));
+        return Some(Ends { source, destination, ports: u32::from_be(head.word::<34>()) });
     }
     if protocol == ETHERTYPE_IPV6 {
         let head = packet.head::<{ 14 + 40 + 20 }>()?;
@@ -126,7 +123,8 @@ pub fn middle(packet: Packet) -> Option<Middle> {
             return None;
         }
         let source = [head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()];
-        return Some(Middle { source, ports: u32::from_be(head.word::<54>()) });
+        let destination = [head.word::<38>(), head.word::<42>(), head.word::<46>(), head.word::<50>()];
+        return Some(Ends { source, destination, ports: u32::from_be(head.word::<54>()) });
     }
     None
 }

@@ -19,6 +19,7 @@ mod fragments;
 mod link;
 mod older;
 mod own_kernel;
+mod rewritten;
 
 /// What must not arrive.
 const FORBIDDEN: &[u8] = b"this must not arrive";

@@ -42,6 +42,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["hold", address, path] => http::hold(address, path),
         ["udp-send", address, text] => report(&udp::send(address, text, false)?),
         ["udp-connect", address, text] => report(&udp::send(address, text, true)?),
+        ["connect-marked", address] => report(&tcp::marked(address)?),
+        ["connect-moved", netns, address] => report(&tcp::moved(netns, address)?),
         ["calls", kind, address, count] => {
             report(&tcp::calls(kind, address, count.parse().context("number of calls")?)?)
         }
@@ -74,7 +76,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
             "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
-             udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | dial KIND ADDRESS PATH BIND | \
+             udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | connect-marked ADDRESS | \
+             connect-moved NETNS ADDRESS | dial KIND ADDRESS PATH BIND | \
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
              calls tcp|udp|udp-connect ADDRESS COUNT | sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
              sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \

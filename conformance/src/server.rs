@@ -190,6 +190,19 @@ pub fn udp_connect<A: Into<SocketAddr>>(pod: &Place, address: A, text: &str) -> 
     attempt(pod, "udp-connect", address.into(), Some(text))
 }
 
+/// Connects with every mark that a process would try.
+pub fn connect_marked(pod: &Place, address: impl Into<SocketAddr>) -> Result<Outcome> {
+    attempt(pod, "connect-marked", address.into(), None)
+}
+
+/// Connects from inside another namespace by a socket that was made in the pod's.
+pub fn connect_moved(pod: &Place, other: &Place, address: impl Into<SocketAddr>) -> Result<Outcome> {
+    let mut command = pod.command(program()?);
+    command.arg("connect-moved").arg(other.netns().path()).arg(address.into().to_string());
+    let report = process::output(&mut command)?;
+    serde_json::from_str(&report).with_context(|| report.clone())
+}
+
 /// Calls (`tcp`, `udp`, `udp-connect`) again and again; how many were refused.
 pub fn calls(pod: &Place, kind: &str, address: impl Into<SocketAddr>, count: u64) -> Result<u64> {
     let mut command = pod.command(program()?);

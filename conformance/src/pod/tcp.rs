@@ -1,8 +1,10 @@
 //! Plain TCP.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd,
     path::Path,
     thread,
     time::Duration,
@@ -10,10 +12,36 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Record, failed, say};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connects by a socket with a mark, as a process with `CAP_NET_ADMIN` may set it; says with which one it got through.
+pub(super) fn marked(address: &str) -> Result<Value> {
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    for mark in (0..=16).chain([0x0f00, 0xffff, u32::MAX]) {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_mark(mark)?;
+        if socket.connect_timeout(&address.into(), PATIENCE).is_ok() {
+            return Ok(json!({ "result": "connected", "text": mark.to_string() }));
+        }
+    }
+    Ok(json!({ "result": "refused" }))
+}
+
+/// Connects by a socket that was made here, from inside the namespace of another process or file.
+pub(super) fn moved(netns: &str, address: &str) -> Result<Value> {
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let netns = File::open(netns).with_context(|| netns.to_owned())?;
+    rustix::thread::move_into_link_name_space(netns.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))?;
+    Ok(match socket.connect_timeout(&address.into(), PATIENCE) {
+        Ok(()) => json!({ "result": "connected" }),
+        Err(error) => failed("connect", &error),
+    })
+}
 
 /// Calls again and again; says how many were refused.
 pub(super) fn calls(kind: &str, address: &str, count: u64) -> Result<Value> {

@@ -20,6 +20,7 @@ mod link;
 mod older;
 mod own_kernel;
 mod rewritten;
+mod sockets;
 
 /// What must not arrive.
 const FORBIDDEN: &[u8] = b"this must not arrive";

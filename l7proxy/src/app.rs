@@ -18,6 +18,7 @@ use crate::{
 
 mod arrivals;
 mod assemble;
+mod connections;
 mod control;
 mod existing;
 mod frontends;
@@ -83,7 +84,13 @@ fn place(config: &Config) -> Result<Place, RunError> {
             cgroup.display()
         )));
     }
-    Ok(Place { cgroup, pins: config.redirect.pins.clone(), backstop, unenrolled })
+    Ok(Place {
+        cgroup,
+        pins: config.redirect.pins.clone(),
+        backstop,
+        unenrolled,
+        connections: config.flows.connections,
+    })
 }
 
 /// Runs until told to stop. Nothing is attached before everything that can be checked was found right.

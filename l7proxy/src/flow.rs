@@ -3,7 +3,11 @@
 //! Owns the values, the bounded queues and the files. Never delays a request: what finds no room is counted and told.
 //! Start at [`FlowGuard`] (who makes records) and [`Writer::run`] (who writes them).
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rules::{Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 
@@ -40,6 +44,8 @@ pub enum Record {
     Response(HttpRecord),
     /// The kernel refused a connection or a datagram, or a connection was ended.
     Drop(DropRecord),
+    /// A connection that policy allows without the proxy began or ended.
+    Connection(ConnectionRecord),
 }
 
 impl Record {
@@ -49,6 +55,7 @@ impl Record {
         match self {
             Self::Request(http) | Self::Response(http) => http.time,
             Self::Drop(refusal) => refusal.time,
+            Self::Connection(connection) => connection.time,
         }
     }
 }
@@ -146,6 +153,34 @@ pub struct DropRecord {
     pub repeats: u64,
     /// Revision of what was in force.
     pub revision: u64,
+}
+
+/// A connection that policy allows without the proxy.
+#[derive(Debug)]
+pub struct ConnectionRecord {
+    /// When.
+    pub time: SystemTime,
+    /// Who with whom.
+    pub ends: Ends,
+    /// The rule that allowed it.
+    pub rule: Option<Arc<RuleRef>>,
+    /// Who connected, when it is a process of this node.
+    pub process: Option<Process>,
+    /// What is known at its end; `None`: it begins.
+    pub end: Option<ConnectionEnd>,
+    /// Revision of what was in force.
+    pub revision: u64,
+}
+
+/// What is known of a connection at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionEnd {
+    /// How long it lasted.
+    pub lasted: Duration,
+    /// Bytes of the pod that the other side acknowledged.
+    pub sent: u64,
+    /// Bytes that the pod received.
+    pub received: u64,
 }
 
 /// A process of this node.

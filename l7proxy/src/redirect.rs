@@ -15,6 +15,7 @@ use aya::Ebpf;
 mod attach;
 mod backstop;
 mod changes;
+mod connections;
 mod entries;
 mod events;
 mod features;
@@ -26,6 +27,7 @@ mod reconcile;
 mod strangers;
 
 pub use backstop::{Guard, Mechanism};
+pub use connections::{Connections, ends};
 pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
 pub use load::check_permission;
@@ -33,8 +35,8 @@ pub use maps::{DataMaps, Original};
 pub use policies::PolicyFigures;
 pub use reconcile::{Desired, DesiredPod, Enrolment, NotEnrolled, Shortfall, egress_ports};
 pub use redirect_abi::{
-    ACCEPTED_SOCKET, ALLOW, ALLOWED_SOCKET, AUDIT, DENY, EGRESS, INGRESS, LISTENER_EGRESS, LISTENER_V6, OWN_SOCKET,
-    REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED, REASON_NO_PROXY, REASON_NO_REDIRECT,
+    ACCEPTED_SOCKET, ALLOW, ALLOWED_SOCKET, AUDIT, Connection, DENY, EGRESS, INGRESS, LISTENER_EGRESS, LISTENER_V6,
+    OWN_SOCKET, REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED, REASON_NO_PROXY, REASON_NO_REDIRECT,
     REASON_NOT_ENROLLED, REASON_NOT_IP, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
 };
 pub use strangers::{Hold, Strangers};
@@ -152,6 +154,8 @@ pub struct Place {
     pub backstop: Mechanism,
     /// What becomes of what namespaces send that no pod is enrolled for.
     pub unenrolled: Unenrolled,
+    /// Whether connections that policy allows without the proxy are told.
+    pub connections: bool,
 }
 
 /// What becomes of what namespaces send that no pod is enrolled for.
@@ -207,6 +211,11 @@ impl Redirect {
     /// The stream of refusals; to be taken once.
     pub fn refusals(&mut self) -> Result<Refusals, RedirectError> {
         Refusals::new(&mut self.ebpf)
+    }
+
+    /// The stream of connections that need no proxy; to be taken once.
+    pub fn connections(&mut self) -> Result<Connections, RedirectError> {
+        Connections::new(&mut self.ebpf)
     }
 
     /// Refusals of which nothing is known but that there were so many.

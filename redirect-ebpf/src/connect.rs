@@ -12,6 +12,7 @@ use redirect_abi::{
 };
 
 use crate::{
+    connection,
     ctx::{SockAddr, is_bound, source_port},
     datagram,
     event::{Refused, report_call},
@@ -73,7 +74,12 @@ fn connect(ctx: SockAddr) -> i32 {
     let port = datagram::port(protocol, port);
     let Verdict { action, rule } = verdict(pod, EGRESS, identity, protocol, port);
     match action {
-        ALLOW => allow(sock, protocol),
+        ALLOW => {
+            if protocol == TCP {
+                connection::allowed(sock, pod, identity, rule);
+            }
+            allow(sock, protocol)
+        }
         AUDIT => {
             tell(ctx, cookie, pod, &addr, identity, protocol, REASON_AUDIT, rule);
             allow(sock, protocol)

@@ -34,10 +34,8 @@ pub struct Refused<'a> {
 /// Hands a refusal of a call to the proxy, with the process that asks.
 #[inline(always)]
 pub fn report_call(refused: &Refused<'_>) {
-    let process = Process {
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
-        command: bpf_get_current_comm().unwrap_or_default(),
-    };
+    let process =
+        Process { pid: (bpf_get_current_pid_tgid() >> 32) as u32, command: bpf_get_current_comm().unwrap_or_default() };
     report(refused, Some(&process), CALLS);
 }
 

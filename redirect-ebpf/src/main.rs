@@ -5,6 +5,7 @@
 
 mod backstop;
 mod connect;
+mod connection;
 mod ctx;
 mod datagram;
 mod event;

@@ -18,7 +18,7 @@ use redirect_abi::{
     TOLD_ENTRIES, Told, ToldKey, stat,
 };
 
-use crate::headers::Headers;
+use crate::{connection::Opened, headers::Headers};
 
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -98,6 +98,10 @@ pub static LISTENERS: SockHash<u64, 4096> = SockHash::new();
 #[btf_map]
 pub static EVENTS: RingBuf<(), { 1 << 19 }> = RingBuf::new();
 
+/// Connections that policy allows without the proxy, when they begin and end. sock_ops writes, the proxy reads.
+#[btf_map]
+pub static CONNECTIONS: RingBuf<(), { 1 << 18 }> = RingBuf::new();
+
 /// Namespaces that no pod is enrolled for. sock_create writes, the proxy reads.
 #[btf_map]
 pub static STRANGERS: RingBuf<(), { 1 << 16 }> = RingBuf::new();
@@ -130,6 +134,10 @@ pub static OWN: Storage<u32, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }> = S
 /// have it announced.
 #[btf_map]
 pub static SEEN: Storage<Peer, { BPF_F_NO_PREALLOC as usize }> = Storage::new();
+
+/// What is known of a connection in `CONNECTIONS` while it lasts. connect and sock_ops write, sock_ops reads.
+#[btf_map]
+pub static OPENED: Storage<Opened, { BPF_F_NO_PREALLOC as usize }> = Storage::new();
 
 /// Socket storage with flags of our choice (aya's own has them fixed).
 #[repr(C)]

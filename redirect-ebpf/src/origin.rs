@@ -13,6 +13,7 @@ use redirect_abi::{ACCEPTED_SOCKET, ANNOUNCED, ConnKey, LEG, OWN_SOCKET, Peer};
 
 use crate::{
     connect::{MPTCP, PROCEED},
+    connection,
     ctx::{SockAddr, SockOps, source_port},
     maps::{CONNS, OWN, PEERS, PODS, SEEN},
     stranger,
@@ -44,7 +45,12 @@ fn publish(ops: SockOps) {
     if sock.is_null() {
         return;
     }
-    let Some(seen) = SEEN.get(sock) else { return };
+    let Some(seen) = SEEN.get(sock) else {
+        if connection::begins(ops, sock, cookie(ops)) {
+            watch(ops);
+        }
+        return;
+    };
     if seen.flags & LEG != 0 {
         // Without the entry the application would be told the proxy's end: the proxy asks for this mark and gives up.
         if PEERS.insert(client_key(ops), *seen, 0).is_err() {
@@ -55,6 +61,12 @@ fn publish(ops: SockOps) {
         // Without the entry sk_lookup drops the SYN: refused, never passed.
         return;
     }
+    watch(ops);
+}
+
+/// From now on the socket's end is told to this program.
+#[inline(always)]
+fn watch(ops: SockOps) {
     // SAFETY: a helper that sock_ops programs may call with their context.
     unsafe { bpf_sock_ops_cb_flags_set(ops.0, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
 }
@@ -68,20 +80,25 @@ fn adopt(ops: SockOps) {
         return;
     }
     let cookie = cookie(ops);
-    // SAFETY: only asked whether it is there.
-    if unsafe { PODS.get(cookie) }.is_none() {
-        return;
-    }
+    // SAFETY: a `Pod` is replaced whole.
+    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return };
+    let mut is_plain = false;
     if let Some(own) = OWN.get_or_create(sock) {
         // The proxy's listener gave its mark to the proxy's side of a connection.
         if *own != OWN_SOCKET {
             *own = ACCEPTED_SOCKET;
+            is_plain = true;
         }
     }
     let key =
         ConnKey { cookie, source: ops.remote(), source_port: ops.remote_port(), port: ops.local_port(), pad: [0; 4] };
     // SAFETY: written once, before the SYN of this connection.
-    let Some(client) = (unsafe { PEERS.get(key) }) else { return };
+    let Some(client) = (unsafe { PEERS.get(key) }) else {
+        if is_plain && connection::accepted(ops, sock, cookie, pod) {
+            watch(ops);
+        }
+        return;
+    };
     if let Some(seen) = SEEN.get_or_create(sock) {
         *seen = Peer { flags: 0, ..*client };
     }
@@ -90,10 +107,13 @@ fn adopt(ops: SockOps) {
     }
 }
 
-/// A socket that `publish` told of is over.
+/// A socket that is watched is over.
 #[inline(always)]
 fn forget(ops: SockOps) {
     let sock = ops.sock();
+    if !sock.is_null() && connection::ends(ops, sock, cookie(ops)) {
+        return;
+    }
     let is_leg = !sock.is_null() && SEEN.get(sock).is_some_and(|seen| seen.flags & LEG != 0);
     let removed = if is_leg { PEERS.remove(client_key(ops)) } else { CONNS.remove(client_key(ops)) };
     if removed.is_err() {

@@ -87,6 +87,22 @@ impl Flow {
         self.text("/flow/extensions/value/process/command")
     }
 
+    /// `opened` or `ended`, of a connection without the proxy.
+    #[must_use]
+    pub fn connection(&self) -> &str {
+        self.text("/flow/extensions/value/connection/state")
+    }
+
+    /// Bytes that its pod sent and received.
+    #[must_use]
+    pub fn connection_bytes(&self) -> (u64, u64) {
+        let number = |name: &str| {
+            let value = self.0.pointer(&format!("/flow/extensions/value/connection/{name}"));
+            value.and_then(Value::as_u64).unwrap_or_default()
+        };
+        (number("bytesSent"), number("bytesReceived"))
+    }
+
     /// `REQUEST`, `RESPONSE`, or nothing for a record below HTTP.
     #[must_use]
     pub fn kind(&self) -> &str {

@@ -3,13 +3,15 @@
 use anyhow::Result;
 use conformance::{
     Node, Pod,
+    client::curl,
     node::Flow,
     packet::{self, Ipv4},
-    server::calls,
+    server::{self, calls},
     sniffer::{self, Flood},
 };
+use serde_json::json;
 
-use crate::manifests::PORTS;
+use crate::manifests::{PORTS, READ_ONLY};
 
 /// TCP 7003 of the API is for nobody, and the client may not send to UDP 5355.
 const DENIED: &str = r#"
@@ -124,5 +126,54 @@ fn nothing_is_left_at_the_end() -> Result<()> {
     calls(&client, "tcp", (api.v4, 7001), 100)?;
     node.stop()?;
     assert_eq!(told(&node.flows()?, |flow| is_to(flow, 7001)), 100);
+    Ok(())
+}
+
+/// Connections without the proxy are told when that is asked for, and not else.
+#[test]
+fn connections_that_pass_begin_and_end() -> Result<()> {
+    for asked in [true, false] {
+        let mut node = Node::new()?;
+        let client = node.pod("default/client", &[("app", "client")])?;
+        let api = node.pod("default/api", &[("app", "api")])?;
+        let _echo = server::tcp(&api, "[::]:7000")?;
+        let _web = server::http_at(&api, "[::]:8080")?;
+        node.set("flows", json!({"file": {"path": "flows.jsonl"}, "connections": asked}));
+        node.write_manifest("policy.yaml", &format!("{PORTS}---{DENIED}---{READ_ONLY}"))?;
+        node.start()?;
+        for address in api.addresses() {
+            assert_eq!(server::connect(&client, (address, 7000), Some("hello"))?.reply.as_deref(), Some("hello"));
+        }
+        // By the proxy: its requests have records.
+        assert_eq!(curl(&client, &[], &format!("http://{}:8080/read/a", api.v4))?.status, 200);
+        calls(&client, "tcp", (api.v4, 7001), 1)?;
+        node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
+        if !asked {
+            assert!(node.flows()?.iter().all(|flow| flow.connection().is_empty()));
+            continue;
+        }
+        let ended = node.wait_flows(0, 4, |flow| flow.connection() == "ended" && is_to(flow, 7000))?;
+        let opened = node.wait_flows(0, 4, |flow| flow.connection() == "opened" && is_to(flow, 7000))?;
+        assert_eq!((opened.len(), ended.len()), (4, 4), "{:#?}", node.flows());
+        // The proxy's own connection is no egress of its pod; into the other one it is like any.
+        let proxy_s = node.wait_flows(0, 2, |flow| !flow.connection().is_empty() && is_to(flow, 8080))?;
+        assert!(proxy_s.len() == 2 && proxy_s.iter().all(|flow| flow.direction() == "INGRESS"), "{proxy_s:#?}");
+        for flow in opened.iter().chain(&ended) {
+            assert_eq!(flow.verdict(), "FORWARDED");
+            let (rule, policy, command) = match flow.direction() {
+                "EGRESS" => ("egress[0].toPorts[0]", "CiliumNetworkPolicy default/ports", "conformance-pod"),
+                _ => ("ingress[0]", "CiliumNetworkPolicy default/denied", ""),
+            };
+            assert_eq!((flow.rule(), flow.command()), (rule, command));
+            assert_eq!(flow.policies(), [policy]);
+            assert!(
+                opened.iter().any(|other| other.source() == flow.source() && other.direction() == flow.direction())
+            );
+        }
+        for flow in &ended {
+            let (sent, received) = flow.connection_bytes();
+            assert!((5..=7).contains(&sent) && (5..=7).contains(&received), "{flow:#?}");
+        }
+    }
     Ok(())
 }

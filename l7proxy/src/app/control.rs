@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     Assembler, RunError, Workers,
     arrivals::Arrivals,
+    connections,
     existing::Existing,
     pods::namespace_error,
     refusals::Telling,
@@ -133,6 +134,7 @@ impl Control {
         flows: &flow::Sink,
     ) -> Result<Telling, RunError> {
         let mut refusals = Telling::new(redirect).map_err(|error| RunError::of(&error))?;
+        let mut connections = redirect.connections().map_err(|error| RunError::of(&error))?;
         let mut stop = Stop::new().map_err(|error| RunError::of(&error))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|error| RunError::of(&error))?;
         let (asked, mut questions) = mpsc::channel(16);
@@ -166,6 +168,7 @@ impl Control {
                 }
                 Some(question) = questions.recv() => question.answer(&self.status(redirect)),
                 drained = refusals.drain(redirect, &self.store, self.assembler.rules(), flows) => drained.map_err(|error| RunError::of(&error))?,
+                told = connections::drain(&mut connections, &self.store, self.assembler.rules(), flows) => told.map_err(|error| RunError::of(&error))?,
             }
         }
         drop(admin);

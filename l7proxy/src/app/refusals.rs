@@ -113,7 +113,7 @@ fn record(refusal: &Refusal, repeats: u64, world: &World, ids: &RuleIds, flows: 
         tier,
         nearest,
         audit: refusal.reason == redirect::REASON_AUDIT,
-        process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(refusal) }),
+        process: (refusal.pid != 0).then(|| Process { pid: refusal.pid, command: redirect::command(&refusal.command) }),
         reason,
         detail,
         flags: refusal.flags,

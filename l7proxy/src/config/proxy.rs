@@ -157,6 +157,9 @@ pub struct Flows {
     /// Also to standard output.
     #[serde(default)]
     pub stdout: bool,
+    /// Also of connections that policy allows without the proxy, when they begin and end.
+    #[serde(default)]
+    pub connections: bool,
 }
 
 /// A JSON-lines file with rotation, as Hubble's exporter.

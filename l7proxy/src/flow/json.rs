@@ -11,7 +11,7 @@ use std::{
 
 use rules::{Direction, PolicyKey, RuleRef};
 
-use super::{DropReason, DropRecord, Ends, HttpRecord, Record, Verdict};
+use super::{ConnectionRecord, DropReason, DropRecord, Ends, HttpRecord, Record, Verdict};
 use crate::endpoint::Peer;
 
 mod below;
@@ -52,6 +52,7 @@ impl Formatter {
             Record::Request(http) => self.http(http, false, out),
             Record::Response(http) => self.http(http, true, out),
             Record::Drop(refusal) => self.refusal(refusal, out),
+            Record::Connection(connection) => self.connection(connection, out),
         }
     }
 
@@ -149,10 +150,28 @@ impl Formatter {
             nearest: record.nearest.as_ref(),
             process: record.process.as_ref(),
             reason: record.detail,
-            notes: None,
             revision: record.revision,
             rule: record.rule.as_deref(),
             tier: record.tier.as_deref(),
+            ..Details::default()
+        };
+        self.close(record.time, &details, out);
+    }
+
+    fn connection(&mut self, record: &ConnectionRecord, out: &mut Vec<u8>) {
+        let Ends { direction, source, destination } = &record.ends;
+        self.open(record.time, "FORWARDED", None, out);
+        ends(source, destination, "TCP", out);
+        put(out, format_args!(",\"Type\":\"L3_L4\",\"node_name\":\"{}\"", self.node));
+        below::trace(record, out);
+        by_policies("allowed", *direction, record.rule.iter().map(|rule| &rule.policy), record.revision, out);
+        policy_log(record.rule.as_deref(), out);
+        let details = Details {
+            process: record.process.as_ref(),
+            revision: record.revision,
+            rule: record.rule.as_deref(),
+            connection: Some(record),
+            ..Details::default()
         };
         self.close(record.time, &details, out);
     }

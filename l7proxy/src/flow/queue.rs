@@ -71,7 +71,7 @@ impl Sink {
     pub fn emit(&self, record: Record) {
         let is_denial = match &record {
             Record::Request(http) => !matches!(http.verdict, Verdict::Forwarded(_)),
-            Record::Response(_) => false,
+            Record::Response(_) | Record::Connection(_) => false,
             Record::Drop(_) => true,
         };
         if is_denial {

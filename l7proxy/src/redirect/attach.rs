@@ -61,6 +61,10 @@ impl Links {
         self.ours.len()
     }
 
+    pub(super) fn tells_connections(&self) -> bool {
+        self.place.connections
+    }
+
     pub(super) fn unenrolled(&self) -> Unenrolled {
         self.place.unenrolled
     }

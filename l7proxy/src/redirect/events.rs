@@ -158,9 +158,9 @@ pub fn remote(refusal: &Refusal) -> SocketAddr {
     SocketAddr::new(ip(refusal.remote), refusal.remote_port)
 }
 
-/// Command name of the process that asked, empty when unknown.
+/// A command's name as the kernel gives it, empty when unknown.
 #[must_use]
-pub fn command(refusal: &Refusal) -> String {
-    let name: Vec<u8> = refusal.command.iter().copied().take_while(|byte| *byte != 0).collect();
+pub fn command(name: &[u8; 16]) -> String {
+    let name: Vec<u8> = name.iter().copied().take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&name).into_owned()
 }

@@ -68,6 +68,7 @@ pub(super) fn load(links: &Links) -> Result<(Ebpf, Lacking), RedirectError> {
         Unenrolled::Hold => UNENROLLED_HOLD,
     };
     let ticks = ticks(HOLD_TIME);
+    let connections = u32::from(links.tells_connections());
     let mut loader = EbpfLoader::new();
     loader.override_global("PROXY_NETNS", &home, true);
     for (name, key, value) in SHARED {
@@ -75,6 +76,7 @@ pub(super) fn load(links: &Links) -> Result<(Ebpf, Lacking), RedirectError> {
     }
     loader.override_global("UNENROLLED", &mode, true);
     loader.override_global("HOLD_TICKS", &ticks, true);
+    loader.override_global("TELL_CONNECTIONS", &connections, true);
     let mut ebpf = loader.load(object).map_err(|error| refused("object", &error, is_eperm(&error)))?;
     for name in AT_CGROUP.into_iter().chain([AT_NETNS]) {
         load_program(&mut ebpf, name).map_err(|error| refused(name, &*error, false))?;

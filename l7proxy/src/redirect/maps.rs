@@ -120,6 +120,7 @@ impl ControlMaps {
             ("kernel_refusals_repeated", read(stat::REPEATS)?),
             ("kernel_audited", read(stat::AUDITED)?),
             ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
+            ("kernel_connection_events_lost", read(stat::CONNECTIONS_LOST)?),
             ("unknown_namespaces_told", read(stat::STRANGERS)?),
             ("unknown_namespaces_lost", read(stat::STRANGERS_LOST)?),
             ("unenrolled_calls_refused", read(stat::UNENROLLED)?),

@@ -1,6 +1,6 @@
 //! User space only: which types may be copied to and from maps byte by byte.
 
-use crate::{ConnKey, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger, Told, ToldKey};
+use crate::{ConnKey, Connection, Peer, Pod, PolicyKey, PolicyValue, Refusal, ReplyKey, Stranger, Told, ToldKey};
 
 macro_rules! pod {
     ($($t:ty),*) => { $(
@@ -22,6 +22,19 @@ unsafe impl bytemuck::Pod for Stranger {}
 
 impl Refusal {
     /// A refusal from the bytes of a ring buffer entry; `None` when the length is not that of this type.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == size_of::<Self>()).then(|| bytemuck::pod_read_unaligned(bytes))
+    }
+}
+
+// SAFETY: as for `Refusal`.
+unsafe impl bytemuck::Zeroable for Connection {}
+// SAFETY: as for `Refusal`.
+unsafe impl bytemuck::Pod for Connection {}
+
+impl Connection {
+    /// From the bytes of a ring buffer entry; `None` when the length is not that of this type.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         (bytes.len() == size_of::<Self>()).then(|| bytemuck::pod_read_unaligned(bytes))

@@ -83,8 +83,7 @@ fn other(case: &Case<'_>, denied: u8) -> Judgement {
 pub(super) fn by_policy(case: &Case<'_>, denied: u8, allowed: impl FnOnce(&Case<'_>) -> bool) -> Judgement {
     let headers = case.headers;
     let identity = identity(&headers.destination);
-    let Verdict { action, rule } =
-        verdict(case.pod, EGRESS, identity, headers.protocol, headers.destination_port);
+    let Verdict { action, rule } = verdict(case.pod, EGRESS, identity, headers.protocol, headers.destination_port);
     match action {
         ALLOW => {
             allowed(case);

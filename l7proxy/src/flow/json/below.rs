@@ -1,7 +1,12 @@
 //! Records below HTTP: what stands for ports, and the one line that people read.
 
+use rules::Direction;
+
 use super::put;
-use crate::flow::DropRecord;
+use crate::flow::{ConnectionRecord, DropRecord};
+
+/// `TRACE_NOTIFY` of Cilium's monitor.
+const EVENT_TRACE: u32 = 4;
 
 /// Flags of TCP as Hubble orders them.
 const FLAGS: [(u8, &str); 6] = [(2, "SYN"), (16, "ACK"), (4, "RST"), (1, "FIN"), (8, "PSH"), (32, "URG")];
@@ -14,6 +19,24 @@ pub(super) fn numbers(layer4: &str, source: u16, destination: u16) -> [(&'static
     } else {
         [("source_port", source), ("destination_port", destination)]
     }
+}
+
+/// What Cilium's datapath says of a connection's first and last packets, and `Summary`.
+pub(super) fn trace(record: &ConnectionRecord, out: &mut Vec<u8>) {
+    let direction = record.ends.direction;
+    // Left out when it is 0.
+    let (point, number) = match direction {
+        Direction::Egress => ("TO_STACK", ",\"sub_type\":3"),
+        Direction::Ingress => ("TO_ENDPOINT", ""),
+    };
+    let flags = if record.end.is_some() { "ACK, FIN" } else { "SYN" };
+    put(
+        out,
+        format_args!(
+            ",\"event_type\":{{\"type\":{EVENT_TRACE}{number}}},\"traffic_direction\":\"{direction}\",\
+             \"trace_observation_point\":\"{point}\",\"is_reply\":false,\"Summary\":\"TCP Flags: {flags}\""
+        ),
+    );
 }
 
 /// `Summary`.

@@ -3,7 +3,7 @@
 use rules::{HeaderNote, HeaderNotes, Nearest, RuleRef};
 
 use super::{list, put, text};
-use crate::flow::Process;
+use crate::flow::{ConnectionEnd, ConnectionRecord, Process};
 
 /// What our extension says.
 #[derive(Default)]
@@ -12,6 +12,7 @@ pub(super) struct Details<'a> {
     pub(super) tier: Option<&'a str>,
     pub(super) nearest: Option<&'a Nearest>,
     pub(super) process: Option<&'a Process>,
+    pub(super) connection: Option<&'a ConnectionRecord>,
     pub(super) reason: &'a str,
     pub(super) notes: Option<&'a HeaderNotes>,
     pub(super) revision: u64,
@@ -61,6 +62,17 @@ pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
         put(out, format_args!(",\"process\":{{\"pid\":{},\"command\":", process.pid));
         text(&process.command, out);
         out.push(b'}');
+    }
+    match details.connection.map(|connection| &connection.end) {
+        None => {}
+        Some(None) => out.extend_from_slice(b",\"connection\":{\"state\":\"opened\"}"),
+        Some(Some(ConnectionEnd { lasted, sent, received })) => put(
+            out,
+            format_args!(
+                ",\"connection\":{{\"state\":\"ended\",\"durationMs\":{},\"bytesSent\":{sent},\"bytesReceived\":{received}}}",
+                lasted.as_millis()
+            ),
+        ),
     }
     out.extend_from_slice(b"}}");
 }

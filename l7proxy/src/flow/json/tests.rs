@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use rules::{HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{HttpInfo, Process};
+use crate::flow::{ConnectionEnd, HttpInfo, Process};
 
 fn key() -> Arc<PolicyKey> {
     Arc::new(PolicyKey {
@@ -195,4 +197,36 @@ fn headers_that_rules_missed_or_rejected_are_named() {
     assert_eq!(extension["missingHeaders"][1]["name"], "x-b");
     assert_eq!(extension["missingHeaders"][1]["value"], "\"\n");
     assert!(extension["rejectedHeaders"].is_null());
+}
+
+#[test]
+fn a_connection_begins_and_ends() {
+    let ends = || {
+        let Ends { direction, source, destination } = Arc::try_unwrap(ends()).unwrap();
+        Ends { direction, source, destination }
+    };
+    let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "80/TCP".to_owned(), log: None };
+    let record = |end| {
+        let (rule, process) = (Some(Arc::new(rule.clone())), Some(Process { pid: 7, command: "a".to_owned() }));
+        line(&Record::Connection(ConnectionRecord {
+            time: SystemTime::UNIX_EPOCH,
+            ends: ends(),
+            rule,
+            process,
+            end,
+            revision: 7,
+        }))
+    };
+    let begun = record(None);
+    assert_eq!((&begun["flow"]["verdict"], &begun["flow"]["Type"]), (&"FORWARDED".into(), &"L3_L4".into()));
+    assert_eq!(begun["flow"]["event_type"], serde_json::json!({"type": 4, "sub_type": 3}));
+    assert_eq!(begun["flow"]["egress_allowed_by"][0]["name"], "p");
+    assert_eq!(begun["flow"]["extensions"]["value"]["connection"], serde_json::json!({"state": "opened"}));
+    assert_eq!(begun["flow"]["extensions"]["value"]["process"]["pid"], 7);
+    let end = ConnectionEnd { lasted: Duration::from_millis(1500), sent: 5, received: 6 };
+    let ended = record(Some(end));
+    assert_eq!(
+        ended["flow"]["extensions"]["value"]["connection"],
+        serde_json::json!({"state": "ended", "durationMs": 1500, "bytesSent": 5, "bytesReceived": 6})
+    );
 }

@@ -33,8 +33,11 @@ mod entering;
 mod icmp;
 mod leaving;
 
-/// As TCP names it: the SYN was sent, and nothing came back yet.
+/// States of a connection, as TCP names them: it is open; the SYN was sent, and nothing came back yet; it is open, but the other
+/// side sends nothing more.
+const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
+const CLOSE_WAIT: u32 = 8;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 /// Bytes that an ARP frame has at most, padded.
@@ -95,12 +98,8 @@ pub fn backstop_out(ctx: TcContext) -> i32 {
     // A connection was judged when it began; all that it sends later passes with a look at its socket and at where it goes:
     // something in the pod (netfilter, a filter of its own) may have given the packet other ends.
     let mut mark = mark(sock);
-    if mark != 0 && state(sock) != SYN_SENT {
-        if let Some(middle) = headers::middle(packet) {
-            if is_of(sock, &middle) {
-                return TCX_NEXT;
-            }
-        }
+    if mark != 0 && is_settled(packet, sock) {
+        return TCX_NEXT;
     }
     let full = full(sock);
     let Some((cookie, pod)) = pod_at(packet) else { return TCX_NEXT };
@@ -176,6 +175,22 @@ fn mark(sock: *mut bpf_sock) -> u32 {
         return 0;
     }
     OWN.get(sock).map_or(0, |mark| *mark)
+}
+
+/// Whether a packet of a socket that has a mark needs nothing but to pass. At the end of a connection it must be remembered,
+/// because its last packets are sent when its socket is gone; at its beginning, where errors about it may enter only then.
+#[inline(always)]
+fn is_settled(packet: Packet, sock: *mut bpf_sock) -> bool {
+    let Some((ends, _)) = headers::segment(packet) else { return false };
+    if !is_of(sock, &ends) {
+        return false;
+    }
+    match state(sock) {
+        ESTABLISHED | CLOSE_WAIT => true,
+        SYN_SENT => pod_at(packet)
+            .is_some_and(|(cookie, pod)| pod.flags & INGRESS_ENFORCED == 0 && is_own(cookie, &ends.source)),
+        _ => false,
+    }
 }
 
 /// Whether these are a socket's own ends.

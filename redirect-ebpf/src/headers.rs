@@ -100,10 +100,9 @@ pub fn blank(index: u32) -> Option<&'static mut Headers> {
     Some(place)
 }
 
-/// A whole TCP segment behind a plain IP header that does not open a connection: most packets are, and this is cheap. `None`
-/// says nothing.
+/// A whole TCP segment behind a plain IP header: most packets are, and this is cheap. `None` says nothing.
 #[inline(always)]
-pub fn middle(packet: Packet) -> Option<Ends> {
+pub fn segment(packet: Packet) -> Option<(Ends, u8)> {
     let protocol = packet.protocol();
     if packet.is_tagged() {
         return None;
@@ -111,22 +110,29 @@ pub fn middle(packet: Packet) -> Option<Ends> {
     if protocol == ETHERTYPE_IPV4 {
         let head = packet.head::<{ 14 + 20 + 20 }>()?;
         let is_plain = head.byte::<14>() == 0x45 && u16::from_be(head.half::<20>()) & 0x3fff == 0;
-        if !is_plain || head.byte::<23>() != TCP || head.byte::<47>() & (SYN | ACK) == SYN {
+        if !is_plain || head.byte::<23>() != TCP {
             return None;
         }
         let (source, destination) = (v4(head.word::<26>()), v4(head.word::<30>()));
-        return Some(Ends { source, destination, ports: u32::from_be(head.word::<34>()) });
+        return Some((Ends { source, destination, ports: u32::from_be(head.word::<34>()) }, head.byte::<47>()));
     }
     if protocol == ETHERTYPE_IPV6 {
         let head = packet.head::<{ 14 + 40 + 20 }>()?;
-        if head.byte::<14>() >> 4 != 6 || head.byte::<20>() != TCP || head.byte::<67>() & (SYN | ACK) == SYN {
+        if head.byte::<14>() >> 4 != 6 || head.byte::<20>() != TCP {
             return None;
         }
         let source = [head.word::<22>(), head.word::<26>(), head.word::<30>(), head.word::<34>()];
         let destination = [head.word::<38>(), head.word::<42>(), head.word::<46>(), head.word::<50>()];
-        return Some(Ends { source, destination, ports: u32::from_be(head.word::<54>()) });
+        return Some((Ends { source, destination, ports: u32::from_be(head.word::<54>()) }, head.byte::<67>()));
     }
     None
+}
+
+/// The same of one that does not open a connection.
+#[inline(always)]
+pub fn middle(packet: Packet) -> Option<Ends> {
+    let (ends, flags) = segment(packet)?;
+    (flags & (SYN | ACK) != SYN).then_some(ends)
 }
 
 /// Reads a frame's headers.

@@ -27,7 +27,7 @@ pub fn tcp_events(ctx: SockOpsContext) -> u32 {
     match ops.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => publish(ops),
         BPF_SOCK_OPS_TIMEOUT_INIT => {
-            if let Some(ticks) = stranger::first_timeout(cookie(ops)) {
+            if let Some(ticks) = stranger::first_timeout(|| cookie(ops)) {
                 ops.set_reply(ticks);
             }
         }

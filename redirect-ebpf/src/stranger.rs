@@ -93,8 +93,12 @@ pub fn hold(ctx: SkBuffContext) -> i32 {
 
 /// When a connection request is sent again that is held; `None` is the kernel's own time.
 #[inline(always)]
-pub fn first_timeout(cookie: u64) -> Option<u32> {
-    if UNENROLLED.load() != UNENROLLED_HOLD || is_node(cookie) || RELEASED.get_ptr(cookie).is_some() {
+pub fn first_timeout(cookie: impl FnOnce() -> u64) -> Option<u32> {
+    if UNENROLLED.load() != UNENROLLED_HOLD {
+        return None;
+    }
+    let cookie = cookie();
+    if is_node(cookie) || RELEASED.get_ptr(cookie).is_some() {
         return None;
     }
     Some(HOLD_TICKS.load())

@@ -6,9 +6,9 @@ use redirect_abi::{
     REASON_BACKSTOP, REASON_POLICY, REASON_UNKNOWN_ADDRESS,
 };
 
-use super::{Case, Judgement, icmp, mark};
+use super::{Case, Judgement, SYN_SENT, icmp, mark};
 use crate::{
-    ctx::kind,
+    ctx::{self, kind},
     flows::{begin, goes_on, is_answer, is_known, state, want},
     headers::{ACK, ICMP, ICMP6, Part, SCTP, SYN, TCP, UDP},
     verdict::{Verdict, identity, is_link_local, verdict},
@@ -16,14 +16,17 @@ use crate::{
 
 const SOCK_STREAM: u32 = 1;
 
-/// `mark`: that of the socket; one that has a mark is sending the first packet of its connection.
+/// `mark`: that of the socket; one that has a mark sends the first packet of its connection, or one of the last.
 #[inline(always)]
 pub(super) fn judge(case: &Case<'_>, mark: u32) -> Judgement {
     let headers = case.headers;
     let is_spoofed = !case.is_own(&headers.source) && !is_link_local(&headers.source);
     if mark != 0 && !is_spoofed {
-        let plain = if mark == OWN_SOCKET { 0 } else { FLOW_PLAIN };
-        begin(&case.flow_out(), case.pod, FLOW_OUT | plain);
+        let key = case.flow_out();
+        if ctx::state(case.sock) == SYN_SENT || !is_known(&key) {
+            let plain = if mark == OWN_SOCKET { 0 } else { FLOW_PLAIN };
+            begin(&key, case.pod, FLOW_OUT | plain);
+        }
         return Judgement::PASS;
     }
     if headers.protocol == TCP && headers.part != Part::Later && headers.flags & (SYN | ACK) == SYN | ACK {

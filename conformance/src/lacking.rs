@@ -62,7 +62,7 @@ impl Lack {
     }
 
     /// The error of a call that this one is about.
-    fn error(self, pid: Pid, call: &user_regs_struct) -> Result<Option<Errno>> {
+    fn error(self, pid: Pid, call: &user_regs_struct) -> Result<Option<i32>> {
         let is = |number: libc::c_long| u64::try_from(number) == Ok(call.orig_rax);
         let word = |offset| word(pid, call.rsi + offset);
         let is_lacking = match self {
@@ -81,9 +81,9 @@ impl Lack {
             }
         };
         Ok(is_lacking.then_some(match self {
-            Self::Program(..) | Self::Link(_) | Self::Map(_) => Errno::EINVAL,
-            Self::Netlink(_) => Errno::EOPNOTSUPP,
-            Self::Cookie => Errno::ENOPROTOOPT,
+            Self::Program(..) | Self::Link(_) | Self::Map(_) => libc::EINVAL,
+            Self::Netlink(_) => libc::EOPNOTSUPP,
+            Self::Cookie => libc::ENOPROTOOPT,
         }))
     }
 }
@@ -111,7 +111,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         | Options::PTRACE_O_TRACEEXEC;
     ptrace::seize(first, options)?;
     kill(first, Signal::SIGCONT)?;
-    let mut failing: BTreeMap<Pid, Errno> = BTreeMap::new();
+    let mut failing: BTreeMap<Pid, i32> = BTreeMap::new();
     loop {
         let mut signal = None;
         let pid = match waitpid(None, Some(WaitPidFlag::__WALL))? {
@@ -127,7 +127,9 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
                 pid
             }
             WaitStatus::PtraceEvent(pid, ..) => pid,
-            _ => continue,
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) | WaitStatus::Continued(_) | WaitStatus::StillAlive => {
+                continue;
+            }
         };
         match ptrace::syscall(pid, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
@@ -137,11 +139,11 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
 }
 
 /// A system call begins or ends: one that fails is not made.
-fn at_call(pid: Pid, lacks: &[Lack], failing: &mut BTreeMap<Pid, Errno>) -> Result<()> {
+fn at_call(pid: Pid, lacks: &[Lack], failing: &mut BTreeMap<Pid, i32>) -> Result<()> {
     let mut call = ptrace::getregs(pid)?;
     if ptrace::syscall_info(pid)?.op == libc::PTRACE_SYSCALL_INFO_EXIT {
         if let Some(error) = failing.remove(&pid) {
-            call.rax = u64::from_ne_bytes((-i64::from(error as i32)).to_ne_bytes());
+            call.rax = u64::from_ne_bytes((-i64::from(error)).to_ne_bytes());
             ptrace::setregs(pid, call)?;
         }
         return Ok(());

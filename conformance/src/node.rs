@@ -5,7 +5,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     ops::Deref,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -241,17 +243,22 @@ impl Node {
 
     fn launch(&mut self) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
-        let mut command = self.runner()?;
+        let mut command = self.runner(&[])?;
         command.args(["run", "--config"]).arg(self.config()).stdout(log.try_clone()?).stderr(log);
         self.proxy = Some(Process::spawn(&mut command)?);
         Ok(())
     }
 
-    /// The binary, on the kernel that it is to find.
-    fn runner(&self) -> Result<Command> {
-        let Some(lacking) = &self.lacking else { return Ok(self.network.command(l7proxy()?)) };
-        let mut command = self.network.command(server::beside("conformance-lacking")?);
-        command.arg(lacking).arg(l7proxy()?);
+    /// The binary, on the kernel that it is to find, started by `first` if anything.
+    fn runner(&self, first: &[&str]) -> Result<Command> {
+        let mut words: Vec<OsString> = first.iter().map(OsString::from).collect();
+        if let Some(lacking) = &self.lacking {
+            words.extend([server::beside("conformance-lacking")?.into(), lacking.into()]);
+        }
+        words.push(l7proxy()?.into());
+        let (program, arguments) = words.split_first().context("it has at least one word")?;
+        let mut command = self.network.command(program);
+        command.args(arguments);
         Ok(command)
     }
 
@@ -276,7 +283,9 @@ impl Node {
 
     /// Runs a command of the binary with this node's configuration.
     pub fn run(&self, command: &str, arguments: &[&str]) -> Result<Output> {
-        let mut program = if command == "run" { self.runner()? } else { self.network.command(l7proxy()?) };
+        // One that should not run and does is ended.
+        let mut program =
+            if command == "run" { self.runner(&["timeout", "30"])? } else { self.network.command(l7proxy()?) };
         program.arg(command).arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
         program.output().context("l7proxy cannot be started")
     }

@@ -208,7 +208,7 @@ pub fn calls(pod: &Place, kind: &str, address: impl Into<SocketAddr>, count: u64
     let mut command = pod.command(program()?);
     let report = process::output(command.args(["calls", kind, &address.into().to_string(), &count.to_string()]))?;
     let report: Value = serde_json::from_str(&report).with_context(|| report.clone())?;
-    report["refused"].as_u64().context("the number of refused calls")
+    report.get("refused").and_then(Value::as_u64).context("the number of refused calls")
 }
 
 /// Makes so many sockets in a network namespace of its own, which ends with that.

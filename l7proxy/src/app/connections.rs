@@ -47,14 +47,12 @@ fn record(connection: &Connection, world: &World, ids: &RuleIds, now: SystemTime
         Direction::Ingress => (ends.1, ends.0),
     };
     let port = destination.1.port();
-    let (rule, revision) = match ids.rule(connection.rule) {
-        Some(known) => (Some(Arc::clone(&known.rule)), known.until.unwrap_or(world.revision)),
-        None => {
-            let verdict =
-                endpoint.map(|endpoint| endpoint.direction(direction).l4(other.identity(), Protocol::Tcp, port));
-            let rule = if let Some(L4Verdict::Allowed(rule)) = verdict { rule } else { None };
-            (rule, world.revision)
-        }
+    let (rule, revision) = if let Some(known) = ids.rule(connection.rule) {
+        (Some(Arc::clone(&known.rule)), known.until.unwrap_or(world.revision))
+    } else {
+        let verdict = endpoint.map(|endpoint| endpoint.direction(direction).l4(other.identity(), Protocol::Tcp, port));
+        let rule = if let Some(L4Verdict::Allowed(rule)) = verdict { rule } else { None };
+        (rule, world.revision)
     };
     let process = Process { pid: connection.pid, command: redirect::command(&connection.command) };
     let end = ConnectionEnd {

@@ -124,7 +124,7 @@ impl Numbers {
             match &known.last {
                 // If it goes on, the next one says so.
                 _ if left == 0 || idle < quiet => {}
-                Some(last) => take(last, left - 1),
+                Some(refusal) => take(refusal, left - 1),
                 None => lost += left,
             }
             if left == 0 && idle >= FORGET {

@@ -16,8 +16,10 @@ use crate::sys;
 /// Links of a program at an interface, without a qdisc.
 const TCX: &str = "tcx";
 
+type Feature = (&'static str, &'static str, &'static str);
+
 /// Features that a start does not need: name, since when they are there, and what is done without.
-const OPTIONAL: [(&str, &str, &str); 4] = [
+const OPTIONAL: [Feature; 4] = [
     (BACKSTOP_IN, "5.18", "what enters and leaves pods is not judged packet by packet"),
     (BACKSTOP_OUT, "5.18", "what enters and leaves pods is not judged packet by packet"),
     (HOLD, "6.15", "`redirect.unenrolled: hold` is refused"),

@@ -151,7 +151,7 @@ fn devices_that_pack_packets() -> Result<()> {
         &["vxlan", "id", "5", "local", &own, "remote", &api, "dstport", "4789"],
     ] {
         if let Err(error) = ip_in(pod, &[&["link", "add", "tunnel", "type"], kind].concat()) {
-            skipped(&format!("a tunnel of this kernel: {kind:?}: {error}"));
+            skipped(format!("a tunnel of this kernel: {kind:?}: {error}"));
             continue;
         }
         let known = stage.dropped()?.len();

@@ -1,6 +1,7 @@
 //! The pod's own netfilter: what a socket was allowed to send gets other ends on its way out.
 
 use super::*;
+use crate::manifests::GUARDED;
 
 /// TCP 7000 of the pod to which nobody may send.
 fn server(stage: &Stage) -> Result<Server> {
@@ -99,6 +100,26 @@ fn segments_of_the_proxy_that_the_pod_rewrites() -> Result<()> {
     assert!(!again.is_ok_and(|answer| answer["status"] == 200));
     let told = stage.node.wait_flows(0, 1, |flow| flow.reason() == "backstop")?;
     assert!(told.iter().all(|flow| flow.destination() == Some((stage.other.v4, 8080).into())), "{told:#?}");
+    assert_eq!(stage.web.seen()?.len(), 1);
+    Ok(())
+}
+
+/// Bytes of a request that was allowed: nobody on the pod's side can see that (docs/redirect.md, "What is left"). Rules for what
+/// enters the server are judged in the server's namespace, and hold.
+#[test]
+fn a_request_that_the_pod_rewrites_is_judged_where_it_enters() -> Result<()> {
+    let stage = Stage::new()?;
+    stage.node.apply("guarded.yaml", GUARDED)?;
+    let mut held = server::Held::open(&stage.client, (stage.api.v4, 8080), "/read/a")?;
+    assert_eq!(held.request()?["status"], 200);
+    stage.must("nft", &["add table inet e"])?;
+    stage.must("nft", &["add chain inet e post { type filter hook postrouting priority 200; }"])?;
+    // GET becomes PUT, in the first bytes behind a header with time stamps.
+    let request = format!("ip daddr {} tcp dport 8080 tcp flags psh @th,256,32 0x47455420", stage.api.v4);
+    stage.must("nft", &[&format!("add rule inet e post {request} @th,256,32 set 0x50555420")])?;
+    assert_eq!(held.request()?["status"], 403);
+    let denied = stage.node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
+    assert_eq!((denied[0].direction(), denied[0].method()), ("INGRESS", "PUT"), "{denied:#?}");
     assert_eq!(stage.web.seen()?.len(), 1);
     Ok(())
 }

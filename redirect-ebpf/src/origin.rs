@@ -9,12 +9,17 @@ use aya_ebpf::{
     macros::{cgroup_sock_addr, sock_ops},
     programs::{SockAddrContext, SockOpsContext},
 };
-use redirect_abi::{ACCEPTED_SOCKET, ANNOUNCED, ConnKey, LEG, OWN_SOCKET, Peer};
+use redirect_abi::{
+    ACCEPTED_SOCKET, ANNOUNCED, BACKSTOP, ConnKey, EGRESS_ENFORCED, FLOW_IN, FlowKey, INGRESS_ENFORCED, LEG,
+    OWN_SOCKET, Peer, Pod,
+};
 
 use crate::{
     connect::{MPTCP, PROCEED},
     connection,
     ctx::{SockAddr, SockOps, source_port},
+    flows,
+    headers::TCP,
     maps::{CONNS, OWN, PEERS, PODS, SEEN},
     stranger,
 };
@@ -86,8 +91,8 @@ fn adopt(ops: SockOps) {
     if let Some(own) = OWN.get_or_create(sock) {
         // The proxy's listener gave its mark to the proxy's side of a connection.
         if *own != OWN_SOCKET {
-            *own = ACCEPTED_SOCKET;
-            is_plain = true;
+            *own = if came_from_outside(ops, cookie, pod) { ACCEPTED_SOCKET } else { 0 };
+            is_plain = *own == ACCEPTED_SOCKET;
         }
     }
     let key =
@@ -105,6 +110,25 @@ fn adopt(ops: SockOps) {
     if PEERS.remove(key).is_err() {
         // Somebody else removed it: nothing is left to do.
     }
+}
+
+/// Whether a connection that a pod accepted was opened by somebody else: the backstop saw its first packet. What something in
+/// the pod only made look so (by translation, or raw packets on loopback) is no server's side of anything. Without a backstop
+/// nobody asks for the mark; while nothing of the pod is under enforcement nothing was seen, and it may send what it wants.
+#[inline(always)]
+fn came_from_outside(ops: SockOps, cookie: u64, pod: &Pod) -> bool {
+    if pod.flags & BACKSTOP == 0 || pod.flags & (EGRESS_ENFORCED | INGRESS_ENFORCED) == 0 {
+        return true;
+    }
+    let key = FlowKey {
+        cookie,
+        remote: ops.remote(),
+        remote_port: ops.remote_port(),
+        local_port: ops.local_port(),
+        protocol: TCP,
+        pad: [0; 3],
+    };
+    flows::state(&key) & FLOW_IN != 0
 }
 
 /// A socket that is watched is over.

@@ -82,3 +82,23 @@ fn real_connections_are_answered() -> Result<()> {
     assert!(stage.dropped()?.is_empty(), "{:#?}", stage.dropped());
     Ok(())
 }
+
+/// A connection from the pod to itself that seems to come from elsewhere: what accepts it is no server of that one.
+#[test]
+fn an_accepted_connection_that_nobody_opened() -> Result<()> {
+    let stage = Stage::new()?;
+    let _echo = server::tcp(&stage.client, "0.0.0.0:6000")?;
+    let other = stage.other.v4;
+    stage.must("nft", &["add table inet t"])?;
+    stage.must("nft", &["add chain inet t post { type nat hook postrouting priority 100; }"])?;
+    stage.must("nft", &["add chain inet t raw { type filter hook output priority -300; }"])?;
+    stage.must("nft", &[&format!("add rule inet t post oif lo tcp dport 6000 snat ip to {other}")])?;
+    let mut talk = Talk::tcp(&stage.client, (stage.client.v4, 6000))?;
+    assert!(talk.word()?.is_answered());
+    // From now on answers are not translated back.
+    stage.must("nft", &[&format!("add rule inet t raw ip daddr {other} tcp sport 6000 notrack")])?;
+    assert_eq!(silent(&mut talk)?.result, "silent");
+    let told = stage.node.wait_flows(0, 1, |flow| flow.reason() == "backstop")?;
+    assert_eq!(told[0].destination_ip(), Some(other.into()));
+    stage.nothing_arrived()
+}

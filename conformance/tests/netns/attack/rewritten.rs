@@ -10,7 +10,7 @@ fn server(stage: &Stage) -> Result<Server> {
 
 impl Stage {
     /// Runs a program in the client, which must succeed.
-    fn must(&self, program: &str, arguments: &[&str]) -> Result<()> {
+    pub(super) fn must(&self, program: &str, arguments: &[&str]) -> Result<()> {
         let output = self.client.command(program).args(arguments).output()?;
         anyhow::ensure!(
             output.status.success(),

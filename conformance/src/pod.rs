@@ -79,7 +79,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
              udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | connect-marked ADDRESS | \
              connect-moved NETNS ADDRESS | dial KIND ADDRESS PATH BIND | \
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
-             calls tcp|udp|udp-connect ADDRESS COUNT | sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
+             calls tcp|udp|udp-ports|udp-connect ADDRESS COUNT | sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
              sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
              effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | effort-echo-server ADDRESS SIZE | \
              effort-echo ADDRESS SIZE COUNT | \

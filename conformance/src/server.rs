@@ -203,7 +203,7 @@ pub fn connect_moved(pod: &Place, other: &Place, address: impl Into<SocketAddr>)
     serde_json::from_str(&report).with_context(|| report.clone())
 }
 
-/// Calls (`tcp`, `udp`, `udp-connect`) again and again; how many were refused.
+/// Calls (`tcp`, `udp`, `udp-connect`, or `udp-ports`, each time the next one) again and again; how many were refused.
 pub fn calls(pod: &Place, kind: &str, address: impl Into<SocketAddr>, count: u64) -> Result<u64> {
     let mut command = pod.command(program()?);
     let report = process::output(command.args(["calls", kind, &address.into().to_string(), &count.to_string()]))?;

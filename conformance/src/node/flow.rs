@@ -87,6 +87,12 @@ impl Flow {
         self.text("/flow/extensions/value/process/command")
     }
 
+    /// Records that are missing.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.text("/lost_events/num_events_lost").parse().unwrap_or_default()
+    }
+
     /// `opened` or `ended`, of a connection without the proxy.
     #[must_use]
     pub fn connection(&self) -> &str {

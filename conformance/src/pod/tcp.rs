@@ -43,18 +43,22 @@ pub(super) fn moved(netns: &str, address: &str) -> Result<Value> {
     })
 }
 
-/// Calls again and again; says how many were refused.
+/// Calls again and again, by `udp-ports` each time the next port; says how many were refused.
 pub(super) fn calls(kind: &str, address: &str, count: u64) -> Result<Value> {
     let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
     let any = SocketAddr::new(if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 0);
     let socket = UdpSocket::bind(any)?;
     let mut refused = 0;
-    for _ in 0..count {
+    for n in 0..count {
         let result = match kind {
+            "udp-ports" => {
+                let port = address.port().wrapping_add(u16::try_from(n).unwrap_or_default());
+                socket.send_to(b"call", SocketAddr::new(address.ip(), port)).map(drop)
+            }
             "tcp" => TcpStream::connect_timeout(&address, PATIENCE).map(drop),
             "udp" => socket.send_to(b"call", address).map(drop),
             "udp-connect" => socket.connect(address),
-            _ => bail!("tcp, udp or udp-connect"),
+            _ => bail!("tcp, udp, udp-ports or udp-connect"),
         };
         refused += u64::from(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
     }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use conformance::{
     Node, Pod,
     client::curl,
+    eventually,
     node::Flow,
     packet::{self, Ipv4},
     server::{self, calls},
@@ -126,6 +127,36 @@ fn nothing_is_left_at_the_end() -> Result<()> {
     calls(&client, "tcp", (api.v4, 7001), 100)?;
     node.stop()?;
     assert_eq!(told(&node.flows()?, |flow| is_to(flow, 7001)), 100);
+    Ok(())
+}
+
+/// More of them than the kernel has room for, while nobody reads.
+#[test]
+fn what_finds_no_room_is_told_as_lost() -> Result<()> {
+    const CALLS: u64 = 12_000;
+    let Stage { client, api, mut node, .. } = stage()?;
+    node.stop()?;
+    // All in one file.
+    node.set("flows", json!({"file": {"path": "flows.jsonl", "maxSizeMb": 100}}));
+    node.start()?;
+    node.proxy()?.pause()?;
+    let refused = calls(&client, "udp-ports", (api.v4, 20_000), CALLS)?;
+    let again = calls(&client, "udp-ports", (api.v4, 20_000), CALLS)?;
+    node.proxy()?.resume()?;
+    assert_eq!((refused, again), (CALLS, CALLS));
+    let sum = |flows: &[Flow]| {
+        let told = told(flows, |flow| flow.verdict() == "DROPPED");
+        (told, flows.iter().map(Flow::lost).sum::<u64>())
+    };
+    let is_whole = |flows: &[Flow]| {
+        let (told, lost) = sum(flows);
+        told + lost == 2 * CALLS
+    };
+    eventually("each refusal to be told or lost", || Ok(Some(node.flows()?).filter(|flows| is_whole(flows))))
+        .map_err(|error| error.context(format!("{:?}", node.flows().map(|flows| sum(&flows)))))?;
+    let counters = node.status()?.counters;
+    assert_eq!(counters["kernel_refused"], 2 * CALLS);
+    assert!(sum(&node.flows()?).1 > 0 && counters["kernel_refusal_events_lost"] > 0, "{counters:?}");
     Ok(())
 }
 

@@ -132,9 +132,15 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
     format!("{}: cannot be read: {error}; give the path of a configuration file that exists", file.display())
 }
 
+/// Values of a configuration file: 100,000 pods elsewhere need about a million.
+const MAX_VALUES: usize = 5_000_000;
+
 /// `line:column: reason`.
 fn parse(text: &str) -> Result<Config, String> {
-    serde_saphyr::from_str(text).map_err(|error| {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_nodes: MAX_VALUES, max_events: 2 * MAX_VALUES },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map_or(String::new(), |at| format!("{}:{}: ", at.line(), at.column()));
         let message = error.to_string();
         let message = message.lines().next().unwrap_or_default();

@@ -79,6 +79,12 @@ enum Command {
         count: u32,
         /// Batches of each
         rounds: usize,
+        /// Ports of each that a rule allows
+        #[arg(long, default_value_t = 1)]
+        ports: u16,
+        /// Pods that it applies to
+        #[arg(long, default_value_t = 1)]
+        pods: u32,
     },
     /// Sends the requests to Envoy, with the same rules
     Envoy {
@@ -110,7 +116,7 @@ fn run(command: Command) -> Result<Value> {
         Command::Change { endpoints, policies, all } => change::run(endpoints, policies, all),
         Command::Hostile { length, times } => hostile::run(length, times),
         Command::Connects { rounds } => redirect::connects(rounds),
-        Command::Lookups { among, count, rounds } => redirect::lookups(among, count, rounds),
+        Command::Lookups { among, count, rounds, ports, pods } => redirect::lookups(among, count, ports, pods, rounds),
         Command::Envoy { program, kind, rules } => envoy::run(&program, kind, rules),
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what the program costs, as tables, a JSON file and pictures in `target/bench/`.
 //!
-//! Owns what is measured and how it is judged. Only counted instructions, bytes that are refused and bounds of growth
-//! decide; time and memory of this machine are told and never judge. Start at [`run`].
+//! Owns what is measured and how it is judged. Counted instructions, bytes that are refused, bounds of growth and ratios
+//! within one run decide; time and memory of this machine are told and never judge. Start at [`run`].
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::{
+    build,
     repo::{self, Repo},
     say,
 };
@@ -19,6 +20,7 @@ pub(crate) mod envoy;
 mod figures;
 mod gate;
 mod plot;
+mod redirect;
 mod rules;
 
 /// What can be measured.
@@ -26,6 +28,8 @@ mod rules;
 pub(crate) enum Bench {
     /// Decisions and compilation of rules, beside Envoy's RBAC filter
     Rules,
+    /// What the kernel side costs pods, beside pods without it; needs root
+    Redirect,
 }
 
 /// The program that does the work, and where results go.
@@ -37,7 +41,8 @@ pub(crate) struct Bencher {
 
 /// Measures; says whether every limit is kept.
 pub(crate) fn run(repo: &Repo, names: &[Bench]) -> Result<bool> {
-    if !count::is_installed() {
+    let names = if names.is_empty() { Bench::value_variants() } else { names };
+    if names.contains(&Bench::Rules) && !count::is_installed() {
         bail!("valgrind is not in PATH, and without it no instruction is counted; run `cargo xtask setup --bench`");
     }
     repo::run(repo.cargo().args(["build", "--release", "--package", "benches"]))?;
@@ -45,9 +50,13 @@ pub(crate) fn run(repo: &Repo, names: &[Bench]) -> Result<bool> {
     fs::create_dir_all(&results).with_context(|| format!("{}: cannot be made", results.display()))?;
     let bencher = Bencher { program: repo.target().join("release/benches"), results };
     let mut kept = true;
-    for name in if names.is_empty() { Bench::value_variants() } else { names } {
+    for name in names {
         kept &= match name {
             Bench::Rules => rules::run(&bencher, envoy::find(repo).as_deref())?,
+            Bench::Redirect => {
+                build::run(repo)?;
+                redirect::run(repo, &bencher)?
+            }
         };
     }
     Ok(kept)

@@ -16,7 +16,7 @@ mod proxy;
 mod services;
 
 pub use pods::{ContainerPort, Endpoint, Remote};
-pub use proxy::{Admin, Backstop, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect, Unenrolled};
+pub use proxy::{Admin, Backstop, Errno, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect, Unenrolled};
 pub use services::{Service, ServicePort, ServiceProtocol, TargetPort};
 
 /// The whole file.

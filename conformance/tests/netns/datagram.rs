@@ -6,6 +6,7 @@ use conformance::{
     server::{self, Talk, udp_connect, udp_send},
     sniffer::Sniffer,
 };
+use serde_json::json;
 
 use crate::manifests::PORTS;
 
@@ -199,5 +200,27 @@ fn without_a_backstop_a_connect_that_only_asks_is_refused() -> Result<()> {
     node.start()?;
     let outcome = udp_connect(&client, (api.v4, 9), "hello")?;
     assert!(outcome.is_refused() && outcome.call == "connect", "{outcome:?}");
+    Ok(())
+}
+
+#[test]
+fn calls_are_told_the_error_that_was_chosen() -> Result<()> {
+    const EPERM: i32 = 1;
+    const EHOSTUNREACH: i32 = 113;
+    let mut stage = stage(PORTS)?;
+    for (name, errno) in [("EPERM", EPERM), ("EHOSTUNREACH", EHOSTUNREACH)] {
+        stage.node.stop()?;
+        stage.node.set_redirect("errno", json!(name));
+        stage.node.start()?;
+        let Stage { client, api, .. } = &stage;
+        let refused = [
+            udp_send(client, (api.v4, 5354), "hello")?,
+            udp_connect(client, (api.v6, 5354), "hello")?,
+            server::connect(client, (api.v4, 5354), None)?,
+        ];
+        for outcome in refused {
+            assert_eq!((outcome.result.as_str(), outcome.errno), ("failed", Some(errno)), "{outcome:?}");
+        }
+    }
     Ok(())
 }

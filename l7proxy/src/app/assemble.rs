@@ -114,7 +114,7 @@ impl Assembler {
         for pod in &local {
             made.entry(pod.name.to_owned()).or_insert_with(|| {
                 let shared = sharing.of(&pod.subject());
-                let desired = desired(pod, &shared, config.host.allow);
+                let desired = desired(pod, &shared, config);
                 let policy = shared.policy.clone();
                 Made { state: Arc::new(EndpointState { peer: Arc::clone(&pod.peer), policy }), desired, shared }
             });
@@ -301,7 +301,7 @@ struct Described<'a> {
     ready: bool,
 }
 
-fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {
+fn desired(pod: &Pod<'_>, shared: &Shared, config: &Config) -> DesiredPod {
     let addresses = || pod.addresses.iter().map(|(address, _)| address.to_canonical());
     DesiredPod {
         endpoint: pod.peer.id,
@@ -313,7 +313,8 @@ fn desired(pod: &Pod<'_>, shared: &Shared, host_allowed: bool) -> DesiredPod {
         addresses: addresses().collect(),
         ingress_enforced: shared.policy.ingress.enforced(),
         egress_enforced: shared.policy.egress.enforced(),
-        host_allowed,
+        host_allowed: config.host.allow,
+        errno: config.redirect.errno.number(),
         entries: shared.entries.clone(),
     }
 }

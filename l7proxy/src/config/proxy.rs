@@ -23,6 +23,40 @@ pub struct Redirect {
     /// What becomes of what namespaces send that no pod is enrolled for.
     #[serde(default)]
     pub unenrolled: Unenrolled,
+    /// What a call is told that policy denies.
+    #[serde(default)]
+    pub errno: Errno,
+}
+
+/// Error of a `connect()` or `sendto()` that policy denies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Errno {
+    /// As if nobody listened there: applications are used to it.
+    #[default]
+    Econnrefused,
+    /// As a firewall of the own machine says it.
+    Eperm,
+    /// As a firewall on the way says it.
+    Eacces,
+    /// As if the machine were off.
+    Ehostunreach,
+    /// As if there were no way there.
+    Enetunreach,
+}
+
+impl Errno {
+    /// The kernel's number.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        match self {
+            Self::Econnrefused => libc::ECONNREFUSED,
+            Self::Eperm => libc::EPERM,
+            Self::Eacces => libc::EACCES,
+            Self::Ehostunreach => libc::EHOSTUNREACH,
+            Self::Enetunreach => libc::ENETUNREACH,
+        }
+    }
 }
 
 /// What becomes of what namespaces send that no pod is enrolled for; never of the node's own.
@@ -70,6 +104,7 @@ impl Default for Redirect {
             existing: Existing::default(),
             backstop: Backstop::default(),
             unenrolled: Unenrolled::default(),
+            errno: Errno::default(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod tests {
             ingress_enforced: false,
             egress_enforced: false,
             host_allowed: false,
+            errno: 0,
             entries: Entries::default(),
         };
         let mut before = Desired::default();

@@ -53,6 +53,8 @@ pub struct DesiredPod {
     pub egress_enforced: bool,
     /// The node itself may always enter.
     pub host_allowed: bool,
+    /// What calls are told that policy denies.
+    pub errno: i32,
     /// What is allowed or redirected.
     pub entries: Entries,
 }
@@ -316,7 +318,7 @@ impl Redirect {
             ip6: pod.ip6.map_or([0; 4], |six| addr(six.into())),
             egress_port: self.applied.egress_ports.get(&cookie).copied().unwrap_or(EGRESS_PORT[0]),
             pad: [0; 2],
-            errno: libc::ECONNREFUSED.unsigned_abs(),
+            errno: pod.errno.unsigned_abs(),
         };
         self.maps.pods.insert(cookie, value, 0).map_err(RedirectError::map("PODS"))?;
         self.applied.filed.switched(cookie, Some(number));

@@ -1,11 +1,19 @@
 //! Where lines end up: standard output, and a file with rotation as Hubble's exporter has it.
+//!
+//! Two processes may write to one file, while one takes over from the other: lines are appended, many in one call, so they
+//! never mix; and each rotation looks again at what the file is now.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
 };
 
 /// A file with rotation.
@@ -37,7 +45,6 @@ struct Rotating {
 struct Open {
     file: File,
     inode: u64,
-    size: u64,
 }
 
 impl Files {
@@ -79,13 +86,13 @@ impl Rotating {
             None => Open::at(&self.config.path)?,
         };
         let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        if open.size > 0 && open.size.saturating_add(length) > self.config.max_size_mb.saturating_mul(1 << 20) {
+        let size = open.file.metadata()?.len();
+        if size > 0 && size.saturating_add(length) > self.config.max_size_mb.saturating_mul(1 << 20) {
             drop(open);
             self.rotate()?;
             open = Open::at(&self.config.path)?;
         }
         open.file.write_all(lines)?;
-        open.size += length;
         self.open = Some(open);
         Ok(())
     }
@@ -93,18 +100,29 @@ impl Rotating {
     /// `flows.jsonl` → `flows-2026-01-02T03-04-05.000.jsonl`, and the oldest beyond the number kept are removed.
     fn rotate(&self) -> io::Result<()> {
         #[expect(clippy::disallowed_methods, reason = "the time is part of the rotated file's name")]
-        let now = SystemTime::now();
-        let stamp = humantime::format_rfc3339_millis(now).to_string().replace(':', "-");
-        let stamp = stamp.trim_end_matches('Z');
+        let mut now = SystemTime::now();
         let path = &self.config.path;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let extension = path.extension().map(|kind| format!(".{}", kind.to_string_lossy())).unwrap_or_default();
-        fs::rename(path, path.with_file_name(format!("{stem}-{stamp}{extension}")))?;
+        loop {
+            let stamp = humantime::format_rfc3339_millis(now).to_string().replace(':', "-");
+            let backup = path.with_file_name(format!("{stem}-{}{extension}", stamp.trim_end_matches('Z')));
+            match rename_to_new(path, &backup) {
+                // Another process was quicker: what is there now is new.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                // It was so in the same millisecond.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => now += Duration::from_millis(1),
+                renamed => break renamed?,
+            }
+        }
         let mut backups = backups(path, &format!("{stem}-"), &extension)?;
         backups.sort();
         let surplus = backups.len().saturating_sub(self.config.max_backups);
         for old in backups.iter().take(surplus) {
-            fs::remove_file(old)?;
+            match fs::remove_file(old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -116,8 +134,19 @@ impl Open {
             fs::create_dir_all(directory)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        let metadata = file.metadata()?;
-        Ok(Self { file, inode: metadata.ino(), size: metadata.len() })
+        let inode = file.metadata()?.ino();
+        Ok(Self { file, inode })
+    }
+}
+
+/// Never replaces a file.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // A file system that cannot promise it.
+        Err(Errno::INVAL | Errno::NOSYS) if !to.exists() => fs::rename(from, to),
+        Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -164,6 +193,35 @@ mod tests {
             .collect();
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(fs::metadata(&path).unwrap().len(), 700 << 10);
+    }
+
+    #[test]
+    fn two_writers_lose_no_line_to_each_others_rotations() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let (writers, batches) = (4_usize, 40_usize);
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                let mut files = files(&path, 1000);
+                scope.spawn(move || {
+                    for batch in 0..batches {
+                        // Four of them fill a file.
+                        let line = format!("{writer}-{batch}-{}\n", "x".repeat(300 << 10));
+                        assert!(files.write(line.as_bytes()).is_empty());
+                    }
+                });
+            }
+        });
+        let mut seen = Vec::new();
+        for entry in fs::read_dir(directory.path()).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            seen.extend(text.lines().map(|line| line.trim_end_matches('x').to_owned()));
+        }
+        seen.sort();
+        let mut wanted: Vec<String> =
+            (0..writers).flat_map(|writer| (0..batches).map(move |batch| format!("{writer}-{batch}-"))).collect();
+        wanted.sort();
+        assert_eq!(seen, wanted);
     }
 
     #[test]

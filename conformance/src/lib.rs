@@ -14,6 +14,8 @@ pub mod pod;
 pub mod process;
 pub mod server;
 pub mod sniffer;
+pub mod tracer;
+pub mod traffic;
 
 pub use node::{Node, Pod};
-pub use process::{Process, eventually, skipped};
+pub use process::{Process, eventually, skipped, told};

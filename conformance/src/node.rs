@@ -242,11 +242,29 @@ impl Node {
     }
 
     fn launch(&mut self) -> Result<()> {
+        self.proxy = Some(self.spawn(&[])?);
+        Ok(())
+    }
+
+    /// Starts one more process with this node's configuration, and does not wait for anything.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Process> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
         let mut command = self.runner(&[])?;
-        command.args(["run", "--config"]).arg(self.config()).stdout(log.try_clone()?).stderr(log);
-        self.proxy = Some(Process::spawn(&mut command)?);
-        Ok(())
+        command.args(["run", "--config"]).arg(self.config()).args(arguments).stdout(log.try_clone()?).stderr(log);
+        Process::spawn(&mut command)
+    }
+
+    /// Lets a second process take over, waits until it did, and gives the first one.
+    pub fn take_over(&mut self) -> Result<Process> {
+        let mut second = self.spawn(&["--take-over"])?;
+        let taken = eventually("the second process to take over", || {
+            if let Some(status) = second.exited()? {
+                bail!("the second process ended with {status}");
+            }
+            Ok(self.status().ok().filter(|status| status.ready && status.pid == second.id()))
+        });
+        taken.with_context(|| format!("the log:\n{}", self.log()))?;
+        self.proxy.replace(second).context("the proxy is not running")
     }
 
     /// The binary, on the kernel that it is to find, started by `first` if anything.

@@ -22,9 +22,11 @@ mod load;
 mod ping;
 mod raw;
 mod socket;
+mod stream;
 mod talk;
 mod tcp;
 mod udp;
+mod volley;
 
 /// Runs one command.
 pub fn run(arguments: &[String]) -> Result<()> {
@@ -73,6 +75,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
             effort::echo(address, size.parse().context("bytes")?, count.parse().context("round trips")?)
         }
         ["effort-echo-server", address, size] => effort::echo_server(address, size.parse().context("bytes")?),
+        ["volley", address, rate, tag, closed @ ..] => {
+            volley::run(address, rate.parse().context("connections a second")?, tag, closed.first().copied())
+        }
+        ["tunnel", address, path] => stream::tunnel(address, path),
+        ["drip", address, path] => stream::drip(address, path),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
             "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
@@ -83,7 +90,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
              sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
              effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | effort-echo-server ADDRESS SIZE | \
              effort-echo ADDRESS SIZE COUNT | \
-             sequence PATH COUNT client|server ADDRESS"
+             sequence PATH COUNT client|server ADDRESS | volley ADDRESS RATE TAG [CLOSED] | tunnel|drip ADDRESS PATH"
         ),
     }
 }

@@ -97,8 +97,13 @@ impl Process {
     }
 
     /// SIGTERM, and how it ended within a while.
-    pub fn terminate(mut self) -> Result<ExitStatus> {
+    pub fn terminate(self) -> Result<ExitStatus> {
         self.signal("-TERM")?;
+        self.wait()
+    }
+
+    /// How it ends by itself, within a while.
+    pub fn wait(mut self) -> Result<ExitStatus> {
         eventually(&format!("the end of {}", self.name), || self.exited())
     }
 
@@ -132,8 +137,13 @@ impl Drop for Process {
 
 /// Says what was not tested and why, also when the test passes.
 pub fn skipped(what: impl fmt::Display) {
+    told(format_args!("SKIPPED: {what}"));
+}
+
+/// Says something of a test that passes.
+pub fn told(what: impl fmt::Display) {
     // A closed stderr has nobody to tell; what the test harness captures is `println!` alone.
-    drop(writeln!(io::stderr(), "SKIPPED: {what}"));
+    drop(writeln!(io::stderr(), "{what}"));
 }
 
 /// Asks again until there is an answer; for what the program under test does on its own time.

@@ -78,7 +78,14 @@ impl Door {
                 }
             }
         }
-        drop(listener);
+        if !closed.is_cancelled() {
+            // Who is in the queue was let in.
+            for (stream, client) in waiting(listener) {
+                if let Some(connection) = self.admit(&stream, client, &maps, &worker) {
+                    connections.spawn_local(http::serve(stream, connection, Rc::clone(&worker)));
+                }
+            }
+        }
         loop {
             tokio::select! {
                 biased;
@@ -137,4 +144,16 @@ impl Door {
             Direction::Ingress => (!local.ip().is_loopback()).then_some(Original { address: local, source: None }),
         })
     }
+}
+
+/// Connections that wait in a listener's queue; the listener is dropped with them.
+fn waiting(listener: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let listener = listener.into_std();
+    // Non-blocking, as it was: it ends with the queue.
+    let accept = move || {
+        let (stream, client) = listener.as_ref().ok()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, client))
+    };
+    std::iter::from_fn(accept)
 }

@@ -1,4 +1,4 @@
-//! The admin socket: `GET /status` over HTTP on a unix socket that only root can open.
+//! The admin socket: HTTP on a unix socket that only root can open. `GET /status`, and the way to take over.
 //!
 //! Owns the socket and the protocol. Never answers from the data path; questions go to the control loop. Start at
 //! [`serve`] on the one side and [`ask`] on the other.
@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +21,10 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+
+mod take_over;
+
+pub use take_over::{Predecessor, Refused, Successor};
 
 /// An answer may have this many bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -39,42 +43,64 @@ impl Question {
     }
 }
 
-/// The socket's end: dropping it removes the file.
+/// What comes in by the admin socket.
+#[derive(Clone, Debug)]
+pub struct Callers {
+    /// Who asks for the status.
+    pub questions: mpsc::Sender<Question>,
+    /// Who takes over.
+    pub successors: mpsc::Sender<Successor>,
+}
+
+/// The socket's end: dropping it removes the file, unless it is another process' by now.
 #[derive(Debug)]
 pub struct Served {
     path: PathBuf,
+    inode: u64,
     task: JoinHandle<()>,
+}
+
+impl Served {
+    /// The file stays, for the process that takes over to replace.
+    pub fn leave_file(&mut self) {
+        self.inode = 0;
+    }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         self.task.abort();
-        if let Err(error) = fs::remove_file(&self.path) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(%error, "admin socket");
         }
     }
 }
 
-/// Answers questions on `path` until dropped. A file that a dead process left there is replaced.
-pub fn serve(path: &Path, questions: mpsc::Sender<Question>) -> io::Result<Served> {
+/// Answers on `path` until dropped. A file that a dead process left there is replaced; that of a living one only when it is
+/// `taken` over from. Somebody answers there at any moment in between.
+pub fn serve(path: &Path, callers: Callers, taken: bool) -> io::Result<Served> {
     let at = |error: io::Error| io::Error::new(error.kind(), format!("admin.socket: {}: {error}", path.display()));
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(at)?;
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+    if !taken && is_answered(path) {
         let text = "another process answers there; stop it first, or give another socket";
         return Err(at(io::Error::new(io::ErrorKind::AddrInUse, text)));
     }
-    match fs::remove_file(path) {
+    let new = beside(path);
+    match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(at)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(at)?;
+    let listener = UnixListener::bind(&new).map_err(at)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(at)?;
+    let inode = fs::symlink_metadata(&new).map_err(at)?.ino();
+    fs::rename(&new, path).map_err(at)?;
     let task = tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, questions.clone()))),
+                Ok((stream, _)) => drop(tokio::spawn(converse(stream, callers.clone()))),
                 Err(error) => {
                     tracing::warn!(%error, "admin socket");
                     return;
@@ -82,35 +108,65 @@ pub fn serve(path: &Path, questions: mpsc::Sender<Question>) -> io::Result<Serve
             }
         }
     });
-    Ok(Served { path: path.to_path_buf(), task })
+    Ok(Served { path: path.to_path_buf(), inode, task })
 }
 
-async fn converse(stream: UnixStream, questions: mpsc::Sender<Question>) {
-    let service = service_fn(|request| reply(request, questions.clone()));
-    if let Err(error) = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+/// Removes the file that a dead process left there, if it did.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    let left = [beside(path), path.to_path_buf()];
+    for file in left.iter().filter(|file| !is_answered(file)) {
+        match fs::symlink_metadata(file) {
+            Ok(there) if there.file_type().is_socket() => fs::remove_file(file)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A socket is bound here, and then moved to its place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+/// Whether a process answers there.
+#[must_use]
+pub fn is_answered(path: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(path).is_ok()
+}
+
+async fn converse(stream: UnixStream, callers: Callers) {
+    let service = service_fn(|request| reply(request, callers.clone()));
+    let serving = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = serving.with_upgrades().await {
         tracing::debug!(%error, "admin connection");
     }
 }
 
-async fn reply(
-    request: Request<Incoming>,
-    questions: mpsc::Sender<Question>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    if request.uri().path() != "/status" || request.method() != Method::GET {
-        return Ok(plain(StatusCode::NOT_FOUND, "there is GET /status\n"));
+async fn reply(request: Request<Incoming>, callers: Callers) -> Result<Response<Full<Bytes>>, Infallible> {
+    match request.uri().path() {
+        _ if request.method() != Method::GET => {}
+        "/status" => return Ok(answer(&callers.questions).await),
+        "/take-over" => return Ok(take_over::agree(request, callers.successors)),
+        _ => {}
     }
+    Ok(plain(StatusCode::NOT_FOUND, "there is GET /status\n"))
+}
+
+async fn answer(questions: &mpsc::Sender<Question>) -> Response<Full<Bytes>> {
     let (sender, receiver) = oneshot::channel();
     if questions.send(Question(sender)).await.is_err() {
-        return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the process is ending\n"));
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "the process is ending\n");
     }
-    Ok(match receiver.await {
+    match receiver.await {
         Ok(json) => {
             let mut response = Response::new(Full::from(json));
             response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
             response
         }
         Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the process is ending\n"),
-    })
+    }
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

@@ -11,7 +11,7 @@ use crate::{
     config::{self, Backstop, Config},
     flow,
     metrics::Counters,
-    redirect::{self, Mechanism, Place, Redirect, Unenrolled},
+    redirect::{self, Claim, Mechanism, Place, Redirect, Unenrolled},
     source::standalone,
     sys,
 };
@@ -93,14 +93,29 @@ fn place(config: &Config) -> Result<Place, RunError> {
     })
 }
 
-/// Runs until told to stop. Nothing is attached before everything that can be checked was found right.
-pub fn run(config: &Path) -> Result<(), RunError> {
+/// The right to change what is pinned; `None`: a process that runs has it, and is to be taken over from.
+fn claim(config: &Config, take_over: bool) -> Result<Option<Claim>, RunError> {
+    let pins = &config.redirect.pins;
+    let claim = Claim::take(pins).map_err(|error| RunError::of(&error))?;
+    if claim.is_none() && !take_over {
+        return Err(RunError::one(format!(
+            "redirect.pins: {}: another process runs with these; stop it first, or take over from it: l7proxy run --take-over",
+            pins.display()
+        )));
+    }
+    Ok(claim)
+}
+
+/// Runs until told to stop. Nothing is attached before everything that can be checked was found right. With `take_over` a
+/// process that runs with the same pins hands over.
+pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
     let input = standalone::read(config).map_err(|error| RunError { lines: error.lines })?;
     redirect::check_permission().map_err(|error| RunError::of(&error))?;
     raise_descriptors();
     let counters = Arc::new(Counters::default());
     let control = Control::new(config, &input, Arc::clone(&counters))?;
     let place = place(&input.config)?;
+    let claim = claim(&input.config, take_over)?;
     let redirect = Redirect::load(place).map_err(|error| RunError::of(&error))?;
     let (flows, writer) =
         flow::pipeline(assemble::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
@@ -112,7 +127,9 @@ pub fn run(config: &Path) -> Result<(), RunError> {
         .map_err(|error| RunError::of(&error))?;
     let workers = Workers::start(&input.config, &redirect, &flows, &counters)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| RunError::of(&error))?;
-    let result = runtime.block_on(control.run(input, redirect, &workers, flows));
+    // What counts is read again, once changes are watched for.
+    drop(input);
+    let result = runtime.block_on(control.run(redirect, &workers, flows, claim));
     workers.join();
     if writer.join().is_err() {
         return Err(RunError::one("the records' writer panicked; see the log"));

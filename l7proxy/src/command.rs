@@ -13,7 +13,7 @@ use std::{
 use clap::Parser;
 use serde_json::Value;
 
-use crate::{app, redirect, source::standalone};
+use crate::{admin, app, redirect, source::standalone};
 
 mod check;
 mod explain;
@@ -35,6 +35,9 @@ pub enum Command {
         /// The configuration file.
         #[arg(long)]
         config: PathBuf,
+        /// If a process runs already, takes over from it: no connection is refused, no request lost.
+        #[arg(long)]
+        take_over: bool,
     },
     /// Parses and validates manifests: `file:line: field.path: reason`; warns of what is hardly meant.
     Check(Check),
@@ -94,7 +97,7 @@ impl Command {
     #[must_use]
     pub fn execute(self) -> Exit {
         match self {
-            Self::Run { config } => run(&config),
+            Self::Run { config, take_over } => run(&config, take_over),
             Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
             Self::Replay(replay) => replay.run(),
@@ -104,9 +107,9 @@ impl Command {
     }
 }
 
-fn run(config: &std::path::Path) -> Exit {
+fn run(config: &std::path::Path, take_over: bool) -> Exit {
     crate::telemetry::start();
-    match app::run(config) {
+    match app::run(config, take_over) {
         Ok(()) => Exit::Done,
         Err(error) => trouble(error),
     }
@@ -120,7 +123,9 @@ fn cleanup(file: &std::path::Path) -> Exit {
     match redirect::cleanup(&config.redirect.pins) {
         Ok(links) => {
             say(format_args!("removed {links} links"));
-            Exit::Done
+            let socket = &config.admin.socket;
+            admin::remove_file(socket)
+                .map_or_else(|error| trouble(format_args!("{}: {error}", socket.display())), |()| Exit::Done)
         }
         Err(error) => trouble(error),
     }

@@ -1,6 +1,14 @@
 //! The end of a process in order: told once, waited for by whoever told.
 //!
-//! Owns the signal and the count of who still works. Never closes anything itself. Start at [`new`].
+//! Two things can be told. *Retire*: what is new goes to another process, so keep no connection that could be made there, but
+//! lose none. *Drain*: begin nothing.
+//!
+//! Owns the signals and the count of who still works. Never closes anything itself. Start at [`new`].
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Drain {
     signal: CancellationToken,
+    retire: CancellationToken,
+    open: Arc<AtomicUsize>,
     /// Nothing is ever sent: it ends when every watch is gone.
     everyone: mpsc::Receiver<()>,
     own: Watch,
@@ -18,19 +28,43 @@ pub struct Drain {
 #[derive(Clone, Debug)]
 pub struct Watch {
     signal: CancellationToken,
+    retire: CancellationToken,
+    open: Arc<AtomicUsize>,
     _alive: mpsc::Sender<()>,
+}
+
+/// A connection that is being served, while it lives.
+#[derive(Debug)]
+pub struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// A drain and its first watch.
 #[must_use]
 pub fn new() -> (Drain, Watch) {
-    let signal = CancellationToken::new();
+    let (signal, retire) = (CancellationToken::new(), CancellationToken::new());
+    let open = Arc::new(AtomicUsize::new(0));
     let (alive, everyone) = mpsc::channel(1);
-    let watch = Watch { signal: signal.clone(), _alive: alive };
-    (Drain { signal, everyone, own: watch.clone() }, watch)
+    let watch = Watch { signal: signal.clone(), retire: retire.clone(), open: Arc::clone(&open), _alive: alive };
+    (Drain { signal, retire, open, everyone, own: watch.clone() }, watch)
 }
 
 impl Drain {
+    /// From now on: keep no connection for the next request.
+    pub fn retire(&self) {
+        self.retire.cancel();
+    }
+
+    /// Connections that are being served.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// From now on: finish what is in flight, begin nothing.
     pub fn start(&self) {
         self.signal.cancel();
@@ -50,10 +84,17 @@ impl Watch {
         self.signal.cancelled().await;
     }
 
-    /// Whether draining began.
+    /// Whether a connection is to end with its next answer.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.signal.is_cancelled()
+    pub fn is_retiring(&self) -> bool {
+        self.retire.is_cancelled()
+    }
+
+    /// Counts a connection.
+    #[must_use]
+    pub fn count(&self) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(&self.open))
     }
 }
 
@@ -73,5 +114,19 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(second);
         waiting.await.unwrap();
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_live() {
+        let (drain, watch) = new();
+        let (first, second) = (watch.count(), watch.count());
+        assert_eq!(drain.open(), 2);
+        drop(first);
+        assert_eq!(drain.open(), 1);
+        drop(second);
+        assert_eq!(drain.open(), 0);
+        assert!(!watch.is_retiring());
+        drain.retire();
+        assert!(watch.is_retiring());
     }
 }

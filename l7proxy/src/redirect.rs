@@ -3,18 +3,15 @@
 //! Owns which namespaces are steered and what the kernel's maps hold. Never knows a policy or a request; it is told
 //! entries. Start at [`Redirect::apply`]. Failing closed is a matter of order, and the order is in `reconcile.rs`.
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt, io, os::fd::OwnedFd, path::PathBuf};
 
 use aya::Ebpf;
 
 mod attach;
 mod backstop;
 mod changes;
+mod claim;
+mod cleanup;
 mod connections;
 mod entries;
 mod events;
@@ -23,10 +20,13 @@ mod load;
 mod maps;
 mod neighbours;
 mod policies;
+mod reclaim;
 mod reconcile;
 mod strangers;
 
 pub use backstop::{Guard, Mechanism};
+pub use claim::Claim;
+pub use cleanup::cleanup;
 pub use connections::{Connections, ends};
 pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
@@ -38,6 +38,7 @@ pub use redirect_abi::{
     ACCEPTED_SOCKET, ALLOW, ALLOWED_SOCKET, AUDIT, Connection, DENY, EGRESS, INGRESS, LISTENER_EGRESS, LISTENER_V6,
     OWN_SOCKET, REASON_AUDIT, REASON_BACKSTOP, REASON_FRAGMENT, REASON_MALFORMED, REASON_NO_PROXY, REASON_NO_REDIRECT,
     REASON_NOT_ENROLLED, REASON_NOT_IP, REASON_NOT_REDIRECTED, REASON_UNKNOWN_ADDRESS, REDIRECT, Refusal,
+    SHARED_LAYOUT,
 };
 pub use strangers::{Hold, Strangers};
 
@@ -85,6 +86,12 @@ pub enum RedirectError {
         what: &'static str,
         /// Why not.
         source: io::Error,
+    },
+    /// A process runs, so nothing may be removed.
+    #[error("{}: a process is running with these pins; stop it first", pins.display())]
+    InUse {
+        /// The directory for pins.
+        pins: PathBuf,
     },
     /// A filter of the backstop cannot be removed.
     #[error("{pin}: remove its filter: {reason}")]
@@ -189,8 +196,8 @@ impl fmt::Debug for Redirect {
 impl Redirect {
     /// Loads programs and maps; nothing is attached yet and nothing that runs is touched.
     pub fn load(place: Place) -> Result<Self, RedirectError> {
-        let links = Links::new(place)?;
-        let (mut ebpf, lacking) = load::load(&links)?;
+        let mut links = Links::new(place)?;
+        let (mut ebpf, lacking) = load::load(&mut links)?;
         let maps = ControlMaps::take(&mut ebpf)?;
         let barrier = ProgramBarrier::new();
         let barrier = barrier.map_err(|error| RedirectError::Map { map: "barrier", reason: error.to_string() })?;
@@ -275,10 +282,4 @@ impl Redirect {
         counters.push(("kernel_policy_standbys_dropped", filed.shed));
         Ok(counters)
     }
-}
-
-/// Removes every pin below `directory` and, when it is a mount of its own, the mount: the way back to a clean node.
-/// Says how many links were removed.
-pub fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
-    attach::cleanup(directory)
 }

@@ -1,7 +1,8 @@
 //! Every map, with who writes it and who reads it.
 //!
-//! A process that starts makes all of them anew and swaps the programs of the pinned links in place; so no map is ever
-//! read by a program that was built for another layout.
+//! A process that starts makes most of them anew and swaps the programs of the pinned links in place; so none of these is
+//! ever read by a program that was built for another layout. What is known of open connections cannot be found out again:
+//! those maps are marked *shared*, are pinned, and belong to the process before and the next one too, also while both run.
 
 use core::{arch::asm, ffi::c_void, ptr};
 
@@ -48,21 +49,21 @@ pub static POLICY: LpmTrie<PolicyKey, PolicyValue, POLICY_ENTRIES> = LpmTrie::ne
 
 /// Redirected connections → where they wanted to go. sock_ops writes before the SYN and removes at the end, sk_lookup and
 /// the proxy read. An entry that is evicted before it was accepted makes that connection refused, never passed. Once it
-/// was accepted, only two need it: getpeername of an MPTCP client, and a client that binds the same port again.
+/// was accepted, only two need it: getpeername of an MPTCP client, and a client that binds the same port again. Shared.
 #[btf_map]
 pub static CONNS: LruHashMap<ConnKey, Peer, 65_536> = LruHashMap::new();
 
 /// The proxy's connections to an application that were not accepted yet → the true client. sock_ops writes before the
-/// SYN, from the `SEEN` of the proxy's socket, and moves it to the `SEEN` of the application's.
+/// SYN, from the `SEEN` of the proxy's socket, and moves it to the `SEEN` of the application's. Shared.
 #[btf_map]
 pub static PEERS: HashMap<ConnKey, Peer, 65_536, SPARSE> = HashMap::new();
 
 /// What was let out or in lately, so that its answers, and errors about it, may go the other way. Backstop and, where there
-/// is none, the hooks write; both read. Shared with the process before and the next one.
+/// is none, the hooks write; both read. Shared.
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, Flow, 65_536> = LruHashMap::new();
 
-/// Fragmented packets whose first fragment passed. The backstop writes and reads.
+/// Fragmented packets whose first fragment passed. The backstop writes and reads. Shared.
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, u32, 8192> = LruHashMap::new();
 
@@ -86,7 +87,7 @@ pub static SCRATCH: PerCpuArray<Headers, 3> = PerCpuArray::new();
 #[btf_map]
 pub static TOLD: HashMap<ToldKey, Told, TOLD_ENTRIES> = HashMap::new();
 
-/// UDP that went out, so that its answers may come in. sendmsg writes, sk_lookup reads.
+/// UDP that went out, so that its answers may come in. sendmsg writes, sk_lookup reads. Shared.
 #[btf_map]
 pub static REPLIES: LruHashMap<ReplyKey, u32, 65_536> = LruHashMap::new();
 
@@ -124,14 +125,13 @@ pub static RELEASED: HashMap<u64, u32, 2048, SPARSE> = HashMap::new();
 pub static STATS: PerCpuArray<u64, { stat::COUNT as usize }> = PerCpuArray::new();
 
 /// Marks the proxy's own sockets, and TCP sockets of pods that were judged. Proxy writes by file descriptor, which nobody in
-/// a pod can, connect and sock_ops write what they allowed; children of a marked listener inherit it. Shared with the process
-/// before and the next one.
+/// a pod can, connect and sock_ops write what they allowed; children of a marked listener inherit it. Shared.
 #[btf_map]
 pub static OWN: Storage<u32, { (BPF_F_NO_PREALLOC | BPF_F_CLONE) as usize }> = Storage::new();
 
 /// What an application's socket is told as its peer: the original destination of a redirected connect, the true client
 /// of an accepted connection. connect and sock_ops write, getpeername reads. The proxy writes it for its own sockets, to
-/// have it announced.
+/// have it announced. Shared.
 #[btf_map]
 pub static SEEN: Storage<Peer, { BPF_F_NO_PREALLOC as usize }> = Storage::new();
 

@@ -12,6 +12,8 @@ pub struct Status {
     pub ready: bool,
     /// Grows with every change.
     pub revision: u64,
+    /// Process id.
+    pub pid: u32,
     /// Pods of the node.
     pub endpoints: Vec<Endpoint>,
     /// Every policy.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Record, say, tcp::PATIENCE};
+use super::{Record, say, stream, tcp::PATIENCE};
 
 /// Records every request head with the client's address, and answers with the same as JSON.
 pub(super) fn serve(listener: &TcpListener, record: &Record) -> Result<()> {
@@ -41,6 +41,13 @@ fn converse(stream: &TcpStream, accepted: SocketAddr, record: &Record) -> io::Re
             "local": stream.local_addr()?,
         });
         record.write(&seen)?;
+        if let Some(count) = target.strip_prefix("/read/drip/") {
+            stream::drops(&mut output, count.parse().unwrap_or_default())?;
+            break;
+        }
+        if headers.iter().any(|(name, value)| name.eq_ignore_ascii_case("upgrade") && value == "echo") {
+            return stream::echo(&mut input, &mut output);
+        }
         let body = if method == "HEAD" { String::new() } else { seen.to_string() };
         let head = "HTTP/1.1 200 OK\r\nX-Served-By: Conformance\r\ncontent-type: application/json\r\n";
         write!(output, "{head}Content-Length: {}\r\n\r\n{body}", seen.to_string().len())?;
@@ -92,6 +99,8 @@ pub(super) fn request(path: &str, host: SocketAddr) -> String {
 pub(super) struct Client {
     stream: BufReader<TcpStream>,
     address: SocketAddr,
+    /// The other side did not say that it closes the connection.
+    kept: bool,
 }
 
 impl Client {
@@ -103,7 +112,7 @@ impl Client {
     pub(super) fn on(stream: TcpStream, address: SocketAddr) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), address })
+        Ok(Self { stream: BufReader::new(stream), address, kept: true })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -120,6 +129,11 @@ impl Client {
         self.status()
     }
 
+    /// Whether there may be one more request.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
     fn status(&mut self) -> io::Result<u16> {
         self.answer().map(|(status, _)| status)
     }
@@ -127,6 +141,8 @@ impl Client {
     /// Status and body of the next answer, of which all has come.
     pub(super) fn answer(&mut self) -> io::Result<(u16, String)> {
         let Head { line, headers } = head(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let closes = |(name, value): &(String, String)| name.eq_ignore_ascii_case("connection") && value == "close";
+        self.kept &= !headers.iter().any(closes);
         let length = body_length(&headers);
         let mut body = String::new();
         self.stream.by_ref().take(length).read_to_string(&mut body)?;

@@ -22,7 +22,7 @@ fn is(state: &str) -> impl Fn(&Status) -> bool {
 }
 
 /// The host end goes when the namespace really is gone, and not before.
-fn wait_gone(plan: &Plan) -> Result<()> {
+pub(crate) fn wait_gone(plan: &Plan) -> Result<()> {
     eventually("the end of the namespace", || Ok(ip(&["link", "show", &plan.host_end()]).is_err().then_some(())))
 }
 

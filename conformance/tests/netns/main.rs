@@ -13,6 +13,7 @@ mod events;
 mod existing;
 mod explain;
 mod features;
+mod hand_over;
 mod icmp;
 mod ingress;
 mod isolation;

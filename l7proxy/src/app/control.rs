@@ -1,22 +1,22 @@
 //! The control loop: reads what is asked for, makes it so, answers `status`, ends in order.
 //!
 //! Owns what this process knows of its pods. Never touches a request. Start at [`Control::run`]; the order of a change is
-//! in `sync.rs`.
+//! in `sync.rs`, what happens between two processes in `hand_over.rs`.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time,
+    time::{self, MissedTickBehavior},
 };
 
 use super::{
-    Assembler, RunError, Workers,
+    Assembler, RuleIds, RunError, Workers,
     arrivals::Arrivals,
     connections,
     existing::Existing,
@@ -25,13 +25,13 @@ use super::{
     roster::{self, Roster},
 };
 use crate::{
-    admin,
+    admin::{self, Callers, Question, Served},
     config::{self, Config},
     flow,
     metrics::Counters,
     pod_net::PodNetns,
     policy::Store,
-    redirect::Redirect,
+    redirect::{Claim, Connections, Redirect},
     source::{
         Versions,
         standalone::{self, Input},
@@ -39,11 +39,13 @@ use crate::{
     },
 };
 
+mod hand_over;
 mod report;
 mod signals;
 mod sync;
 
 use self::{
+    hand_over::{HandedOver, LOOK, Retiring},
     signals::{Stop, next_change},
     sync::Asked,
 };
@@ -52,6 +54,46 @@ use self::{
 const DRAIN: Duration = Duration::from_secs(30);
 /// After a change was seen: others that belong to it come right behind.
 const SETTLE: Duration = Duration::from_millis(5);
+
+/// What may come in at any time.
+struct Inbox {
+    stop: Stop,
+    questions: mpsc::Receiver<Question>,
+    kernel: Kernel,
+}
+
+/// What the kernel tells.
+struct Kernel {
+    refusals: Telling,
+    connections: Connections,
+}
+
+impl Inbox {
+    fn new(redirect: &mut Redirect, questions: mpsc::Receiver<Question>) -> Result<Self, RunError> {
+        let stop = Stop::new().map_err(|error| RunError::of(&error))?;
+        let refusals = Telling::new(redirect).map_err(|error| RunError::of(&error))?;
+        let connections = redirect.connections().map_err(|error| RunError::of(&error))?;
+        Ok(Self { stop, questions, kernel: Kernel { refusals, connections } })
+    }
+}
+
+impl Kernel {
+    /// Waits for something, and records it.
+    async fn told(
+        &mut self,
+        redirect: &Redirect,
+        store: &Store,
+        ids: &RuleIds,
+        flows: &flow::Sink,
+    ) -> Result<(), RunError> {
+        let told = tokio::select! {
+            biased;
+            told = self.refusals.drain(redirect, store, ids, flows) => told,
+            told = connections::drain(&mut self.connections, store, ids, flows) => told,
+        };
+        told.map_err(|error| RunError::of(&error))
+    }
+}
 
 /// Everything that the control loop knows.
 #[derive(Debug)]
@@ -72,6 +114,10 @@ pub(super) struct Control {
     ready: bool,
     /// What is wrong with the newest configuration.
     errors: Vec<String>,
+    /// The right to change what is pinned; `None`: another process has it, and this one only serves what it still has.
+    claim: Option<Claim>,
+    /// Pods that the process before had enrolled, while this one takes over.
+    inherited: Vec<String>,
 }
 
 impl Control {
@@ -91,9 +137,6 @@ impl Control {
         if !lines.is_empty() {
             return Err(RunError { lines });
         }
-        for line in versions.errors() {
-            tracing::error!("{line}");
-        }
         Ok(Self {
             file: file.to_path_buf(),
             config: input.config.clone(),
@@ -107,19 +150,22 @@ impl Control {
             revision: 0,
             ready: false,
             errors: Vec::new(),
+            claim: None,
+            inherited: Vec::new(),
         })
     }
 
-    /// Until told to stop, or until it cannot go on.
+    /// Until told to stop, or replaced. Without a `claim` it takes over from the process that has it.
     pub(super) async fn run(
         mut self,
-        input: Input,
         mut redirect: Redirect,
         workers: &Workers,
         flows: flow::Sink,
+        claim: Option<Claim>,
     ) -> Result<(), RunError> {
-        let served = self.until_stopped(input, &mut redirect, workers, &flows).await;
+        let served = self.until_stopped(&mut redirect, workers, &flows, claim).await;
         self.ready = false;
+        self.claim = None;
         // Also after an error: threads that nobody stops would keep the process, which does nothing any more.
         self.stop(workers).await;
         let finished = served?.finish(&redirect, &self.store, self.assembler.rules(), &flows);
@@ -128,31 +174,35 @@ impl Control {
 
     async fn until_stopped(
         &mut self,
-        input: Input,
         redirect: &mut Redirect,
         workers: &Workers,
         flows: &flow::Sink,
+        claim: Option<Claim>,
     ) -> Result<Telling, RunError> {
-        let mut refusals = Telling::new(redirect).map_err(|error| RunError::of(&error))?;
-        let mut connections = redirect.connections().map_err(|error| RunError::of(&error))?;
-        let mut stop = Stop::new().map_err(|error| RunError::of(&error))?;
         let mut hangup = signal(SignalKind::hangup()).map_err(|error| RunError::of(&error))?;
-        let (asked, mut questions) = mpsc::channel(16);
-        let admin = admin::serve(&self.config.admin.socket, asked).map_err(|error| RunError::of(&error))?;
+        let (asked, questions) = mpsc::channel(16);
+        let (came, mut successors) = mpsc::channel(1);
+        let callers = Callers { questions: asked, successors: came };
+        let mut inbox = Inbox::new(redirect, questions)?;
+        // Before anything is read that counts: what changes while it is read is read again.
         let mut watch = Watch::new().map_err(|error| RunError::of(&error))?;
+        self.follow(&mut watch);
         let strangers = redirect.strangers().map_err(|error| RunError::of(&error))?;
         let mut arrivals = Arrivals::new(self.pods.signs(), strangers).map_err(|error| RunError::of(&error))?;
-        self.await_pods(&mut arrivals);
         self.existing = self.start_existing(redirect, flows)?;
-        self.sync(redirect, workers, &mut arrivals).await?;
-        drop(input);
+        let taken = claim.is_none();
+        self.claim = claim;
+        let mut admin = self.begin(redirect, workers, &mut arrivals, &callers).await?;
         self.follow(&mut watch);
         self.ready = true;
-        tracing::info!(revision = self.revision, endpoints = self.pods.iter().count(), "ready");
+        tracing::info!(revision = self.revision, endpoints = self.pods.iter().count(), taken, "ready");
+        let mut retiring: Option<Retiring> = None;
+        let mut look = time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = stop.asked() => break,
+                () = inbox.stop.asked() => break,
                 changed = next_change(&mut watch, &mut hangup) => {
                     changed.map_err(|error| RunError::of(&error))?;
                     time::sleep(SETTLE).await;
@@ -166,13 +216,51 @@ impl Control {
                     let sign = sign.map_err(|error| RunError::of(&error))?;
                     self.look(sign, redirect, workers, &mut arrivals).await?;
                 }
-                Some(question) = questions.recv() => question.answer(&self.status(redirect)),
-                drained = refusals.drain(redirect, &self.store, self.assembler.rules(), flows) => drained.map_err(|error| RunError::of(&error))?,
-                told = connections::drain(&mut connections, &self.store, self.assembler.rules(), flows) => told.map_err(|error| RunError::of(&error))?,
+                Some(successor) = successors.recv(), if retiring.is_none() => {
+                    match self.hand_over(successor, redirect, &mut inbox, flows).await? {
+                        HandedOver::Replaced(begun) => retiring = Some(begun),
+                        HandedOver::No => admin = self.serve_admin(&callers, true)?,
+                        HandedOver::Stop => break,
+                    }
+                }
+                Some(question) = inbox.questions.recv() => question.answer(&self.status(redirect)),
+                told = inbox.kernel.told(redirect, &self.store, self.assembler.rules(), flows) => told?,
+                // Last: refusals of before are recorded.
+                _ = look.tick(), if retiring.is_some() => {
+                    if retiring.as_mut().is_some_and(|retiring| retiring.is_over(workers, Instant::now())) {
+                        break;
+                    }
+                }
             }
         }
-        drop(admin);
-        Ok(refusals)
+        if retiring.is_some() {
+            admin.leave_file();
+        }
+        Ok(inbox.kernel.refusals)
+    }
+
+    /// Makes everything so for the first time, and answers questions from then on.
+    async fn begin(
+        &mut self,
+        redirect: &mut Redirect,
+        workers: &Workers,
+        arrivals: &mut Arrivals,
+        callers: &Callers,
+    ) -> Result<Served, RunError> {
+        if self.claim.is_some() {
+            let admin = self.serve_admin(callers, false)?;
+            self.reload(redirect, workers, arrivals).await?;
+            return Ok(admin);
+        }
+        let predecessor = self.begin_take_over().await?;
+        self.reload(redirect, workers, arrivals).await?;
+        let admin = self.serve_admin(callers, true)?;
+        predecessor.taken().await;
+        Ok(admin)
+    }
+
+    fn serve_admin(&self, callers: &Callers, taken: bool) -> Result<Served, RunError> {
+        admin::serve(&self.config.admin.socket, callers.clone(), taken).map_err(|error| RunError::of(&error))
     }
 
     fn start_existing(&self, redirect: &Redirect, flows: &flow::Sink) -> Result<Option<Existing>, RunError> {

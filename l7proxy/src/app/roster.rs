@@ -76,6 +76,8 @@ pub(super) enum Look {
     Changed,
     /// Who came.
     Newcomers,
+    /// Who went.
+    Departures,
 }
 
 /// What a look found.
@@ -181,6 +183,10 @@ impl Roster {
                     was_absent = enrolled.process.is_some().then(|| Absent::Ended(place.clone()));
                     self.depart(pod, enrolled.local, now, &mut changes);
                 }
+            }
+            if look == Look::Departures {
+                self.absent.extend(was_absent.map(|absent| (pod.clone(), absent)));
+                continue;
             }
             // A pod that is to be looked at still has its namespace, too.
             let later = |cookie| {

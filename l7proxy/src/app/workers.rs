@@ -85,6 +85,25 @@ impl Workers {
         Ok(())
     }
 
+    /// What is new goes to another process: connections end with their next answer.
+    pub(super) fn retire(&self) {
+        if let Some(drain) = &*self.drain.lock().unwrap_or_else(PoisonError::into_inner) {
+            drain.retire();
+        }
+    }
+
+    /// Connections that are being served.
+    pub(super) fn connections(&self) -> usize {
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Drain::open)
+    }
+
+    /// Stops accepting, and closes connections that are idle.
+    pub(super) fn close(&self) {
+        if let Some(drain) = &*self.drain.lock().unwrap_or_else(PoisonError::into_inner) {
+            drain.start();
+        }
+    }
+
     /// Stops accepting; ready when what was in flight is finished.
     pub(super) async fn drain(&self) {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::{HeaderValue, StatusCode, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -11,18 +12,30 @@ use super::{
     Connection, Worker,
     guard::{Control, Guard},
 };
-use crate::{metrics::count, request::Exchange};
+use crate::{
+    metrics::count,
+    request::{Aborted, Exchange},
+};
 
 /// Serves requests until the client, the upstream or the process ends. To be run on a worker's own thread.
 pub async fn serve(stream: TcpStream, connection: Connection, worker: Rc<Worker>) {
     count(&worker.counters.connections);
+    let _open = worker.drain.count();
     let control = Control::default();
     let gone = CancellationToken::new();
     let exchange = Rc::new(Exchange::new(connection, control.clone(), Rc::clone(&worker), gone.clone()));
     let guard = Guard::new(stream, control.clone(), worker.limits);
     let service = service_fn(|request| {
-        let exchange = Rc::clone(&exchange);
-        async move { exchange.handle(request).await }
+        let (exchange, worker) = (Rc::clone(&exchange), Rc::clone(&worker));
+        async move {
+            let mut response = exchange.handle(request).await?;
+            if worker.drain.is_retiring() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                // The client's next connection goes to the next process. Closed while it is idle, a request that is on its
+                // way would be lost.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Aborted>(response)
+        }
     });
     let serving = http1::Builder::new()
         .preserve_header_case(true)

@@ -54,6 +54,8 @@ pub enum Kind {
     Connected,
     /// Without: they take what comes.
     Listening,
+    /// Connections that were asked for and are not complete.
+    Opening,
 }
 
 /// Who opened a connection.
@@ -81,6 +83,14 @@ pub struct Flow {
     /// Its value in the storage that was asked for, 0 without one.
     pub mark: u32,
     id: wire::Id,
+}
+
+impl Flow {
+    /// Whether both are the same socket, at whatever time.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 /// A conversation about the sockets of one namespace. It keeps the namespace alive.

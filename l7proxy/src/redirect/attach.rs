@@ -1,7 +1,7 @@
 //! Links: made once, pinned, and given new programs in place when a process takes over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     os::{
         fd::{AsFd, BorrowedFd},
@@ -21,7 +21,6 @@ use aya::{
     },
 };
 use redirect_abi::SHARED_LAYOUT;
-use rustix::mount::{UnmountFlags, unmount};
 
 use super::{
     Mechanism, Place, RedirectError, Unenrolled,
@@ -32,8 +31,10 @@ use crate::sys;
 
 /// Pins of pods' links are named after the namespace's cookie, which is never used again.
 pub(super) const POD_PREFIX: &str = "pod_";
+/// Pins on their way to their name.
+pub(super) const NEW_PREFIX: &str = "new_";
 /// Maps that outlive a process.
-const MAP_PREFIX: &str = "map_";
+pub(super) const MAP_PREFIX: &str = "map_";
 const CGROUP_PREFIX: &str = "cgroup_";
 
 /// The links of this node, by the name of their pin.
@@ -44,17 +45,15 @@ pub(super) struct Links {
     /// Part of the pins' names: links of another cgroup are not ours to go on with.
     cgroup_inode: u64,
     ours: BTreeMap<String, PathBuf>,
+    /// Pins of maps that outlive this process.
+    maps: BTreeSet<PathBuf>,
 }
 
 impl Links {
     pub(super) fn new(place: Place) -> Result<Self, RedirectError> {
         let cgroup = File::open(&place.cgroup).map_err(RedirectError::path(&place.cgroup, "open the cgroup"))?;
         let inode = cgroup.metadata().map_err(RedirectError::path(&place.cgroup, "read the cgroup"))?.ino();
-        fs::create_dir_all(&place.pins).map_err(RedirectError::path(&place.pins, "make the directory for pins"))?;
-        if !sys::is_bpffs(&place.pins) {
-            sys::mount_bpffs(&place.pins).map_err(RedirectError::path(&place.pins, "mount a bpf file system"))?;
-        }
-        Ok(Self { place, cgroup: Arc::new(cgroup), cgroup_inode: inode, ours: BTreeMap::new() })
+        Ok(Self { place, cgroup: Arc::new(cgroup), cgroup_inode: inode, ours: BTreeMap::new(), maps: BTreeSet::new() })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -117,6 +116,27 @@ impl Links {
         .map_err(|reason| RedirectError::Feature { feature: load::AT_NETNS, reason })
     }
 
+    /// The links of a pod that nothing can be attached to any more run these programs, where they are still attached.
+    pub(super) fn run_again(&self, ebpf: &mut Ebpf, cookie: u64) -> Result<(), RedirectError> {
+        let own = format!("{POD_PREFIX}{cookie:x}");
+        for (name, pin) in self.ours.iter().filter(|(name, _)| name.starts_with(&own)) {
+            let program = [load::BACKSTOP_OUT, load::BACKSTOP_IN].into_iter().find(|program| name.ends_with(program));
+            let program = ebpf.program_mut(program.unwrap_or(load::AT_NETNS)).ok_or(RedirectError::NoObject)?;
+            if pin.exists() && sys::link_is_alive(pin).unwrap_or(false) {
+                let fd = program
+                    .fd()
+                    .map_err(|error| RedirectError::Feature { feature: "link", reason: describe(&error) })?;
+                sys::replace_program(pin, fd.as_fd()).map_err(RedirectError::path(pin, "replace the program"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As though nothing had been attached at the cgroup yet.
+    pub(super) fn forget_cgroup(&mut self) {
+        self.ours.retain(|name, _| !name.starts_with(CGROUP_PREFIX));
+    }
+
     pub(super) fn detach_pod(&mut self, cookie: u64) -> Result<(), RedirectError> {
         if let Some(pin) = self.ours.remove(&format!("{POD_PREFIX}{cookie:x}")) {
             remove(&pin)?;
@@ -154,8 +174,9 @@ impl Links {
     }
 
     /// Where a map is pinned that outlives this process. One of another size is of another version: it begins anew.
-    pub(super) fn shared_map(&self, name: &str, key: usize, value: usize) -> Result<PathBuf, RedirectError> {
+    pub(super) fn shared_map(&mut self, name: &str, key: usize, value: usize) -> Result<PathBuf, RedirectError> {
         let pin = self.place.pins.join(format!("{MAP_PREFIX}{}_{SHARED_LAYOUT}", name.to_lowercase()));
+        self.maps.insert(pin.clone());
         if pin.exists() {
             let fits = MapInfo::from_pin(&pin).is_ok_and(|info| {
                 let sizes = (usize::try_from(info.key_size()), usize::try_from(info.value_size()));
@@ -181,13 +202,18 @@ impl Links {
         pin.is_some_and(|pin| sys::link_is_alive(pin).unwrap_or(true))
     }
 
-    /// Removes links of a process before that nothing in the configuration asks for any more.
+    /// Removes links of a process before that nothing in the configuration asks for any more, and its maps if they are of
+    /// another layout.
     pub(super) fn remove_foreign(&self) -> Result<(), RedirectError> {
         for pin in pins(&self.place.pins)? {
             let ours = self.ours.values().any(|known| known == &pin);
             if !ours {
                 remove(&pin)?;
             }
+        }
+        let left = pinned(&self.place.pins, &[MAP_PREFIX, NEW_PREFIX])?;
+        for pin in left.into_iter().filter(|pin| !self.maps.contains(pin)) {
+            remove(&pin)?;
         }
         Ok(())
     }
@@ -251,11 +277,11 @@ pub(super) fn as_fd_link(link: Result<FdLink, LinkError>) -> Result<FdLink, Box<
 }
 
 /// Pins of links, and of what stands for one.
-fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
+pub(super) fn pins(directory: &Path) -> Result<Vec<PathBuf>, RedirectError> {
     pinned(directory, &[POD_PREFIX, CGROUP_PREFIX, CLSACT_PREFIX])
 }
 
-fn pinned(directory: &Path, prefixes: &[&str]) -> Result<Vec<PathBuf>, RedirectError> {
+pub(super) fn pinned(directory: &Path, prefixes: &[&str]) -> Result<Vec<PathBuf>, RedirectError> {
     let entries = fs::read_dir(directory).map_err(RedirectError::path(directory, "list the pins"))?;
     let mut pins = Vec::new();
     for entry in entries {
@@ -272,28 +298,7 @@ fn pinned(directory: &Path, prefixes: &[&str]) -> Result<Vec<PathBuf>, RedirectE
 }
 
 /// Switches off what a pin stands for.
-fn remove(pin: &Path) -> Result<(), RedirectError> {
+pub(super) fn remove(pin: &Path) -> Result<(), RedirectError> {
     remove_filter(pin).map_err(|reason| RedirectError::Filter { pin: pin.to_path_buf(), reason })?;
     fs::remove_file(pin).map_err(RedirectError::path(pin, "remove the pin"))
-}
-
-pub(super) fn cleanup(directory: &Path) -> Result<usize, RedirectError> {
-    if !sys::is_bpffs(directory) {
-        return Ok(0);
-    }
-    let links = pins(directory)?;
-    for pin in &links {
-        remove(pin)?;
-    }
-    for pin in pinned(directory, &[MAP_PREFIX])? {
-        remove(&pin)?;
-    }
-    let parent = directory.parent().unwrap_or(Path::new("/"));
-    if !sys::is_bpffs(parent) {
-        // Ours: the directory above is no bpf file system.
-        unmount(directory, UnmountFlags::DETACH)
-            .map_err(|error| RedirectError::path(directory, "unmount the bpf file system")(error.into()))?;
-        fs::remove_dir(directory).map_err(RedirectError::path(directory, "remove the directory"))?;
-    }
-    Ok(links.len())
 }

@@ -20,7 +20,7 @@ use rustix::{
 
 use super::{
     Redirect, RedirectError,
-    attach::{Links, POD_PREFIX, as_fd_link},
+    attach::{Links, NEW_PREFIX, POD_PREFIX, as_fd_link},
     describe, load,
     reconcile::ignore_missing,
 };
@@ -201,12 +201,15 @@ impl Links {
         };
         let path = self.pin_path(pin);
         let program: &mut SchedClassifier = program.try_into().map_err(|error: ProgramError| describe(&error))?;
-        filter(program).map_err(|error| format!("clsact: {}", describe(&*error)))?;
-        // The pin of a process before names its program.
-        fs::remove_file(&path).or_else(not_there).map_err(|error| format!("{}: {error}", path.display()))?;
-        program.pin(&path).map_err(|error| format!("{}: {}", path.display(), describe(&error)))?;
+        // The pin comes first, in place of that of a process before: whatever happens then, it says that there may be a
+        // filter. Without one, nobody would ever remove the filter.
+        let new = self.pin_path(&format!("{NEW_PREFIX}{pin}"));
+        let pinning = |what: &dyn fmt::Display| format!("{}: {what}", path.display());
+        fs::remove_file(&new).or_else(not_there).map_err(|error| pinning(&error))?;
+        program.pin(&new).map_err(|error| pinning(&describe(&error)))?;
+        fs::rename(&new, &path).map_err(|error| pinning(&error))?;
         self.keep(pin.to_owned(), path);
-        Ok(())
+        filter(program).map_err(|error| format!("clsact: {}", describe(&*error)))
     }
 }
 

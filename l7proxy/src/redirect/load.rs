@@ -12,7 +12,9 @@ use aya::{
     programs::{CgroupSockAddr, Program, ProgramError},
 };
 
-use redirect_abi::{Flow, FlowKey, UNENROLLED_ALLOW, UNENROLLED_DENY, UNENROLLED_HOLD};
+use redirect_abi::{
+    ConnKey, Flow, FlowKey, FragmentKey, Peer, ReplyKey, UNENROLLED_ALLOW, UNENROLLED_DENY, UNENROLLED_HOLD,
+};
 
 use super::{RedirectError, Unenrolled, attach::Links, describe, features::Lacking};
 use crate::sys;
@@ -46,10 +48,17 @@ pub(super) const BACKSTOP_IN: &str = "backstop_in";
 
 type Shared = (&'static str, usize, usize);
 
-/// Maps that the process before and the next one use too, with the sizes of key and value: what is known of connections that
-/// are open must not be forgotten.
-const SHARED: [Shared; 2] =
-    [("OWN", size_of::<i32>(), size_of::<u32>()), ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>())];
+/// Maps that the process before and the next one use too, also while both run, with the sizes of key and value: what is known
+/// of connections that are open must not be forgotten.
+const SHARED: [Shared; 7] = [
+    ("OWN", size_of::<i32>(), size_of::<u32>()),
+    ("SEEN", size_of::<i32>(), size_of::<Peer>()),
+    ("CONNS", size_of::<ConnKey>(), size_of::<Peer>()),
+    ("PEERS", size_of::<ConnKey>(), size_of::<Peer>()),
+    ("REPLIES", size_of::<ReplyKey>(), size_of::<u32>()),
+    ("FLOWS", size_of::<FlowKey>(), size_of::<Flow>()),
+    ("FRAGMENTS", size_of::<FragmentKey>(), size_of::<u32>()),
+];
 
 /// Whether this process may do what it is here for; asked first, because everything else fails without.
 pub fn check_permission() -> Result<(), RedirectError> {
@@ -57,7 +66,7 @@ pub fn check_permission() -> Result<(), RedirectError> {
 }
 
 /// Loads all programs: each feature that the kernel lacks shows here, before anything is attached.
-pub(super) fn load(links: &Links) -> Result<(Ebpf, Lacking), RedirectError> {
+pub(super) fn load(links: &mut Links) -> Result<(Ebpf, Lacking), RedirectError> {
     let own = |error: io::Error| RedirectError::Feature { feature: "SO_NETNS_COOKIE", reason: error.to_string() };
     let object = OBJECT.ok_or(RedirectError::NoObject)?;
     let home = sys::netns_cookie(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(own)?).map_err(own)?;

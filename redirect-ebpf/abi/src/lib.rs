@@ -232,9 +232,9 @@ pub const FLOW_IN: u32 = 2;
 /// Set in [`Flow::state`]: policy allows it as a whole, without the proxy.
 pub const FLOW_PLAIN: u32 = 4;
 
-/// Number of the layout of `OWN` and `FLOWS`, part of the names of their pins: a process with another number begins with
-/// empty ones.
-pub const SHARED_LAYOUT: u32 = 2;
+/// Number of the layout of the maps that say what is known of open connections (`OWN`, `SEEN`, `CONNS`, `PEERS`, `REPLIES`,
+/// `FLOWS`, `FRAGMENTS`), part of the names of their pins: a process with another number begins with empty ones.
+pub const SHARED_LAYOUT: u32 = 3;
 
 /// `FRAGMENTS`: a fragmented packet whose first fragment passed.
 #[repr(C)]

@@ -40,7 +40,8 @@ impl Control {
         self.revision += 1;
         let assembled = self.assembler.assemble(&self.config, &self.versions.in_force(), self.revision);
         let Assembled { world, pods, identities, cidrs } = assembled;
-        let changes = self.pods.refresh(&self.config.endpoints, redirect, Look::Everybody, Instant::now());
+        let changes = self.refresh(redirect, Look::Everybody, Instant::now());
+        self.check_inherited()?;
         self.serve(&changes.opened, workers).await?;
         self.store.publish(world);
         let rest = Desired { identities: Arc::new(identities), cidrs: Arc::new(cidrs), ..Desired::default() };
@@ -66,7 +67,7 @@ impl Control {
             Sign::Socket => Look::Newcomers,
             Sign::Other => Look::Changed,
         };
-        let changes = self.pods.refresh(&self.config.endpoints, redirect, look, now);
+        let changes = self.refresh(redirect, look, now);
         if sign == Sign::Socket && changes.opened.is_empty() {
             arrivals.in_vain(now);
         }
@@ -85,17 +86,26 @@ impl Control {
         workers: &Workers,
         arrivals: &mut Arrivals,
     ) -> Result<(), RunError> {
+        if self.claim.is_none() {
+            return Ok(());
+        }
         let is_new = arrivals.await_sockets(self.pods.awaits()).unwrap_or_else(|error| {
             self.complain(error.to_string());
             false
         });
         if is_new {
             // One may have come before the kernel told.
-            let changes = self.pods.refresh(&self.config.endpoints, redirect, Look::Newcomers, Instant::now());
+            let changes = self.refresh(redirect, Look::Newcomers, Instant::now());
             self.serve(&changes.opened, workers).await?;
             self.apply(redirect, changes)?;
         }
         Ok(())
+    }
+
+    /// Who came and went; a process that was replaced gets nobody new.
+    fn refresh(&mut self, redirect: &Redirect, look: Look, now: Instant) -> Changes {
+        let look = if self.claim.is_some() { look } else { Look::Departures };
+        self.pods.refresh(&self.config.endpoints, redirect, look, now)
     }
 
     /// From now on a namespace that comes is noticed. To be called before it is looked for.
@@ -107,6 +117,11 @@ impl Control {
 
     /// Makes the kernel agree with what is asked for and who is there.
     fn apply(&mut self, redirect: &mut Redirect, changes: Changes) -> Result<(), RunError> {
+        if self.claim.is_none() {
+            // Another process does.
+            changes.closed.into_iter().for_each(|local| local.closed.cancel());
+            return Ok(());
+        }
         let desired = self.desired();
         let sockets = |cookie: u64| {
             let local = self.pods.values().find(|local| local.netns.cookie() == cookie)?;
@@ -146,7 +161,7 @@ impl Control {
     }
 
     /// Told in `status` until the configuration is read again.
-    fn complain(&mut self, error: String) {
+    pub(super) fn complain(&mut self, error: String) {
         tracing::error!("{error}");
         if !self.errors.contains(&error) {
             self.errors.push(error);

@@ -82,8 +82,11 @@ impl Request {
                 (ESTABLISHED..=CLOSING).filter(|state| ![TIME_WAIT, CLOSE, LISTEN].contains(state)).map(bit).sum()
             }
             (Transport::Tcp, Kind::Listening) => bit(LISTEN),
+            (Transport::Tcp, Kind::Opening) => bit(SYN_RECV),
             (Transport::Udp, Kind::Connected) => bit(ESTABLISHED),
             (Transport::Udp, Kind::Listening) => bit(CLOSE),
+            // It has none.
+            (Transport::Udp, Kind::Opening) => 0,
         };
         Self {
             kind: SOCK_DIAG_BY_FAMILY,

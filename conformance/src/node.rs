@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::{
     process::{self, Process, eventually},
     server,
+    tracer::Tracer,
 };
 
 mod explain;
@@ -248,10 +249,23 @@ impl Node {
 
     /// Starts one more process with this node's configuration, and does not wait for anything.
     pub fn spawn(&self, arguments: &[&str]) -> Result<Process> {
+        self.begin(self.runner(&[])?.arg("run").args(arguments))
+    }
+
+    /// A command of the binary that is about to begin, from the first call on.
+    pub fn traced(&self, command: &str, arguments: &[&str]) -> Result<(Process, Tracer)> {
+        let mut stopped = self.network.command("sh");
+        stopped.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(l7proxy()?).arg(command).args(arguments);
+        let process = self.begin(&mut stopped)?;
+        let stat = PathBuf::from(format!("/proc/{}/stat", process.id()));
+        eventually("the process to stop", || Ok(fs::read_to_string(&stat)?.contains(") T ").then_some(())))?;
+        let tracer = Tracer::attach(process.id())?;
+        Ok((process, tracer))
+    }
+
+    fn begin(&self, command: &mut Command) -> Result<Process> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log"))?;
-        let mut command = self.runner(&[])?;
-        command.args(["run", "--config"]).arg(self.config()).args(arguments).stdout(log.try_clone()?).stderr(log);
-        Process::spawn(&mut command)
+        Process::spawn(command.arg("--config").arg(self.config()).stdout(log.try_clone()?).stderr(log))
     }
 
     /// Lets a second process take over, waits until it did, and gives the first one.

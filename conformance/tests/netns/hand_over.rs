@@ -9,7 +9,7 @@ use conformance::{
     eventually,
     server::{self, Held, Server, Talk},
     told,
-    tracer::{Call, Outcome, Then, Tracer},
+    tracer::{Call, Outcome, Then},
     traffic::{Drip, Tally, Tunnel, Volley},
 };
 use serde_json::json;
@@ -56,7 +56,7 @@ pub(crate) struct Stage {
     pub(crate) inner: Pod,
     pub(crate) served: Server,
     pub(crate) guarded: Server,
-    plain: Server,
+    pub(crate) plain: [Server; 2],
 }
 
 impl Stage {
@@ -68,7 +68,7 @@ impl Stage {
         let inner = node.pod("default/inner", &[("app", "inner")])?;
         let served = server::http(&api, 8080)?;
         let guarded = server::http(&inner, 8080)?;
-        let plain = server::tcp(&api, "0.0.0.0:7000")?;
+        let plain = [server::tcp(&api, "0.0.0.0:7000")?, server::tcp(&api, "0.0.0.0:7001")?];
         node.write_manifest("policy.yaml", BOTH_WAYS)?;
         Ok(Self { node, client, api, outer, inner, served, guarded, plain })
     }
@@ -155,7 +155,8 @@ fn nothing_is_lost_when_another_process_takes_over() -> Result<()> {
     for process in replaced {
         assert!(process.wait()?.success(), "when its last stream has ended, a process that was replaced ends");
     }
-    assert!(!stage.plain.seen()?.is_empty());
+    let [plain, other] = &stage.plain;
+    assert!(!plain.seen()?.is_empty() && other.seen()?.is_empty());
     all_is_well(&stage, &tallies)
 }
 
@@ -258,15 +259,15 @@ fn nothing_is_lost_however_long_it_takes() -> Result<()> {
     let mut stage = Stage::new()?;
     stage.node.start()?;
     let mut plain = Talk::tcp(&stage.client, (stage.api.v4, 7000))?;
-    let second = stage.node.spawn(&["--take-over"])?;
+    let (_second, tracer) = stage.node.traced("run", &["--take-over"])?;
     let (mut swapped, mut before) = (0, "");
     // With its first thread stopped anywhere while programs are swapped, both processes serve.
-    let outcome = Tracer::attach(second.id())?.run(
+    let outcome = tracer.run(
         |call| {
             if call.name == "link-update" || before == "link-update" {
                 swapped += 1;
                 all_is_served(&stage, call)?;
-                assert!(plain.say("a word")?.is_answered(), "{call:?}");
+                assert!(plain.word()?.is_answered(), "{call:?}");
             }
             before = call.name;
             Ok(Then::GoOn)
@@ -287,9 +288,9 @@ fn the_process_goes_on_when_the_one_that_takes_over_dies() -> Result<()> {
     let mut tunnel = Tunnel::open(&stage.client, (stage.api.v4, 8080), "/read/stream")?;
     let (mut begins, mut ends) = (1, false);
     while !ends {
-        let second = stage.node.spawn(&["--take-over"])?;
+        let (second, tracer) = stage.node.traced("run", &["--take-over"])?;
         let mut at = Call { number: 0, name: "" };
-        let outcome = Tracer::attach(second.id())?.run(
+        let outcome = tracer.run(
             |call| {
                 // Until the first program is swapped nothing is there to see: a few of these will do.
                 let counts = call.number >= begins && (call.name == "link-update" || call.number % 40 == 0);

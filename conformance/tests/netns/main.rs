@@ -17,6 +17,7 @@ mod hand_over;
 mod icmp;
 mod ingress;
 mod isolation;
+mod killed;
 mod kinds;
 mod manifests;
 mod policies;

@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
@@ -41,8 +42,37 @@ pub struct Thread {
     pub requests: u64,
     /// Answers, or why there was none.
     pub seen: BTreeMap<String, u64>,
-    /// Numbers of requests that had another answer than 200 and 403 in turn; the first twenty.
-    pub lost: Vec<u64>,
+    /// Requests that had another answer than 200 and 403 in turn.
+    pub lost: Vec<Lost>,
+}
+
+/// A request that had another answer than policy says, or none.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lost {
+    /// The how manieth of its thread.
+    pub number: u64,
+    /// When all was well for the last time: its connection was begun, or had its last answer. As of [`now`].
+    pub since: u64,
+    /// When it was known to be lost.
+    pub until: u64,
+    /// The answer, or why there was none.
+    pub what: String,
+}
+
+impl Lost {
+    /// It was answered, and not as policy says.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.what.parse::<u16>().is_ok()
+    }
+}
+
+/// Milliseconds, to be compared between processes.
+#[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+#[must_use]
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 impl Volley {
@@ -92,10 +122,16 @@ impl Tally {
         self.asking().flat_map(|thread| numbers(thread).map(move |number| path(thread, number))).collect()
     }
 
-    /// Requests that had another answer than policy says, or none: each thread's report, if there are any.
+    /// Requests that had another answer than policy says, or none, with the names of their threads.
     #[must_use]
-    pub fn lost(&self) -> Vec<&Thread> {
-        self.asking().filter(|thread| !thread.lost.is_empty()).collect()
+    pub fn lost(&self) -> Vec<(&str, &Lost)> {
+        self.asking().flat_map(|thread| thread.lost.iter().map(|lost| (thread.name.as_str(), lost))).collect()
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.asking().map(|thread| thread.requests).sum()
     }
 
     /// Attempts to connect where nobody may, and what became of them.

@@ -32,8 +32,8 @@ struct Tally {
     requests: u64,
     /// Answers, or why there was none, and how often.
     seen: BTreeMap<String, u64>,
-    /// The numbers of requests without an answer, the first of them.
-    lost: Vec<u64>,
+    /// Requests that had another answer than policy says, or none.
+    lost: Vec<Value>,
 }
 
 /// `rate` new connections a second to `address`, and kept ones beside them; and, if there is such a port, attempts to connect
@@ -79,7 +79,8 @@ impl Tally {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    fn take(&mut self, answer: &io::Result<u16>) {
+    /// `since`: when all was well for the last time.
+    fn take(&mut self, since: u64, answer: &io::Result<u16>) {
         let number = self.requests;
         self.requests += 1;
         let text = match answer {
@@ -88,8 +89,8 @@ impl Tally {
         };
         // What policy says: 200 and 403 in turn.
         let expected = if number.is_multiple_of(2) { 200 } else { 403 };
-        if answer.as_ref().ok() != Some(&expected) && self.lost.len() < 20 {
-            self.lost.push(number);
+        if answer.as_ref().ok() != Some(&expected) {
+            self.lost.push(json!({ "number": number, "since": since, "until": now(), "what": text }));
         }
         *self.seen.entry(text).or_default() += 1;
     }
@@ -99,8 +100,9 @@ fn each_on_its_own(address: SocketAddr, tag: &str, name: &str, pace: Duration, g
     let mut tally = Tally::of(name);
     let mut due = Instant::now();
     while go_on() {
+        let since = now();
         let answer = Client::connect(address).and_then(|mut client| client.get(&path(tag, name, tally.requests)));
-        tally.take(&answer);
+        tally.take(since, &answer);
         due += pace;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
@@ -110,14 +112,19 @@ fn each_on_its_own(address: SocketAddr, tag: &str, name: &str, pace: Duration, g
 fn one_after_the_other(address: SocketAddr, tag: &str, name: &str, go_on: impl Fn() -> bool) -> Tally {
     let mut tally = Tally::of(name);
     let mut kept: Option<Client> = None;
+    let mut since = now();
     while go_on() {
+        if kept.is_none() {
+            since = now();
+        }
         let client = kept.take().map_or_else(|| Client::connect(address), Ok);
         let answer = client.and_then(|mut client| {
             let status = client.get(&path(tag, name, tally.requests))?;
             kept = client.is_kept().then_some(client);
             Ok(status)
         });
-        tally.take(&answer);
+        tally.take(since, &answer);
+        since = now();
         thread::sleep(THINK);
     }
     tally
@@ -136,4 +143,9 @@ fn attempts(address: SocketAddr, go_on: impl Fn() -> bool) -> Tally {
         thread::sleep(THINK);
     }
     tally
+}
+
+/// Milliseconds that a test can compare with its own.
+fn now() -> u64 {
+    crate::traffic::now()
 }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The same for another port, and one rule more.
-fn other_policy() -> String {
+pub(crate) fn other_policy() -> String {
     let rule = "    - toCIDR: [198.51.100.0/24]\n---\n";
     BOTH_WAYS.replace("\"7000\"", "\"7001\"").replacen("---\n", rule, 1)
 }
@@ -64,17 +64,17 @@ fn kill_after(
     Ok(last.filter(|_| outcome == Outcome::Killed))
 }
 
-fn status(from: &Place, to: &Place, path: &str) -> Result<Option<u16>> {
+pub(crate) fn status(from: &Place, to: &Place, path: &str) -> Result<Option<u16>> {
     let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
     Ok(server::dial(from, "plain", (to.v4, 8080).into(), path, nowhere)?.status)
 }
 
-fn connects(from: &Place, to: &Place, port: u16) -> Result<bool> {
+pub(crate) fn connects(from: &Place, to: &Place, port: u16) -> Result<bool> {
     Ok(server::connect(from, (to.v4, port), None)?.result == "connected")
 }
 
 /// What policy denies, before and after, passes nowhere.
-fn nothing_is_open(stage: &Stage, at: &Call) -> Result<()> {
+pub(crate) fn nothing_is_open(stage: &Stage, at: &Call) -> Result<()> {
     assert_ne!(status(&stage.client, &stage.api, "/write")?, Some(200), "out, {at:?}");
     assert_ne!(status(&stage.outer, &stage.inner, "/write")?, Some(200), "in, {at:?}");
     assert!(!connects(&stage.api, &stage.inner, 8080)?, "from a pod that may not, {at:?}");
@@ -86,7 +86,7 @@ fn nothing_is_open(stage: &Stage, at: &Call) -> Result<()> {
 }
 
 /// Policy is in force, and what it allows passes.
-fn is_served(stage: &Stage, at: &Call) -> Result<()> {
+pub(crate) fn is_served(stage: &Stage, at: &Call) -> Result<()> {
     for (from, to) in [(&stage.client, &stage.api), (&stage.outer, &stage.inner)] {
         assert_eq!(status(from, to, "/read/a")?, Some(200), "{at:?}");
         assert_eq!(status(from, to, "/write")?, Some(403), "{at:?}");
@@ -114,7 +114,7 @@ fn is_clean(stage: &Stage, at: &Call) -> Result<()> {
     Ok(())
 }
 
-fn clean(stage: &Stage, at: &Call) -> Result<()> {
+pub(crate) fn clean(stage: &Stage, at: &Call) -> Result<()> {
     let cleaned = stage.node.run("cleanup", &[])?;
     assert!(cleaned.status.success(), "{at:?}: {cleaned:?}");
     is_clean(stage, at)

@@ -4,6 +4,7 @@ mod attack;
 mod audit;
 mod backstop;
 mod baseline;
+mod chaos;
 mod configuration;
 mod datagram;
 mod egress;

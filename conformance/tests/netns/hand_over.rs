@@ -1,6 +1,9 @@
 //! One process takes over from another, and nobody notices.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use anyhow::{Result, ensure};
 use conformance::{
@@ -320,5 +323,22 @@ fn the_process_goes_on_when_the_one_that_takes_over_dies() -> Result<()> {
         stage.node.apply("policy.yaml", &BOTH_WAYS.replace("7000", &(7000 + at.number).to_string()))?;
     }
     assert!(begins > 100, "{begins}");
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_is_guarded_is_not_let_go() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.node.start()?;
+    // Every port that a second process could listen on is taken.
+    let taken: Vec<SocketAddr> = (15_003..15_065).map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+    let _occupant = server::crowd(&stage.inner, &taken)?;
+    let second = stage.node.spawn(&["--take-over"])?.wait()?;
+    assert_eq!(second.code(), Some(2));
+    let log = stage.node.log();
+    assert!(log.contains("default/inner: listener in its network namespace") && log.contains("goes on"), "{log}");
+    stage.node.wait_status("the first process to answer", |status| status.ready)?;
+    all_is_served(&stage, &Call { number: 0, name: "refused" })?;
+    stage.node.apply("policy.yaml", &BOTH_WAYS.replace("7000", "7001"))?;
     Ok(())
 }

@@ -253,3 +253,6 @@ async fn hear(from: impl AsyncRead + AsyncBufReadExt + Unpin) -> io::Result<Word
     }
     Ok(serde_json::from_str(&line)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,6 +260,8 @@ impl Node {
         let stat = PathBuf::from(format!("/proc/{}/stat", process.id()));
         eventually("the process to stop", || Ok(fs::read_to_string(&stat)?.contains(") T ").then_some(())))?;
         let tracer = Tracer::attach(process.id())?;
+        // Its other threads would stop as they begin.
+        process.resume()?;
         Ok((process, tracer))
     }
 

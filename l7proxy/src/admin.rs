@@ -61,6 +61,12 @@ pub struct Served {
 }
 
 impl Served {
+    /// Whether nobody else has put a file of its own there.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode)
+    }
+
     /// The file stays, for the process that takes over to replace.
     pub fn leave_file(&mut self) {
         self.inode = 0;
@@ -70,8 +76,9 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.task.abort();
-        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
-        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.is_in_place()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             tracing::debug!(%error, "admin socket");
         }
     }

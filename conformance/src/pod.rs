@@ -75,6 +75,13 @@ pub fn run(arguments: &[String]) -> Result<()> {
             effort::echo(address, size.parse().context("bytes")?, count.parse().context("round trips")?)
         }
         ["effort-echo-server", address, size] => effort::echo_server(address, size.parse().context("bytes")?),
+        words => traffic(words),
+    }
+}
+
+/// Clients that go on for a while.
+fn traffic(words: &[&str]) -> Result<()> {
+    match words {
         ["volley", address, rate, tag, closed @ ..] => {
             volley::run(address, rate.parse().context("connections a second")?, tag, closed.first().copied())
         }

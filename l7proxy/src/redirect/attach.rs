@@ -118,8 +118,9 @@ impl Links {
 
     /// The links of a pod that nothing can be attached to any more run these programs, where they are still attached.
     pub(super) fn run_again(&self, ebpf: &mut Ebpf, cookie: u64) -> Result<(), RedirectError> {
-        let own = format!("{POD_PREFIX}{cookie:x}");
-        for (name, pin) in self.ours.iter().filter(|(name, _)| name.starts_with(&own)) {
+        let lookup = format!("{POD_PREFIX}{cookie:x}");
+        let ends = format!("{lookup}_");
+        for (name, pin) in self.ours.iter().filter(|(name, _)| **name == lookup || name.starts_with(&ends)) {
             let program = [load::BACKSTOP_OUT, load::BACKSTOP_IN].into_iter().find(|program| name.ends_with(program));
             let program = ebpf.program_mut(program.unwrap_or(load::AT_NETNS)).ok_or(RedirectError::NoObject)?;
             if pin.exists() && sys::link_is_alive(pin).unwrap_or(false) {

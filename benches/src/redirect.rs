@@ -105,7 +105,7 @@ pub(crate) fn connects(rounds: usize) -> Result<Value> {
     let _server = listening(&api, &[ALLOWED, REDIRECTED, DENIED])?;
     let (program, calls) = (program()?, CALLS.to_string());
     let connect = |name, command, target: SocketAddr| {
-        Case::new(name, command, &["effort-connect", &target.to_string(), &calls], CALLS)
+        Case::new(name, command, &["effort", "connect", &target.to_string(), &calls], CALLS)
     };
     let cases = vec![
         connect("connect, no policy", bare.command(&program), at(&api, ALLOWED))?,
@@ -143,9 +143,9 @@ fn round_trips(size: usize, clients: [Client<'_>; 2], api: &Place, rounds: usize
     let mut cases = Vec::new();
     for ((name, client, hooked), port) in clients.into_iter().zip(ECHO..) {
         let target = SocketAddr::from((api.v4, port)).to_string();
-        servers.push(Process::spawn_ready(api.unhooked(&program).args(["effort-echo-server", &target, &bytes]))?);
+        servers.push(Process::spawn_ready(api.unhooked(&program).args(["effort", "echo-server", &target, &bytes]))?);
         let command = if hooked { client.command(&program) } else { client.unhooked(&program) };
-        cases.push(Case::new(name, command, &["effort-echo", &target, &bytes, &count], ROUND_TRIPS)?);
+        cases.push(Case::new(name, command, &["effort", "echo", &target, &bytes, &count], ROUND_TRIPS)?);
     }
     let figures = measured(cases, rounds);
     drop(servers);
@@ -201,7 +201,7 @@ pub(crate) fn lookups(among: Among, count: u32, ports: u16, pods: u32, rounds: u
     node.start()?;
     let (program, target, calls) = (program()?, SocketAddr::from((first, DATAGRAMS)).to_string(), "20000");
     let case =
-        |name, span: &str| Case::new(name, client.command(&program), &["effort-udp", &target, span, calls], 20_000);
+        |name, span: &str| Case::new(name, client.command(&program), &["effort", "udp", &target, span, calls], 20_000);
     let span = count * if matches!(among, Among::Cidrs) { 256 } else { 1 };
     let cases = vec![case("hot", "1")?, case("cold", &span.to_string())?];
     let mut figures = measured(cases, rounds)?;

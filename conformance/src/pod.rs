@@ -67,21 +67,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
             *first == "server",
             address,
         )?),
-        ["effort-connect", address, count] => effort::connect(address, count.parse().context("number of calls")?),
-        ["effort-udp", first, span, count] => {
-            effort::udp(first, span.parse().context("addresses")?, count.parse().context("number of calls")?)
-        }
-        ["effort-echo", address, size, count] => {
-            effort::echo(address, size.parse().context("bytes")?, count.parse().context("round trips")?)
-        }
-        ["effort-echo-server", address, size] => effort::echo_server(address, size.parse().context("bytes")?),
-        words => traffic(words),
-    }
-}
-
-/// Clients that go on for a while.
-fn traffic(words: &[&str]) -> Result<()> {
-    match words {
+        ["effort", what @ ..] => effort::run(what),
         ["volley", address, rate, tag, closed @ ..] => {
             volley::run(address, rate.parse().context("connections a second")?, tag, closed.first().copied())
         }
@@ -95,8 +81,8 @@ fn traffic(words: &[&str]) -> Result<()> {
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \
              calls tcp|udp|udp-ports|udp-connect ADDRESS COUNT | sockets NUMBER | ping ADDRESS raw|ping|connected TYPE TEXT | packet|flood ADDRESS HEX | frame INTERFACE HEX | \
              sniff RECORD | load ADDRESS PATH CLIENTS | crowd PATH COUNT BIND ADDRESS... | crowd-server ADDRESS... | \
-             effort-connect ADDRESS COUNT | effort-udp ADDRESS SPAN COUNT | effort-echo-server ADDRESS SIZE | \
-             effort-echo ADDRESS SIZE COUNT | \
+             effort connect ADDRESS COUNT | effort udp ADDRESS SPAN COUNT | effort echo-server ADDRESS SIZE | \
+             effort echo ADDRESS SIZE COUNT | \
              sequence PATH COUNT client|server ADDRESS | volley ADDRESS RATE TAG [CLOSED] | tunnel|drip ADDRESS PATH"
         ),
     }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -18,6 +18,21 @@ use super::say;
 
 /// Asks the echo server for its own CPU time.
 const ASK: u8 = b'?';
+
+/// Runs one command.
+pub(super) fn run(words: &[&str]) -> Result<()> {
+    match words {
+        ["connect", address, count] => connect(address, count.parse().context("number of calls")?),
+        ["udp", first, span, count] => {
+            udp(first, span.parse().context("addresses")?, count.parse().context("number of calls")?)
+        }
+        ["echo", address, size, count] => {
+            echo(address, size.parse().context("bytes")?, count.parse().context("round trips")?)
+        }
+        ["echo-server", address, size] => echo_server(address, size.parse().context("bytes")?),
+        _ => bail!("effort {}: is nothing that can be measured", words.join(" ")),
+    }
+}
 
 /// Runs one batch for each line.
 fn batches(mut batch: impl FnMut() -> Result<u64>) -> Result<()> {
@@ -37,7 +52,7 @@ fn cpu() -> u64 {
 }
 
 /// `connect()` of as many TCP sockets, which are made before and reset after. Those that are refused count too.
-pub(super) fn connect(address: &str, count: usize) -> Result<()> {
+fn connect(address: &str, count: usize) -> Result<()> {
     let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
     batches(|| {
         let socket = || -> io::Result<Socket> {
@@ -59,9 +74,9 @@ pub(super) fn connect(address: &str, count: usize) -> Result<()> {
 }
 
 /// `connect()` of one UDP socket, to each of `span` addresses from `first` on, in an order that jumps about.
-pub(super) fn udp(first: &str, span: u32, count: u32) -> Result<()> {
+fn udp(first: &str, span: u32, count: u32) -> Result<()> {
     let first: SocketAddr = first.parse().with_context(|| first.to_owned())?;
-    let IpAddr::V4(base) = first.ip() else { anyhow::bail!("{first}: give an IPv4 address") };
+    let IpAddr::V4(base) = first.ip() else { bail!("{first}: give an IPv4 address") };
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let targets: Vec<SocketAddr> = (0..count)
         .map(|index| (Ipv4Addr::from(u32::from(base) + index.wrapping_mul(7919) % span), first.port()).into())
@@ -76,7 +91,7 @@ pub(super) fn udp(first: &str, span: u32, count: u32) -> Result<()> {
 }
 
 /// Echoes what one client says.
-pub(super) fn echo_server(address: &str, size: usize) -> Result<()> {
+fn echo_server(address: &str, size: usize) -> Result<()> {
     let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
     say("ready")?;
     let (mut stream, _) = listener.accept()?;
@@ -93,7 +108,7 @@ pub(super) fn echo_server(address: &str, size: usize) -> Result<()> {
 }
 
 /// Round trips on one connection: what they cost both ends.
-pub(super) fn echo(address: &str, size: usize, count: usize) -> Result<()> {
+fn echo(address: &str, size: usize, count: usize) -> Result<()> {
     let mut stream = TcpStream::connect(address).with_context(|| address.to_owned())?;
     stream.set_nodelay(true)?;
     let mut message = vec![0; size];

@@ -1,7 +1,7 @@
 //! From one process to the next, while connections go on.
 //!
 //! Owns who writes to the kernel when: at any time at most one of both does. Never ends a connection that could still carry
-//! something. Start at [`Control::take_over`] for the process that comes, at [`Control::hand_over`] for the one that goes, and
+//! something. Start at [`Control::begin_take_over`] for the process that comes, at [`Control::hand_over`] for the one that goes, and
 //! at [`Retiring`] for how that one ends.
 
 use std::{

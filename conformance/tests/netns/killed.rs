@@ -212,6 +212,51 @@ fn while_policy_changes() -> Result<()> {
     Ok(())
 }
 
+/// An address that no pod has is allowed by none of these, each time for another CIDR's sake: by the wider one that allows it
+/// only, or without the narrower one that denies it, it would be.
+#[test]
+fn while_cidrs_change() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let (denied, allowed) = (stage.node.stranger()?, stage.node.stranger()?);
+    let _servers = [server::tcp(&denied, "0.0.0.0:7000")?, server::tcp(&allowed, "0.0.0.0:7000")?];
+    let policy = |egress: &str, deny: &str| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p, namespace: default}}\nspec:\n  \
+             endpointSelector: {{matchLabels: {{app: client}}}}\n  egress: [{egress}]\n  egressDeny: [{deny}]\n"
+        )
+    };
+    let (one, wide) = (format!("{{toCIDR: [{}/32]}}", denied.v4), "{toCIDR: [10.0.0.0/8]}");
+    // Whether each allows the other address.
+    let ways = [
+        (policy("{toCIDR: [192.0.2.0/24]}", ""), false),
+        (policy(wide, &one), true),
+        (policy("{toEntities: [all]}", wide), false),
+        (policy(wide, &one), true),
+    ];
+    for (before, after) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+        let (Some((first, _)), Some((then, opens))) = (ways.get(before), ways.get(after)) else { continue };
+        let mut number = 0;
+        for moment in 0.. {
+            stage.node.write_manifest("policy.yaml", first)?;
+            stage.node.start()?;
+            assert!(!connects(&stage.client, &denied, 7000)?);
+            let tracer = Tracer::attach(stage.node.proxy()?.id())?;
+            stage.node.write_manifest("policy.yaml", then)?;
+            let is_done = || Ok(connects(&stage.client, &allowed, 7000)? == *opens);
+            let killed = kill_after(tracer, number, Moments::Each(1), is_done)?;
+            assert!(!connects(&stage.client, &denied, 7000)?, "from {before} to {after}: {killed:?}");
+            let Some(at) = killed else {
+                told(format_args!("from {before} to {after}: killed at {moment} moments"));
+                assert!(moment > 3);
+                stage.node.kill()?;
+                break;
+            };
+            number = at.number;
+        }
+    }
+    Ok(())
+}
+
 /// A pod that comes while the proxy runs is judged as a whole or not at all.
 #[test]
 fn while_a_pod_comes() -> Result<()> {

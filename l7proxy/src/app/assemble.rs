@@ -89,8 +89,20 @@ fn identities_of<'p>(pod: &'p Pod<'_>) -> impl Iterator<Item = Identity> + 'p {
 impl Assembler {
     /// What `config` and `policies` mean, as revision `revision`.
     pub fn assemble(&mut self, config: &Config, policies: &[InForce], revision: u64) -> Assembled {
-        let (local, remote) = self.pods(config, policies);
-        let cidrs = self.cidrs(policies);
+        self.assemble_before(config, policies, &[], revision)
+    }
+
+    /// The same, with identities for what `coming` will ask for: to the kernel each of them is what its address was without.
+    pub(super) fn assemble_before(
+        &mut self,
+        config: &Config,
+        policies: &[InForce],
+        coming: &[InForce],
+        revision: u64,
+    ) -> Assembled {
+        let named: Vec<InForce> = policies.iter().chain(coming).cloned().collect();
+        let (local, remote) = self.pods(config, &named);
+        let cidrs = self.cidrs(&named);
         let services = services(config);
         let fronted = self.frontends(config, local.iter().chain(&remote), &cidrs);
         let mut exact: HashMap<IpAddr, Arc<Peer>> = HashMap::new();

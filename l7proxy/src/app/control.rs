@@ -47,7 +47,7 @@ mod sync;
 use self::{
     hand_over::{HandedOver, LOOK, Retiring},
     signals::{Stop, next_change},
-    sync::Asked,
+    sync::{Asked, Ground},
 };
 
 /// What is in flight at the end has this long.
@@ -108,6 +108,8 @@ pub(super) struct Control {
     pods: Roster,
     /// What the kernel shall hold, but for which of the pods are enrolled.
     asked: Asked,
+    /// What that was made of.
+    before: Option<Ground>,
     /// Ends connections that are older than the policy; `None`: they are left.
     existing: Option<Existing>,
     revision: u64,
@@ -146,6 +148,7 @@ impl Control {
             counters,
             pods: Roster::default(),
             asked: Asked::default(),
+            before: None,
             existing: None,
             revision: 0,
             ready: false,

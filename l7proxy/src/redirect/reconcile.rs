@@ -133,9 +133,10 @@ impl Default for Applied {
 impl Redirect {
     /// Makes the kernel agree with `desired`. `enrolment` gives sockets for a pod that is new.
     ///
-    /// Order: CIDRs that go (their addresses fall back to wider ones) → new policy entries under numbers that no pod is on →
-    /// each pod's one switch to them → identities → CIDRs that come → pods that go → pods that come, their switch last →
-    /// old entries, when no program reads them any more. On the first call the programs are attached at the end.
+    /// Order: new policy entries under numbers that no pod is on → each pod's one switch to them → identities → CIDRs that
+    /// come → CIDRs that go (the new entries say the same of their addresses as of those of wider ones) → pods that go → pods
+    /// that come, their switch last → old entries, when no program reads them any more. On the first call the programs are
+    /// attached at the end.
     pub fn apply<'a>(
         &mut self,
         desired: &Desired,
@@ -171,9 +172,6 @@ impl Redirect {
         enrolment: impl Fn(u64) -> Option<Enrolment<'a>>,
         shortfall: &mut Shortfall,
     ) -> Result<(), RedirectError> {
-        for net in before.cidrs.keys().filter(|net| !desired.cidrs.contains_key(*net)) {
-            ignore_missing(self.maps.cidrs.remove(&lpm_key(*net)), "CIDRS")?;
-        }
         let plan = self.file(desired, &mut shortfall.errors)?;
         for (cookie, pod) in &desired.pods {
             let Some(known) = before.pods.get(cookie) else { continue };
@@ -187,6 +185,9 @@ impl Redirect {
         self.write_identities(before, desired)?;
         for (net, id) in desired.cidrs.iter().filter(|(net, id)| before.cidrs.get(*net) != Some(*id)) {
             self.maps.cidrs.insert(&lpm_key(*net), *id, 0).map_err(RedirectError::map("CIDRS"))?;
+        }
+        for net in before.cidrs.keys().filter(|net| !desired.cidrs.contains_key(*net)) {
+            ignore_missing(self.maps.cidrs.remove(&lpm_key(*net)), "CIDRS")?;
         }
         for (cookie, pod) in before.pods.iter().filter(|(cookie, _)| !desired.pods.contains_key(*cookie)) {
             self.remove_pod(*cookie, pod)?;

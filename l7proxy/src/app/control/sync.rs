@@ -1,10 +1,14 @@
 //! From what is asked for to what is so, in the order in which nothing is open in between.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
     time::Instant,
 };
+
+use ipnet::IpNet;
+use rules::InForce;
 
 use super::Control;
 use crate::{
@@ -16,6 +20,7 @@ use crate::{
         pods::link_local,
         roster::{Changes, Look},
     },
+    config::Config,
     endpoint::EndpointId,
     redirect::{Desired, DesiredPod, Redirect, Shortfall},
 };
@@ -29,6 +34,20 @@ pub(super) struct Asked {
     pods: BTreeMap<String, DesiredPod>,
 }
 
+/// What that is made of.
+#[derive(Debug)]
+pub(super) struct Ground {
+    config: Config,
+    policies: Vec<InForce>,
+}
+
+impl Asked {
+    fn new(pods: BTreeMap<String, DesiredPod>, identities: HashMap<IpAddr, u32>, cidrs: HashMap<IpNet, u32>) -> Self {
+        let rest = Desired { identities: Arc::new(identities), cidrs: Arc::new(cidrs), ..Desired::default() };
+        Self { rest, pods }
+    }
+}
+
 impl Control {
     /// Makes it so: listeners → policy for the data path → kernel; for what goes, the reverse.
     pub(super) async fn sync(
@@ -37,17 +56,35 @@ impl Control {
         workers: &Workers,
         arrivals: &mut Arrivals,
     ) -> Result<(), RunError> {
+        let policies = self.versions.in_force();
+        self.announce(&policies, redirect)?;
         self.revision += 1;
-        let assembled = self.assembler.assemble(&self.config, &self.versions.in_force(), self.revision);
+        let assembled = self.assembler.assemble(&self.config, &policies, self.revision);
+        self.before = Some(Ground { config: self.config.clone(), policies });
         let Assembled { world, pods, identities, cidrs } = assembled;
         let changes = self.refresh(redirect, Look::Everybody, Instant::now());
         self.check_inherited()?;
         self.serve(&changes.opened, workers).await?;
         self.store.publish(world);
-        let rest = Desired { identities: Arc::new(identities), cidrs: Arc::new(cidrs), ..Desired::default() };
-        self.asked = Asked { rest, pods };
+        self.asked = Asked::new(pods, identities, cidrs);
         self.apply(redirect, changes)?;
         self.await_sockets(redirect, workers, arrivals).await
+    }
+
+    /// Gives addresses that `coming` policies tell from others identities of their own while the policies before are in force,
+    /// which say the same of them as of the others. Were they made with the switch to the new policies, or after it, such an
+    /// address could be what neither the old nor the new ones allow.
+    fn announce(&mut self, coming: &[InForce], redirect: &mut Redirect) -> Result<(), RunError> {
+        let Some(Ground { config, policies }) = self.before.take().filter(|_| self.ready) else { return Ok(()) };
+        let nets = |policies: &[InForce]| -> BTreeSet<IpNet> {
+            policies.iter().flat_map(|policy| policy.cidrs().into_iter().chain(policy.pod_cidrs())).collect()
+        };
+        if nets(coming).is_subset(&nets(&policies)) {
+            return Ok(());
+        }
+        let announced = self.assembler.assemble_before(&config, &policies, coming, self.revision);
+        self.asked = Asked::new(announced.pods, announced.identities, announced.cidrs);
+        self.apply(redirect, Changes::default())
     }
 
     /// Looks whether pods came or went; policy is as it was.

@@ -225,3 +225,31 @@ fn a_policy_change_reaches_a_connection_that_is_open() -> Result<()> {
     assert_eq!(server.seen()?.len(), 1);
     Ok(())
 }
+
+/// The kernel keeps IPv4 addresses among the IPv6 ones; policy does not.
+#[test]
+fn a_cidr_of_ipv6_says_nothing_of_ipv4() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let outside = node.stranger()?;
+    let _server = server::tcp(&outside, "[::]:7000")?;
+    let manifest = |cidrs: &str| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p, namespace: default}}\nspec:\n  \
+             endpointSelector: {{matchLabels: {{app: client}}}}\n  egress: [{{toCIDR: [{cidrs}]}}]\n"
+        )
+    };
+    let (four, six) = ("0.0.0.0/0", "\"::/0\"");
+    let both = format!("{four}, {six}");
+    let ways = [(six, [false, true]), (&both, [true, true]), (four, [true, false]), (six, [false, true])];
+    node.write_manifest("policy.yaml", &manifest("192.0.2.0/24"))?;
+    node.start()?;
+    for (cidrs, expected) in ways {
+        node.apply("policy.yaml", &manifest(cidrs))?;
+        for (address, is_allowed) in outside.addresses().into_iter().zip(expected) {
+            let outcome = server::connect(&client, (address, 7000), Some("hello"))?;
+            assert_eq!(outcome.reply.as_deref() == Some("hello"), is_allowed, "{cidrs}: {address}: {outcome:?}");
+        }
+    }
+    Ok(())
+}

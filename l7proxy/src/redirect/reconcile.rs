@@ -11,9 +11,10 @@ use std::{
 };
 
 use aya::maps::lpm_trie::Key;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use redirect_abi::{
-    Addr, BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
+    Addr, BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_WORLD, INGRESS_ENFORCED, LISTENER_EGRESS,
+    LISTENER_V6, Pod,
 };
 
 use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
@@ -183,12 +184,7 @@ impl Redirect {
             }
         }
         self.write_identities(before, desired)?;
-        for (net, id) in desired.cidrs.iter().filter(|(net, id)| before.cidrs.get(*net) != Some(*id)) {
-            self.maps.cidrs.insert(&lpm_key(*net), *id, 0).map_err(RedirectError::map("CIDRS"))?;
-        }
-        for net in before.cidrs.keys().filter(|net| !desired.cidrs.contains_key(*net)) {
-            ignore_missing(self.maps.cidrs.remove(&lpm_key(*net)), "CIDRS")?;
-        }
+        self.write_cidrs(before, desired)?;
         for (cookie, pod) in before.pods.iter().filter(|(cookie, _)| !desired.pods.contains_key(*cookie)) {
             self.remove_pod(*cookie, pod)?;
         }
@@ -207,6 +203,22 @@ impl Redirect {
             self.links.attach_cgroup(&mut self.ebpf)?;
             self.links.remove_foreign()?;
             self.applied.attached = true;
+        }
+        Ok(())
+    }
+
+    /// IPv4 addresses have a form among the IPv6 ones, but no IPv6 CIDR is about them, not even `::/0`: what no IPv4 one is about
+    /// is world.
+    fn write_cidrs(&mut self, before: &Desired, desired: &Desired) -> Result<(), RedirectError> {
+        let all_v4 = IpNet::from(Ipv4Net::default());
+        let world = desired.cidrs.get(&all_v4).copied().unwrap_or(IDENTITY_WORLD);
+        self.maps.cidrs.insert(&lpm_key(all_v4), world, 0).map_err(RedirectError::map("CIDRS"))?;
+        let others = |net: &IpNet| *net != all_v4;
+        for (net, id) in desired.cidrs.iter().filter(|(net, id)| others(net) && before.cidrs.get(*net) != Some(*id)) {
+            self.maps.cidrs.insert(&lpm_key(*net), *id, 0).map_err(RedirectError::map("CIDRS"))?;
+        }
+        for net in before.cidrs.keys().filter(|net| others(net) && !desired.cidrs.contains_key(*net)) {
+            ignore_missing(self.maps.cidrs.remove(&lpm_key(*net)), "CIDRS")?;
         }
         Ok(())
     }

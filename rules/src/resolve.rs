@@ -176,7 +176,9 @@ impl<'a> Resolver<'a> {
 
     /// The same, where these addresses are judged by what is behind them.
     #[must_use]
-    pub fn fronted(self, frontends: Vec<Frontend>) -> Self {
+    pub fn fronted(self, mut frontends: Vec<Frontend>) -> Self {
+        // They are looked up.
+        frontends.sort_unstable_by_key(|frontend| frontend.identity);
         Self { frontends: frontends.into(), ..self }
     }
 

@@ -4,7 +4,7 @@
 //! list are OR, lists and policies are OR, deny beats allow: order never matters. Must never let the kernel's entries and
 //! the tables disagree: the former are made of the latter. Start at [`DirectionPolicy::evaluate`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     identity::Identity,
@@ -161,7 +161,8 @@ pub struct DirectionPolicy {
     all_denied_by: Arc<[Arc<PolicyKey>]>,
     grants: Vec<Arc<Grant>>,
     tables: Tables,
-    entries: Vec<MapEntry>,
+    /// Made of the tables, when the kernel is to be given them.
+    entries: OnceLock<Vec<MapEntry>>,
     /// Addresses that stand for others.
     frontends: Arc<[Frontend]>,
 }
@@ -182,10 +183,9 @@ impl DirectionPolicy {
         let tables = Tables::new(otherwise, &grants, shared);
         let default_deny = otherwise != Otherwise::Pass;
         let enforced = default_deny || !grants.is_empty();
-        let entries = if enforced { entries::all(&tables, false) } else { Vec::new() };
         let denied_by: Arc<[Arc<PolicyKey>]> = denied_by.into();
         let all_denied_by = Arc::clone(&denied_by);
-        let frontends = Arc::default();
+        let (frontends, entries) = (Arc::default(), OnceLock::new());
         Self { enforced, ordered: false, default_deny, all_denied_by, denied_by, grants, tables, entries, frontends }
     }
 
@@ -193,10 +193,9 @@ impl DirectionPolicy {
     pub(crate) fn and(self, layer: Layer) -> Self {
         let Layer { tables: other, policies } = layer;
         let tables = self.tables.and(&other);
-        let entries = entries::all(&tables, true);
         let mut all = self.denied_by.to_vec();
         all.extend(policies);
-        Self { enforced: true, ordered: true, all_denied_by: all.into(), tables, entries, ..self }
+        Self { enforced: true, ordered: true, all_denied_by: all.into(), tables, entries: OnceLock::new(), ..self }
     }
 
     /// Whether anything is to be judged at all.
@@ -220,7 +219,10 @@ impl DirectionPolicy {
     /// What the kernel is given: sorted, one entry per key.
     #[must_use]
     pub fn entries(&self) -> &[MapEntry] {
-        &self.entries
+        // What is said of a Service counts, also where it is weaker than what is said of anybody.
+        let own_count = self.ordered || !self.frontends.is_empty();
+        let made = || if self.enforced { entries::all(&self.tables, own_count) } else { Vec::new() };
+        self.entries.get_or_init(made)
     }
 
     /// The verdict below HTTP. Of ICMP, `port` is the type of the message; [`Protocol::Any`] is a protocol that has neither.
@@ -284,9 +286,7 @@ impl DirectionPolicy {
 
     /// The same, but what is denied is only told.
     pub(crate) fn lenient(self) -> Self {
-        let tables = self.tables.lenient();
-        let entries = if self.enforced { entries::all(&tables, self.ordered) } else { Vec::new() };
-        Self { tables, entries, ..self }
+        Self { tables: self.tables.lenient(), entries: OnceLock::new(), ..self }
     }
 
     /// `nearest`: where default deny denies, and no rule for requests is known that came nearer.

@@ -264,6 +264,9 @@ impl Assembler {
         pods: impl Iterator<Item = &'p Pod<'p>>,
         cidrs: &[Net],
     ) -> Vec<Fronted> {
+        if config.services.is_empty() {
+            return Vec::new();
+        }
         let candidate = |pod: &'p Pod<'p>| Candidate {
             namespace: &pod.peer.namespace,
             name: pod.name,

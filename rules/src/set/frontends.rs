@@ -3,7 +3,10 @@
 //! Nobody knows which of them a connection will come to, so all must allow it, and each request. Must never allow what one
 //! of them would not be allowed. Start at [`Tables::with_frontends`].
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     Cell, DirectionPolicy,
@@ -74,23 +77,26 @@ impl DirectionPolicy {
             return self;
         }
         let tables = self.tables.with_frontends(&frontends);
-        // What is said of a Service counts, also where it is weaker than what is said of anybody.
-        let entries = super::entries::all(&tables, true);
-        Self { tables, entries, frontends, ..self }
+        Self { tables, entries: OnceLock::new(), frontends, ..self }
     }
 
     /// Who a peer and a port stand for: themselves, or what is behind a Service.
     pub(super) fn targets(&self, peer: Identity, protocol: Protocol, port: u16) -> Vec<Target> {
-        let itself = Target { identity: peer, port };
-        let Some(frontend) = self.frontends.iter().find(|frontend| frontend.identity == peer) else {
-            return vec![itself];
-        };
+        let Some(frontend) = self.frontend(peer) else { return vec![Target { identity: peer, port }] };
         let known = frontend.ports.iter().find(|known| known.protocol == protocol && known.port == port);
         known.map_or_else(|| vec![Target { identity: frontend.otherwise, port }], |known| known.targets.clone())
     }
 
+    fn frontend(&self, peer: Identity) -> Option<&Frontend> {
+        let found = self.frontends.binary_search_by_key(&peer, |frontend| frontend.identity);
+        found.ok().and_then(|index| self.frontends.get(index))
+    }
+
     /// The first of those that is denied.
     pub(super) fn denied_target(&self, peer: Identity, protocol: Protocol, port: u16) -> Option<Target> {
+        if self.frontend(peer).is_none() {
+            return Some(Target { identity: peer, port });
+        }
         let targets = self.targets(peer, protocol, port);
         let is_denied = |target: &&Target| {
             let cell = self.tables.of(target.identity).cell(protocol, target.port);

@@ -3,7 +3,11 @@
 //! Owns the immutable values that the data path and the records read. Never reads files and never knows a policy.
 //! Start at [`IpCache::lookup`].
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use rules::{DirectionPolicy, Identity, L4Verdict, Protocol, Target};
@@ -58,6 +62,9 @@ pub struct Backend {
     /// `namespace/name`.
     pub pod: String,
 }
+
+/// One end of a flow, and where it is.
+pub type End = (Arc<Peer>, SocketAddr);
 
 impl ServicePeer {
     /// Pods behind one of its ports that `policy` does not allow a connection to; `None`: it has no such port.

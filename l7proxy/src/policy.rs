@@ -3,12 +3,12 @@
 //! Owns publication of policy to the data path. Never compiles a policy and never touches the kernel.
 //! Start at [`Store`]; a connection reads it through [`Live`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rules::{Direction, DirectionPolicy, EndpointPolicy};
 
-use crate::endpoint::{EndpointId, IpCache, Peer};
+use crate::endpoint::{End, EndpointId, IpCache, Peer};
 
 mod live;
 
@@ -40,6 +40,19 @@ pub struct World {
     pub ipcache: IpCache,
     /// Pods of this node.
     pub endpoints: HashMap<EndpointId, Arc<EndpointState>>,
+}
+
+impl World {
+    /// Source and destination of what a pod of this node sends (egress) or gets.
+    #[must_use]
+    pub fn ends(&self, pod: EndpointId, direction: Direction, local: SocketAddr, remote: SocketAddr) -> [End; 2] {
+        let own = self.endpoints.get(&pod).map_or_else(|| self.ipcache.lookup(local.ip()), |endpoint| &endpoint.peer);
+        let (own, other) = ((Arc::clone(own), local), (Arc::clone(self.ipcache.lookup(remote.ip())), remote));
+        match direction {
+            Direction::Egress => [own, other],
+            Direction::Ingress => [other, own],
+        }
+    }
 }
 
 /// The published world. Reading never blocks; one writer.

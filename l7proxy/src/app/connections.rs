@@ -39,13 +39,8 @@ fn record(connection: &Connection, world: &World, ids: &RuleIds, now: SystemTime
     let direction = if connection.direction == EGRESS { Direction::Egress } else { Direction::Ingress };
     let (local, remote) = redirect::ends(connection);
     let endpoint = world.endpoints.get(&EndpointId(connection.endpoint));
-    let own = endpoint.map_or_else(|| world.ipcache.lookup(local.ip()), |endpoint| &endpoint.peer);
     let other = world.ipcache.lookup(remote.ip());
-    let ends = ((Arc::clone(own), local), (Arc::clone(other), remote));
-    let (source, destination) = match direction {
-        Direction::Egress => ends,
-        Direction::Ingress => (ends.1, ends.0),
-    };
+    let [source, destination] = world.ends(EndpointId(connection.endpoint), direction, local, remote);
     let port = destination.1.port();
     let (rule, revision) = if let Some(known) = ids.rule(connection.rule) {
         (Some(Arc::clone(&known.rule)), known.until.unwrap_or(world.revision))

@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -78,13 +77,8 @@ fn record(refusal: &Refusal, repeats: u64, world: &World, ids: &RuleIds, flows: 
     let direction = if refusal.direction == EGRESS { Direction::Egress } else { Direction::Ingress };
     let (local, remote) = (redirect::local(refusal), redirect::remote(refusal));
     let endpoint = world.endpoints.get(&EndpointId(refusal.endpoint));
-    let own = endpoint.map_or_else(|| world.ipcache.lookup(local.ip()), |endpoint| &endpoint.peer);
     let other = world.ipcache.lookup(remote.ip());
-    let ends = ((Arc::clone(own), local), (Arc::clone(other), remote));
-    let (source, destination) = match direction {
-        Direction::Egress => ends,
-        Direction::Ingress => (ends.1, ends.0),
-    };
+    let [source, destination] = world.ends(EndpointId(refusal.endpoint), direction, local, remote);
     let policy = endpoint.map(|endpoint| endpoint.direction(direction));
     let port = SocketAddr::port(&destination.1);
     let (denial, revision) = match ids.rule(refusal.rule) {

@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    net::SocketAddr,
     sync::Arc,
     time::SystemTime,
 };
@@ -12,7 +11,7 @@ use std::{
 use rules::{Direction, PolicyKey, RuleRef};
 
 use super::{ConnectionRecord, DropReason, DropRecord, Ends, HttpRecord, Record, Verdict};
-use crate::endpoint::Peer;
+use crate::endpoint::{End, Peer};
 
 mod below;
 mod extension;
@@ -33,8 +32,6 @@ pub(super) struct Formatter {
     /// State of a generator for record ids; not for secrets.
     random: u64,
 }
-
-type End = (Arc<Peer>, SocketAddr);
 
 impl Formatter {
     pub(super) fn new(cluster: &str, node: &str) -> io::Result<Self> {

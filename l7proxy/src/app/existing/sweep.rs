@@ -1,12 +1,6 @@
 //! One look at all sockets of a pod.
 
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::AsFd,
-    sync::{Arc, atomic::Ordering},
-    time::SystemTime,
-};
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::atomic::Ordering, time::SystemTime};
 
 use rules::Direction;
 
@@ -89,11 +83,7 @@ impl Sweep<'_> {
         #[expect(clippy::disallowed_methods, reason = "this is where the connection ends")]
         let now = SystemTime::now();
         let other = world.ipcache.lookup(flow.remote.ip());
-        let ends = ((Arc::clone(&endpoint.peer), flow.local), (Arc::clone(other), flow.remote));
-        let (source, destination) = match direction {
-            Direction::Egress => ends,
-            Direction::Ingress => (ends.1, ends.0),
-        };
+        let [source, destination] = world.ends(self.target.endpoint, direction, flow.local, flow.remote);
         let port = SocketAddr::port(&destination.1);
         let protocol = flow.transport.number();
         let denial = endpoint.direction(direction).denial_of(other.identity(), protocol, port);

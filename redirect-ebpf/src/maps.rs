@@ -39,13 +39,23 @@ pub static ENDS: HashMap<u32, u64, 4096, SPARSE> = HashMap::new();
 #[btf_map]
 pub static IDENTITIES: HashMap<Addr, u32, 131_072, SPARSE> = HashMap::new();
 
-/// CIDRs that policies name → identity. Proxy writes, verdicts read after `IDENTITIES` missed.
+/// IPv4 CIDRs that policies name → identity; addresses in network byte order. Proxy writes, verdicts read after `IDENTITIES`
+/// missed. Apart from the others: a lookup walks through up to 14 levels of 10,000, and each compares the whole key.
 #[btf_map]
-pub static CIDRS: LpmTrie<Addr, u32, 16_384> = LpmTrie::new();
+pub static CIDRS4: LpmTrie<u32, u32, 16_384> = LpmTrie::new();
 
-/// What is allowed or redirected. Proxy writes, verdicts read.
+/// The same for IPv6.
 #[btf_map]
-pub static POLICY: LpmTrie<PolicyKey, PolicyValue, POLICY_ENTRIES> = LpmTrie::new();
+pub static CIDRS6: LpmTrie<Addr, u32, 16_384> = LpmTrie::new();
+
+/// What is allowed or redirected at one port of one protocol. Proxy writes, verdicts read. Not in the trie below: most entries
+/// are such, and are found here at the same cost among however many.
+#[btf_map]
+pub static POLICY_EXACT: HashMap<PolicyKey, PolicyValue, POLICY_ENTRIES, SPARSE> = HashMap::new();
+
+/// The same at blocks of ports, all ports and all protocols. Proxy writes, verdicts read after `POLICY_EXACT` missed.
+#[btf_map]
+pub static POLICY_PREFIX: LpmTrie<PolicyKey, PolicyValue, POLICY_ENTRIES> = LpmTrie::new();
 
 /// Redirected connections → where they wanted to go. sock_ops writes before the SYN and removes at the end, sk_lookup and
 /// the proxy read. An entry that is evicted before it was accepted makes that connection refused, never passed. Once it

@@ -1,9 +1,11 @@
 //! L3/L4: who is the other side, and what does the pod's policy say to it.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use redirect_abi::{ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, REDIRECT, V4_MAPPED, v4};
+use redirect_abi::{
+    ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, PolicyValue, REDIRECT, V4_MAPPED, v4,
+};
 
-use crate::maps::{CIDRS, IDENTITIES, POLICY};
+use crate::maps::{CIDRS4, CIDRS6, IDENTITIES, POLICY_EXACT, POLICY_PREFIX};
 
 /// Identity of an address: exact, then longest CIDR, then world.
 #[inline(always)]
@@ -12,7 +14,9 @@ pub fn identity(addr: &Addr) -> u32 {
     if let Some(id) = unsafe { IDENTITIES.get(addr) } {
         return *id;
     }
-    CIDRS.get(&Key::new(128, *addr)).copied().unwrap_or(IDENTITY_WORLD)
+    let found =
+        if is_v4(addr) { CIDRS4.get(&Key::new(32, addr[3])) } else { CIDRS6.get(&Key::new(128, *addr)) };
+    found.copied().unwrap_or(IDENTITY_WORLD)
 }
 
 /// What the policy says, and which rule does.
@@ -28,11 +32,10 @@ pub struct Verdict {
 #[inline(always)]
 pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16) -> Verdict {
     let port_be = port.to_be();
-    let key =
-        |identity| Key::new(POLICY_BITS, PolicyKey { policy: pod.policy, identity, direction, protocol, port_be });
-    let value = match POLICY.get(&key(identity)) {
+    let key = |identity| PolicyKey { policy: pod.policy, identity, direction, protocol, port_be };
+    let value = match entry(key(identity)) {
         Some(value) => value,
-        None => match POLICY.get(&key(0)) {
+        None => match entry(key(0)) {
             Some(value) => value,
             None => return Verdict { action: DENY, rule: 0 },
         },
@@ -44,6 +47,13 @@ pub fn verdict(pod: &Pod, direction: u8, identity: u32, protocol: u8, port: u16)
         _ => DENY,
     };
     Verdict { action, rule: value.rule }
+}
+
+/// The entry with the longest prefix of a key; the whole key is the longest.
+#[inline(always)]
+fn entry(key: PolicyKey) -> Option<&'static PolicyValue> {
+    // SAFETY: an entry is never written while a program reads under its number.
+    unsafe { POLICY_EXACT.get(key) }.or_else(|| POLICY_PREFIX.get(&Key::new(POLICY_BITS, key)))
 }
 
 /// 127.0.0.0/8, ::1 and the unspecified address, which connects to the socket's own host.

@@ -1,4 +1,4 @@
-//! What a pod's policies say to the kernel, as values: the lines of `POLICY` but for the number that they are filed under.
+//! What a pod's policies say to the kernel, as values: the lines of the policy maps but for the number that they are filed under.
 //!
 //! Start at [`Entries`].
 

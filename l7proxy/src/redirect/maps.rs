@@ -8,13 +8,15 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, SkStorage, SockHash, lpm_trie::Key},
 };
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use redirect_abi::{
-    ANNOUNCED, Addr, ConnKey, LEG, OWN_SOCKET, Peer, Pod, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED, stat, v4,
+    ANNOUNCED, Addr, ConnKey, LEG, OWN_SOCKET, POLICY_BITS, Peer, Pod, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED,
+    stat, v4,
 };
 
-use super::{Count, Hold, RedirectError};
+use super::{Count, Hold, RedirectError, reconcile::ignore_missing};
 
 /// The form that the kernel side keeps addresses in.
 pub(super) fn addr(address: IpAddr) -> Addr {
@@ -47,13 +49,65 @@ pub(super) struct ControlMaps {
     pub(super) pods: HashMap<MapData, u64, Pod>,
     pub(super) addresses: HashMap<MapData, Addr, u64>,
     pub(super) identities: HashMap<MapData, Addr, u32>,
-    pub(super) cidrs: LpmTrie<MapData, Addr, u32>,
-    pub(super) policy: LpmTrie<MapData, PolicyKey, PolicyValue>,
+    pub(super) cidrs: Cidrs,
+    pub(super) policy: PolicyMaps,
     pub(super) listeners: SockHash<MapData, u64>,
     pub(super) generation: Array<MapData, u32>,
     pub(super) ends: HashMap<MapData, u32, u64>,
     stats: PerCpuArray<MapData, u64>,
     shared: Shared,
+}
+
+/// CIDRs that policies name, by family.
+pub(super) struct Cidrs {
+    four: LpmTrie<MapData, u32, u32>,
+    six: LpmTrie<MapData, Addr, u32>,
+}
+
+impl Cidrs {
+    pub(super) fn insert(&mut self, net: IpNet, identity: u32) -> Result<(), RedirectError> {
+        match net {
+            IpNet::V4(net) => self.four.insert(&key4(net), identity, 0).map_err(RedirectError::map("CIDRS4")),
+            IpNet::V6(net) => self.six.insert(&key6(net), identity, 0).map_err(RedirectError::map("CIDRS6")),
+        }
+    }
+
+    pub(super) fn remove(&mut self, net: IpNet) -> Result<(), RedirectError> {
+        match net {
+            IpNet::V4(net) => ignore_missing(self.four.remove(&key4(net)), "CIDRS4"),
+            IpNet::V6(net) => ignore_missing(self.six.remove(&key6(net)), "CIDRS6"),
+        }
+    }
+}
+
+fn key4(net: Ipv4Net) -> Key<u32> {
+    Key::new(u32::from(net.prefix_len()), u32::from_ne_bytes(net.network().octets()))
+}
+
+fn key6(net: Ipv6Net) -> Key<Addr> {
+    Key::new(u32::from(net.prefix_len()), addr(net.network().into()))
+}
+
+/// What is allowed or redirected: entries for one port, and others.
+pub(super) struct PolicyMaps {
+    exact: HashMap<MapData, PolicyKey, PolicyValue>,
+    prefix: LpmTrie<MapData, PolicyKey, PolicyValue>,
+}
+
+impl PolicyMaps {
+    pub(super) fn insert(&mut self, bits: u32, key: PolicyKey, value: PolicyValue) -> Result<(), RedirectError> {
+        if bits == POLICY_BITS {
+            return self.exact.insert(key, value, 0).map_err(RedirectError::map("POLICY_EXACT"));
+        }
+        self.prefix.insert(&Key::new(bits, key), value, 0).map_err(RedirectError::map("POLICY_PREFIX"))
+    }
+
+    pub(super) fn remove(&mut self, bits: u32, key: PolicyKey) -> Result<(), RedirectError> {
+        if bits == POLICY_BITS {
+            return ignore_missing(self.exact.remove(&key), "POLICY_EXACT");
+        }
+        ignore_missing(self.prefix.remove(&Key::new(bits, key)), "POLICY_PREFIX")
+    }
 }
 
 /// Maps that data workers use too: kept as they are, each worker gets handles of its own.
@@ -71,8 +125,8 @@ impl ControlMaps {
             pods: take(ebpf, "PODS")?,
             addresses: take(ebpf, "ADDRESSES")?,
             identities: take(ebpf, "IDENTITIES")?,
-            cidrs: take(ebpf, "CIDRS")?,
-            policy: take(ebpf, "POLICY")?,
+            cidrs: Cidrs { four: take(ebpf, "CIDRS4")?, six: take(ebpf, "CIDRS6")? },
+            policy: PolicyMaps { exact: take(ebpf, "POLICY_EXACT")?, prefix: take(ebpf, "POLICY_PREFIX")? },
             listeners: take(ebpf, "LISTENERS")?,
             generation: take(ebpf, "GENERATION")?,
             ends: take(ebpf, "ENDS")?,

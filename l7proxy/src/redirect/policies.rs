@@ -1,4 +1,4 @@
-//! What is filed in `POLICY` under which number, and how many pods are on each.
+//! What is filed in the policy maps under which number, and how many pods are on each.
 //!
 //! Pods that may do the same share a number. A number that pods are on is never written to: a change goes to another one,
 //! and each pod is switched to it in one write. The number that pods were on before stays as their standby: the next
@@ -25,7 +25,7 @@ struct Waste {
     entries: Vec<Entry>,
 }
 
-/// A mirror of `POLICY`.
+/// A mirror of the policy maps.
 #[derive(Debug)]
 pub(super) struct Policies {
     /// Those that pods are on, and their standbys.
@@ -85,7 +85,7 @@ struct Group<'w> {
 }
 
 impl Policies {
-    /// `room`: entries that `POLICY` may have.
+    /// `room`: entries that each of them may have.
     pub(super) fn new(room: usize) -> Self {
         Self {
             tables: BTreeMap::new(),

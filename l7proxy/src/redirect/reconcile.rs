@@ -10,11 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use aya::maps::lpm_trie::Key;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use redirect_abi::{
-    Addr, BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, IDENTITY_WORLD, INGRESS_ENFORCED, LISTENER_EGRESS,
-    LISTENER_V6, Pod,
+    BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
 };
 
 use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
@@ -207,18 +205,12 @@ impl Redirect {
         Ok(())
     }
 
-    /// IPv4 addresses have a form among the IPv6 ones, but no IPv6 CIDR is about them, not even `::/0`: what no IPv4 one is about
-    /// is world.
     fn write_cidrs(&mut self, before: &Desired, desired: &Desired) -> Result<(), RedirectError> {
-        let all_v4 = IpNet::from(Ipv4Net::default());
-        let world = desired.cidrs.get(&all_v4).copied().unwrap_or(IDENTITY_WORLD);
-        self.maps.cidrs.insert(&lpm_key(all_v4), world, 0).map_err(RedirectError::map("CIDRS"))?;
-        let others = |net: &IpNet| *net != all_v4;
-        for (net, id) in desired.cidrs.iter().filter(|(net, id)| others(net) && before.cidrs.get(*net) != Some(*id)) {
-            self.maps.cidrs.insert(&lpm_key(*net), *id, 0).map_err(RedirectError::map("CIDRS"))?;
+        for (net, id) in desired.cidrs.iter().filter(|(net, id)| before.cidrs.get(*net) != Some(*id)) {
+            self.maps.cidrs.insert(*net, *id)?;
         }
-        for net in before.cidrs.keys().filter(|net| others(net) && !desired.cidrs.contains_key(*net)) {
-            ignore_missing(self.maps.cidrs.remove(&lpm_key(*net)), "CIDRS")?;
+        for net in before.cidrs.keys().filter(|net| !desired.cidrs.contains_key(*net)) {
+            self.maps.cidrs.remove(*net)?;
         }
         Ok(())
     }
@@ -254,7 +246,8 @@ impl Redirect {
         plan: &Plan,
     ) -> Result<(), RedirectError> {
         let number = self.applied.filed.policies.number(plan, cookie);
-        let no_policy = || RedirectError::Map { map: "POLICY", reason: "its policy could not be written".to_owned() };
+        let no_policy =
+            || RedirectError::Map { map: "POLICY_EXACT", reason: "its policy could not be written".to_owned() };
         let number = number.ok_or_else(no_policy)?;
         self.listen(cookie, sockets)?;
         self.applied.egress_ports.insert(cookie, sockets.egress_port);
@@ -344,11 +337,6 @@ fn merge(mut before: Desired, desired: &Desired) -> Desired {
     Arc::make_mut(&mut before.cidrs).retain(|net, _| desired.cidrs.contains_key(net));
     Arc::make_mut(&mut before.identities).retain(|address, id| desired.identities.get(address) == Some(id));
     before
-}
-
-fn lpm_key(net: IpNet) -> Key<Addr> {
-    let bits = u32::from(net.prefix_len()) + if net.addr().is_ipv4() { 96 } else { 0 };
-    Key::new(bits, addr(net.network()))
 }
 
 pub(super) fn ignore_missing(result: Result<(), aya::maps::MapError>, map: &'static str) -> Result<(), RedirectError> {

@@ -94,10 +94,10 @@ pub struct Pod {
 }
 const _: () = assert!(size_of::<Pod>() == 4 * 4 + 16 + 2 + 2 + 4);
 
-/// Entries that `POLICY` may have.
+/// Entries that `POLICY_EXACT` and `POLICY_PREFIX` may have together.
 pub const POLICY_ENTRIES: usize = 262_144;
 
-/// `POLICY`: what a pod may exchange with an identity. The longest prefix of an identity's own entries decides; only an
+/// `POLICY_EXACT`, `POLICY_PREFIX`: what a pod may exchange with an identity. The longest prefix of an identity's own entries decides; only an
 /// identity that has none is judged by those of identity 0, which is any.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,7 +122,7 @@ pub const POLICY_BITS_PROTOCOL: u32 = POLICY_BITS_ANY + 8;
 /// All bits of a [`PolicyKey`]: the prefix of an entry for one port.
 pub const POLICY_BITS: u32 = POLICY_BITS_PROTOCOL + 16;
 
-/// Value of `POLICY`.
+/// Value of `POLICY_EXACT` and `POLICY_PREFIX`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PolicyValue {

@@ -1,19 +1,18 @@
-//! The writes to `POLICY` that its mirror plans.
+//! The writes to the policy maps that its mirror plans.
 //!
 //! Each write is counted. Must never write under a number that a pod is on: [`Policies`] says what is written where. Start
 //! at [`Redirect::file`].
 
-use aya::maps::lpm_trie::Key;
 use redirect_abi::{POLICY_BITS_ANY, POLICY_BITS_PROTOCOL, POLICY_ENTRIES, PolicyKey, PolicyValue};
 
-use super::{Desired, Redirect, ignore_missing};
+use super::{Desired, Redirect};
 use crate::redirect::{
     PolicyFigures, RedirectError,
     entries::Entry,
     policies::{Change, Plan, Policies},
 };
 
-/// The mirror of `POLICY`, and what keeps it one.
+/// The mirror of the policy maps, and what keeps it one.
 #[derive(Debug)]
 pub(super) struct Filed {
     pub(super) policies: Policies,
@@ -41,7 +40,7 @@ impl Redirect {
                 "no room for the entries of {} pods beside those in force ({POLICY_ENTRIES} at most): they keep what they had",
                 plan.left_out
             );
-            errors.push(RedirectError::Map { map: "POLICY", reason });
+            errors.push(RedirectError::Map { map: "POLICY_EXACT", reason });
         }
         let emptied = self.remove_waste();
         for change in std::mem::take(&mut plan.changes) {
@@ -61,15 +60,16 @@ impl Redirect {
             let Entry { action, precedence, rule, .. } = entry;
             let value = PolicyValue { action, pad: [0; 3], precedence, rule };
             self.applied.filed.count();
-            let key = policy_key(change.number, &entry);
-            self.maps.policy.insert(&key, value, 0).map_err(RedirectError::map("POLICY"))?;
+            let (bits, key) = policy_key(change.number, &entry);
+            self.maps.policy.insert(bits, key, value)?;
         }
         Ok(())
     }
 
     fn remove(&mut self, number: u32, entry: &Entry) -> Result<(), RedirectError> {
         self.applied.filed.count();
-        ignore_missing(self.maps.policy.remove(&policy_key(number, entry)), "POLICY")
+        let (bits, key) = policy_key(number, entry);
+        self.maps.policy.remove(bits, key)
     }
 
     fn remove_waste(&mut self) -> Result<(), RedirectError> {
@@ -114,8 +114,9 @@ impl Filed {
     }
 }
 
-fn policy_key(number: u32, entry: &Entry) -> Key<PolicyKey> {
+/// The leading bits that count, and the key.
+fn policy_key(number: u32, entry: &Entry) -> (u32, PolicyKey) {
     let Entry { direction, identity, protocol, port, port_bits, .. } = *entry;
     let bits = if protocol == 0 { POLICY_BITS_ANY } else { POLICY_BITS_PROTOCOL + u32::from(port_bits) };
-    Key::new(bits, PolicyKey { policy: number, identity, direction, protocol, port_be: port.to_be() })
+    (bits, PolicyKey { policy: number, identity, direction, protocol, port_be: port.to_be() })
 }

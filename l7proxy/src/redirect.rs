@@ -18,6 +18,7 @@ mod events;
 mod features;
 mod load;
 mod maps;
+mod moving;
 mod neighbours;
 mod policies;
 mod reclaim;

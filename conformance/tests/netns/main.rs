@@ -21,6 +21,7 @@ mod isolation;
 mod killed;
 mod kinds;
 mod manifests;
+mod moved;
 mod policies;
 mod ports;
 mod protocol;

@@ -15,7 +15,7 @@ use redirect_abi::{
     BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
 };
 
-use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, policies::Plan};
+use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, moving, policies::Plan};
 use crate::pod_net::Exit;
 
 mod filing;
@@ -112,6 +112,8 @@ pub(super) struct Applied {
     /// First of each pod's egress ports.
     egress_ports: HashMap<u64, u16>,
     attached: bool,
+    /// Identities so far that were for the way only.
+    passing: u32,
 }
 
 impl Default for Applied {
@@ -125,6 +127,7 @@ impl Default for Applied {
             generation,
             egress_ports: HashMap::new(),
             attached: false,
+            passing: 0,
         }
     }
 }
@@ -135,11 +138,27 @@ impl Redirect {
     /// Order: new policy entries under numbers that no pod is on → each pod's one switch to them → identities → CIDRs that
     /// come → CIDRs that go (the new entries say the same of their addresses as of those of wider ones) → pods that go → pods
     /// that come, their switch last → old entries, when no program reads them any more. On the first call the programs are
-    /// attached at the end.
+    /// attached at the end. All of that several times where addresses become somebody else's, see `moving.rs`.
     pub fn apply<'a>(
         &mut self,
         desired: &Desired,
         enrolment: impl Fn(u64) -> Option<Enrolment<'a>>,
+    ) -> Result<Shortfall, RedirectError> {
+        for way in moving::ways(&self.applied.desired, desired, &mut self.applied.passing) {
+            let shortfall = self.apply_at_once(&way, &enrolment)?;
+            if let Some(error) = shortfall.errors.into_iter().next() {
+                // The same again, or there is room without the way; then it is one that is not safe at each step.
+                tracing::error!(%error, "addresses that become somebody else's are not told apart meanwhile");
+                break;
+            }
+        }
+        self.apply_at_once(desired, &enrolment)
+    }
+
+    fn apply_at_once<'a>(
+        &mut self,
+        desired: &Desired,
+        enrolment: &impl Fn(u64) -> Option<Enrolment<'a>>,
     ) -> Result<Shortfall, RedirectError> {
         let mut before = std::mem::take(&mut self.applied.desired);
         let mut shortfall = Shortfall::default();
@@ -168,7 +187,7 @@ impl Redirect {
         &mut self,
         before: &Desired,
         desired: &Desired,
-        enrolment: impl Fn(u64) -> Option<Enrolment<'a>>,
+        enrolment: &impl Fn(u64) -> Option<Enrolment<'a>>,
         shortfall: &mut Shortfall,
     ) -> Result<(), RedirectError> {
         let plan = self.file(desired, &mut shortfall.errors)?;

@@ -20,6 +20,7 @@ mod load;
 mod maps;
 mod moving;
 mod neighbours;
+mod pod_states;
 mod policies;
 mod reclaim;
 mod reconcile;

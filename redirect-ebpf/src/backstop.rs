@@ -25,7 +25,7 @@ use crate::{
     event::{Refused, report_packet, was_told},
     flows::is_wanted,
     headers::{self, Frame, Headers, Part, TCP},
-    maps::{ENDS, FRAGMENTS, OWN, PODS, count},
+    maps::{ENDS, FRAGMENTS, OWN, count, pod},
     verdict::{identity, is_v4},
 };
 
@@ -154,8 +154,7 @@ pub fn backstop_in(ctx: TcContext) -> i32 {
 fn pod_at(packet: Packet) -> Option<(u64, &'static Pod)> {
     // SAFETY: u64 values are replaced whole.
     let cookie = *(unsafe { ENDS.get(packet.interface()) }?);
-    // SAFETY: a `Pod` is replaced whole.
-    let pod = unsafe { PODS.get(cookie) }?;
+    let pod = pod(cookie)?;
     (pod.flags & (EGRESS_ENFORCED | INGRESS_ENFORCED) != 0).then_some((cookie, pod))
 }
 

@@ -17,7 +17,7 @@ use crate::{
     datagram,
     event::{Refused, report_call},
     headers::TCP,
-    maps::{ADDRESSES, CONNS, OWN, PODS, SEEN, count},
+    maps::{ADDRESSES, CONNS, OWN, SEEN, count, pod},
     stranger,
     verdict::{Verdict, identity, is_link_local, is_loopback, own_address, verdict},
 };
@@ -43,8 +43,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 fn connect(ctx: SockAddr) -> i32 {
     // SAFETY: a helper that any sock_addr program may call with its context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.raw()) };
-    // SAFETY: a `Pod` is replaced whole; a torn read would mix two policies of the same pod at worst for one connect.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return stranger::call(ctx, cookie) };
+    let Some(pod) = pod(cookie) else { return stranger::call(ctx, cookie) };
     let sock = ctx.sock();
     if sock.is_null() {
         return FAIL;

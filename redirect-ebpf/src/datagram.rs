@@ -13,7 +13,7 @@ use crate::{
     ctx::{SockAddr, source_port},
     flows,
     headers::{ICMP, ICMP6, UDP},
-    maps::{OWN, PODS, REPLIES},
+    maps::{OWN, REPLIES, pod},
     stranger,
     verdict::{Verdict, identity, is_loopback, verdict},
 };
@@ -38,8 +38,7 @@ pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
 fn sendmsg(ctx: SockAddr) -> i32 {
     // SAFETY: a helper that any sock_addr program may call with its context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.raw()) };
-    // SAFETY: a `Pod` is replaced whole.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return stranger::call(ctx, cookie) };
+    let Some(pod) = pod(cookie) else { return stranger::call(ctx, cookie) };
     let sock = ctx.sock();
     if sock.is_null() {
         return FAIL;

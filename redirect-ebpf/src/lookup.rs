@@ -14,7 +14,7 @@ use crate::{
     event::{Refused, report_packet},
     flows,
     headers::{TCP, UDP},
-    maps::{ADDRESSES, CONNS, LISTENERS, PODS, REPLIES},
+    maps::{ADDRESSES, CONNS, LISTENERS, REPLIES, pod},
     verdict::{Verdict, identity, is_loopback, own_address, verdict},
 };
 
@@ -32,8 +32,8 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
     let Some(&cookie) = (unsafe { ADDRESSES.get(local) }) else {
         return refuse(packet, 0, 0, 0, REASON_UNKNOWN_ADDRESS, 0);
     };
-    // SAFETY: a `Pod` is replaced whole. Without one the pod is being enrolled or removed: not judged.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return SK_PASS };
+    // Without one the pod is being enrolled or removed: not judged.
+    let Some(pod) = pod(cookie) else { return SK_PASS };
     let remote = packet.remote();
     let port = packet.local_port();
     if packet.protocol() == TCP

@@ -15,7 +15,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use redirect_abi::{
-    Addr, ConnKey, Flow, FlowKey, FragmentKey, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey,
+    Addr, ConnKey, Flow, FlowKey, FragmentKey, POD_STATES_ENTRIES, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey,
     TOLD_ENTRIES, Told, ToldKey, stat,
 };
 
@@ -23,9 +23,32 @@ use crate::{connection::Opened, headers::Headers};
 
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
-/// Network-namespace cookie → pod. Proxy writes, all hooks read. Its entry is what switches a pod on.
+/// Network-namespace cookie → where the pod is in `POD_STATES`. Proxy writes, all hooks read. Its entry is what switches a pod
+/// on.
+///
+/// An element of a hash map that is replaced or removed is given to whoever comes next at once, while a program may still read
+/// it (kernel 6.1 and newer). What is read for long, or changes often, must therefore not be in one.
 #[btf_map]
-pub static PODS: HashMap<u64, Pod, 1024, SPARSE> = HashMap::new();
+static PODS: HashMap<u64, u32, 1024, SPARSE> = HashMap::new();
+
+/// Pods. Proxy writes in place, and gives a place to another pod when no program can read it any more.
+#[btf_map]
+static POD_STATES: Array<Pod, { POD_STATES_ENTRIES as usize }> = Array::new();
+
+/// The pod of a namespace, if it is enrolled. Fields may change while they are read, each as a whole: flags that are older than
+/// the policy say that nothing is enforced yet, or more than the policy.
+#[inline(always)]
+pub fn pod(cookie: u64) -> Option<&'static Pod> {
+    // SAFETY: u32 values are replaced whole. The element is another pod's only when no program can read it any more.
+    let place = *unsafe { PODS.get(cookie) }?;
+    POD_STATES.get(place)
+}
+
+/// Whether a pod is enrolled for a namespace.
+#[inline(always)]
+pub fn is_enrolled(cookie: u64) -> bool {
+    PODS.get_ptr(cookie).is_some()
+}
 
 /// Every address of an enrolled pod → cookie, for hooks that cannot ask for the cookie. Proxy writes, sk_lookup reads.
 #[btf_map]
@@ -35,9 +58,10 @@ pub static ADDRESSES: HashMap<Addr, u64, 8192, SPARSE> = HashMap::new();
 #[btf_map]
 pub static ENDS: HashMap<u32, u64, 4096, SPARSE> = HashMap::new();
 
-/// Exact address → identity. Proxy writes, verdicts read.
+/// Exact address → identity, with a sum of the address (`redirect_abi::known`): an element that another address got while it
+/// was read is told by it. Proxy writes, verdicts read.
 #[btf_map]
-pub static IDENTITIES: HashMap<Addr, u32, 131_072, SPARSE> = HashMap::new();
+pub static IDENTITIES: HashMap<Addr, u64, 131_072, SPARSE> = HashMap::new();
 
 /// IPv4 CIDRs that policies name → identity; addresses in network byte order. Proxy writes, verdicts read after `IDENTITIES`
 /// missed. Apart from the others: a lookup walks through up to 14 levels of 10,000, and each compares the whole key.

@@ -20,7 +20,7 @@ use crate::{
     ctx::{SockAddr, SockOps, source_port},
     flows,
     headers::TCP,
-    maps::{CONNS, OWN, PEERS, PODS, SEEN},
+    maps::{CONNS, OWN, PEERS, SEEN, pod},
     stranger,
 };
 
@@ -85,8 +85,7 @@ fn adopt(ops: SockOps) {
         return;
     }
     let cookie = cookie(ops);
-    // SAFETY: a `Pod` is replaced whole.
-    let Some(pod) = (unsafe { PODS.get(cookie) }) else { return };
+    let Some(pod) = pod(cookie) else { return };
     let mut is_plain = false;
     if let Some(own) = OWN.get_or_create(sock) {
         // The proxy's listener gave its mark to the proxy's side of a connection.

@@ -14,7 +14,7 @@ use crate::{
     connect::{FAIL, PROCEED},
     ctx::{Packet, SockAddr, source_port},
     event::{Refused, report_call},
-    maps::{AWAITED, PODS, RELEASED, STRANGERS, TOLD_STRANGERS, count},
+    maps::{AWAITED, RELEASED, STRANGERS, TOLD_STRANGERS, count, is_enrolled},
     verdict::{identity, is_loopback},
 };
 
@@ -116,7 +116,7 @@ pub fn socket_made(ctx: SockContext) -> i32 {
 fn tell(ctx: &SockContext) {
     // SAFETY: a helper that sock_create programs may call with their context.
     let cookie = unsafe { bpf_get_netns_cookie(ctx.sock.cast()) };
-    if PODS.get_ptr(cookie).is_some() || is_node(cookie) {
+    if is_enrolled(cookie) || is_node(cookie) {
         return;
     }
     // SAFETY: a helper that any program may call.

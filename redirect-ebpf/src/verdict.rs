@@ -2,7 +2,7 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use redirect_abi::{
-    ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, PolicyValue, REDIRECT, V4_MAPPED, v4,
+    ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, PolicyValue, REDIRECT, V4_MAPPED, identity_of, v4,
 };
 
 use crate::maps::{CIDRS4, CIDRS6, IDENTITIES, POLICY_EXACT, POLICY_PREFIX};
@@ -10,13 +10,20 @@ use crate::maps::{CIDRS4, CIDRS6, IDENTITIES, POLICY_EXACT, POLICY_PREFIX};
 /// Identity of an address: exact, then longest CIDR, then world.
 #[inline(always)]
 pub fn identity(addr: &Addr) -> u32 {
-    // SAFETY: u32 values are replaced whole.
-    if let Some(id) = unsafe { IDENTITIES.get(addr) } {
-        return *id;
+    if let Some(id) = exact(addr).or_else(|| exact(addr)) {
+        return id;
     }
     let found =
         if is_v4(addr) { CIDRS4.get(&Key::new(32, addr[3])) } else { CIDRS6.get(&Key::new(128, *addr)) };
     found.copied().unwrap_or(IDENTITY_WORLD)
+}
+
+/// An element that is another address's by now is found nowhere, or elsewhere the second time.
+#[inline(always)]
+fn exact(addr: &Addr) -> Option<u32> {
+    // SAFETY: u64 values are replaced whole.
+    let known = *unsafe { IDENTITIES.get(addr) }?;
+    identity_of(known, addr)
 }
 
 /// What the policy says, and which rule does.

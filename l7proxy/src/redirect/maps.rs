@@ -12,11 +12,11 @@ use aya::{
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use redirect_abi::{
-    ANNOUNCED, Addr, ConnKey, LEG, OWN_SOCKET, POLICY_BITS, Peer, Pod, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED,
+    ANNOUNCED, Addr, ConnKey, LEG, OWN_SOCKET, POLICY_BITS, Peer, PolicyKey, PolicyValue, SOURCE_BOUND, V4_MAPPED,
     stat, v4,
 };
 
-use super::{Count, Hold, RedirectError, reconcile::ignore_missing};
+use super::{Count, Hold, RedirectError, pod_states::PodStates, reconcile::ignore_missing};
 
 /// The form that the kernel side keeps addresses in.
 pub(super) fn addr(address: IpAddr) -> Addr {
@@ -46,9 +46,10 @@ pub(super) fn ip(addr: Addr) -> IpAddr {
 
 /// Maps that only the control thread writes.
 pub(super) struct ControlMaps {
-    pub(super) pods: HashMap<MapData, u64, Pod>,
+    pub(super) pods: PodStates,
     pub(super) addresses: HashMap<MapData, Addr, u64>,
-    pub(super) identities: HashMap<MapData, Addr, u32>,
+    /// Each with a sum of its address, see `redirect_abi::known`.
+    pub(super) identities: HashMap<MapData, Addr, u64>,
     pub(super) cidrs: Cidrs,
     pub(super) policy: PolicyMaps,
     pub(super) listeners: SockHash<MapData, u64>,
@@ -122,7 +123,7 @@ struct Shared {
 impl ControlMaps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, RedirectError> {
         Ok(Self {
-            pods: take(ebpf, "PODS")?,
+            pods: PodStates::new(take(ebpf, "PODS")?, take(ebpf, "POD_STATES")?),
             addresses: take(ebpf, "ADDRESSES")?,
             identities: take(ebpf, "IDENTITIES")?,
             cidrs: Cidrs { four: take(ebpf, "CIDRS4")?, six: take(ebpf, "CIDRS6")? },

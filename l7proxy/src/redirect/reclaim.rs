@@ -31,7 +31,8 @@ impl Redirect {
         self.links.attach_pod(&mut self.ebpf, cookie, sockets.netns)
     }
 
-    /// Every program that ran when this was called has ended: after a take-over, nothing of this process' programs runs.
+    /// Every program that ran when this was called has ended: none reads what was gone by then, and after a take-over none of
+    /// this process runs.
     pub fn wait_for_programs(&self) -> Result<(), RedirectError> {
         self.barrier.wait().map_err(|error| RedirectError::Map { map: "barrier", reason: error.to_string() })
     }

@@ -12,7 +12,7 @@ use std::{
 
 use ipnet::IpNet;
 use redirect_abi::{
-    BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod,
+    BACKSTOP, EGRESS_ENFORCED, EGRESS_PORTS, HOST_ALLOWED, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod, known,
 };
 
 use super::{Guard, Redirect, RedirectError, entries::Entries, maps::addr, moving, policies::Plan};
@@ -202,10 +202,16 @@ impl Redirect {
         }
         self.write_identities(before, desired)?;
         self.write_cidrs(before, desired)?;
-        for (cookie, pod) in before.pods.iter().filter(|(cookie, _)| !desired.pods.contains_key(*cookie)) {
+        let goes = |(cookie, _): &(&u64, &DesiredPod)| !desired.pods.contains_key(*cookie);
+        let comes = |(cookie, _): &(&u64, &DesiredPod)| !before.pods.contains_key(*cookie);
+        for (cookie, pod) in before.pods.iter().filter(goes) {
             self.remove_pod(*cookie, pod)?;
         }
-        for (cookie, pod) in desired.pods.iter().filter(|(cookie, _)| !before.pods.contains_key(*cookie)) {
+        if before.pods.iter().any(|pod| goes(&pod)) && desired.pods.iter().any(|pod| comes(&pod)) {
+            // What the ones had in the maps becomes the others'.
+            self.wait_for_programs()?;
+        }
+        for (cookie, pod) in desired.pods.iter().filter(comes) {
             let Some(sockets) = enrolment(*cookie) else { continue };
             if let Err(error) = self.add_pod(*cookie, pod, &sockets, &plan) {
                 // One pod's trouble (its namespace just ended) is not the others'.
@@ -239,7 +245,9 @@ impl Redirect {
             return Ok(());
         }
         for (address, id) in desired.identities.iter().filter(|(a, id)| before.identities.get(*a) != Some(*id)) {
-            self.maps.identities.insert(addr(*address), *id, 0).map_err(RedirectError::map("IDENTITIES"))?;
+            let address = addr(*address);
+            let value = known(*id, &address);
+            self.maps.identities.insert(address, value, 0).map_err(RedirectError::map("IDENTITIES"))?;
         }
         for address in before.identities.keys().filter(|address| !desired.identities.contains_key(*address)) {
             ignore_missing(self.maps.identities.remove(&addr(*address)), "IDENTITIES")?;
@@ -306,7 +314,7 @@ impl Redirect {
     /// Switch → steering and backstop → the rest. Its listeners leave the map when they are closed. Its namespace is unknown
     /// then, and held where such are.
     fn remove_pod(&mut self, cookie: u64, pod: &DesiredPod) -> Result<(), RedirectError> {
-        ignore_missing(self.maps.pods.remove(&cookie), "PODS")?;
+        self.maps.pods.remove(cookie)?;
         self.maps.hold()?.keep(cookie)?;
         self.applied.filed.switched(cookie, None);
         self.links.detach_pod(cookie)?;
@@ -345,7 +353,7 @@ impl Redirect {
             pad: [0; 2],
             errno: pod.errno.unsigned_abs(),
         };
-        self.maps.pods.insert(cookie, value, 0).map_err(RedirectError::map("PODS"))?;
+        self.maps.pods.switch(cookie, value)?;
         self.applied.filed.switched(cookie, Some(number));
         Ok(())
     }

@@ -70,7 +70,30 @@ pub const IDENTITY_HOST: u32 = 1;
 /// World, the identity of every address that nothing else is known of.
 pub const IDENTITY_WORLD: u32 = 2;
 
-/// `PODS`: network-namespace cookie → pod. Written by the proxy, last of all at enrolment.
+/// Value of `IDENTITIES`: an identity, and in the upper half a sum of its address.
+#[inline(always)]
+#[must_use]
+pub const fn known(identity: u32, addr: &Addr) -> u64 {
+    (sum(addr) as u64) << 32 | identity as u64
+}
+
+/// The identity in a value of `IDENTITIES`, if that is about `addr`.
+#[inline(always)]
+#[must_use]
+pub const fn identity_of(known: u64, addr: &Addr) -> Option<u32> {
+    if known >> 32 == sum(addr) as u64 { Some(known as u32) } else { None }
+}
+
+/// Tells IPv4 addresses apart, and of others nearly all.
+#[inline(always)]
+const fn sum(addr: &Addr) -> u32 {
+    addr[0] ^ addr[1] ^ addr[2] ^ addr[3]
+}
+
+/// Places in `POD_STATES`: twice as many as there are pods, because one is not given away at once.
+pub const POD_STATES_ENTRIES: u32 = 2048;
+
+/// `POD_STATES`: a pod. `PODS`, by cookie of its network namespace, says where; the proxy writes that last of all at enrolment.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pod {

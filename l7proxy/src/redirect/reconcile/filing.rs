@@ -83,10 +83,10 @@ impl Redirect {
     /// After pods were switched: what they were on is kept for the next change, or removed.
     pub(super) fn settle(&mut self) -> Result<(), RedirectError> {
         if self.applied.filed.is_read && self.applied.attached {
-            let barrier = |error: std::io::Error| RedirectError::Map { map: "barrier", reason: error.to_string() };
-            self.barrier.wait().map_err(barrier)?;
+            self.wait_for_programs()?;
         }
         self.applied.filed.is_read = false;
+        self.maps.pods.settle();
         self.applied.filed.policies.settle();
         self.remove_waste()
     }

@@ -154,7 +154,7 @@ impl Node {
         self.extra.insert(key.to_owned(), value);
     }
 
-    /// Sets a key below `redirect` of the configuration.
+    /// Sets a key below `redirect` of the configuration; with `null` it is not there.
     pub fn set_redirect(&mut self, key: &str, value: Value) {
         self.redirect.insert(key.to_owned(), value);
     }
@@ -179,6 +179,7 @@ impl Node {
         });
         if let Some(redirect) = config.get_mut("redirect").and_then(Value::as_object_mut) {
             redirect.extend(self.redirect.clone());
+            redirect.retain(|_, value| !value.is_null());
         }
         if let Some(config) = config.as_object_mut() {
             config.extend(self.extra.clone());

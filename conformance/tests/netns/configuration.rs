@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use conformance::{Node, Process, node::l7proxy, process::output};
 use serde_json::json;
 
-use crate::manifests::READ_ONLY;
+use crate::{WHOLE_NODE, manifests::READ_ONLY};
 
 fn node() -> Result<Node> {
     let mut node = Node::new()?;
@@ -175,6 +175,7 @@ fn an_orderly_end_keeps_what_is_guarded() -> Result<()> {
 /// Another owner of the hooks, as socket load balancing is: a second process of our own, with pins of its own.
 #[test]
 fn programs_that_run_after_ours_are_told() -> Result<()> {
+    let _alone = WHOLE_NODE.lock();
     let mut node = Node::new()?;
     node.pod("default/client", &[("app", "client")])?;
     node.write_manifest("policy.yaml", READ_ONLY)?;

@@ -31,3 +31,6 @@ mod restart;
 mod services;
 mod sockets;
 mod untouched;
+
+/// Held by tests that ask who else is attached above, or attach there themselves.
+static WHOLE_NODE: std::sync::Mutex<()> = std::sync::Mutex::new(());

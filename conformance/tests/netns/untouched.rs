@@ -10,7 +10,10 @@ use conformance::{
     server::{self, udp_send},
 };
 
-use crate::manifests::{GUARDED, READ_ONLY};
+use crate::{
+    WHOLE_NODE,
+    manifests::{GUARDED, READ_ONLY},
+};
 
 #[test]
 fn a_pod_without_policy() -> Result<()> {
@@ -97,5 +100,33 @@ fn the_other_direction_of_a_selected_pod() -> Result<()> {
     node.start()?;
     assert_eq!(curl(&other, &[], &format!("http://{}:8080/anything", client.v4))?.status, 200);
     assert_eq!(server.seen()?.len(), 1);
+    Ok(())
+}
+
+/// As on a real node: at the root of the hierarchy, where all of the machine's processes are.
+#[test]
+fn everybody_but_pods_on_the_whole_node() -> Result<()> {
+    let _alone = WHOLE_NODE.lock();
+    let mut beside = Node::new()?;
+    beside.start()?;
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let stranger = node.stranger()?;
+    let server = server::http_at(&api, "[::]:8080")?;
+    node.set_redirect("cgroup", serde_json::Value::Null);
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.start()?;
+    let url = format!("http://{}:8080/read/a", api.v4);
+    assert_eq!(curl(&client, &[], &url)?.status, 200);
+    assert_eq!(curl(&client, &["--request", "POST"], &url)?.status, 403);
+    assert_eq!(curl(&stranger, &["--request", "POST"], &url)?.status, 200);
+    assert_eq!(server.seen()?.len(), 2);
+    let above = beside.wait_status("programs above", |status| !status.kernel.overriders.is_empty())?;
+    assert!(above.kernel.overriders[0].contains("(connect4) runs after ours"), "{:?}", above.kernel);
+    node.stop()?;
+    let output = node.run("cleanup", &[])?;
+    assert!(output.status.success(), "{output:?}");
+    beside.wait_status("nothing above", |status| status.kernel.overriders.is_empty())?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
 };
@@ -18,11 +19,12 @@ mod compile;
 mod decide;
 mod envoy;
 mod hostile;
+mod http;
 mod memory;
 mod redirect;
 mod rule_set;
 
-use self::{decide::Amounts, redirect::Among, rule_set::Kind};
+use self::{decide::Amounts, http::Load, redirect::Among, rule_set::Kind};
 
 /// Work that `cargo xtask bench` measures.
 #[derive(Debug, Parser)]
@@ -86,6 +88,40 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         pods: u32,
     },
+    /// A load on the proxy and on others, in turn; in namespaces of its own
+    Http {
+        /// What is asked of them
+        load: Load,
+        /// How often
+        rounds: u32,
+        /// Directory of the peers' configurations
+        peers: PathBuf,
+        /// Envoy's binary
+        envoy: Option<PathBuf>,
+    },
+    /// What the proxy holds with so many clients; in namespaces of its own
+    Held {
+        /// How many
+        connections: u32,
+        /// Directory of the peers' configurations
+        peers: PathBuf,
+    },
+    /// Moves bytes until it is ended
+    Relay {
+        /// Where clients connect
+        listen: SocketAddr,
+        /// Where they are taken
+        upstream: SocketAddr,
+    },
+    /// Clients that stay until the input ends
+    Readers {
+        /// Where they connect
+        target: SocketAddr,
+        /// What they ask for
+        path: String,
+        /// How many
+        count: u32,
+    },
     /// Sends the requests to Envoy, with the same rules
     Envoy {
         /// Envoy's binary
@@ -117,6 +153,10 @@ fn run(command: Command) -> Result<Value> {
         Command::Hostile { length, times } => hostile::run(length, times),
         Command::Connects { rounds } => redirect::connects(rounds),
         Command::Lookups { among, count, rounds, ports, pods } => redirect::lookups(among, count, ports, pods, rounds),
+        Command::Http { load, rounds, peers, envoy } => http::run(load, rounds, envoy.as_deref(), &peers),
+        Command::Held { connections, peers } => http::memory(connections, &peers),
+        Command::Relay { listen, upstream } => http::relay(listen, upstream).map(Value::from),
+        Command::Readers { target, path, count } => http::readers(target, &path, count).map(Value::from),
         Command::Envoy { program, kind, rules } => envoy::run(&program, kind, rules),
     }
 }

@@ -19,6 +19,7 @@ mod count;
 pub(crate) mod envoy;
 mod figures;
 mod gate;
+mod http;
 mod plot;
 mod redirect;
 mod rules;
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Rules,
     /// What the kernel side costs pods, beside pods without it; needs root
     Redirect,
+    /// Requests through the proxy, beside Envoy, HAProxy and nginx; needs root
+    Http,
 }
 
 /// The program that does the work, and where results go.
@@ -56,6 +59,10 @@ pub(crate) fn run(repo: &Repo, names: &[Bench]) -> Result<bool> {
             Bench::Redirect => {
                 build::run(repo)?;
                 redirect::run(repo, &bencher)?
+            }
+            Bench::Http => {
+                build::run(repo)?;
+                http::run(repo, &bencher)?
             }
         };
     }

@@ -364,6 +364,11 @@ fn text(value: &str, out: &mut Vec<u8>) {
 
 /// Control characters, also those of terminals beyond ASCII, never reach a reader's screen as such.
 fn escape(value: &str, out: &mut Vec<u8>) {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if value.as_bytes().iter().all(is_plain) {
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
     for letter in value.chars() {
         match letter {
             '"' => out.extend_from_slice(b"\\\""),

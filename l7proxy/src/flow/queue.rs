@@ -5,9 +5,10 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
-    time::{Duration, Instant},
+    thread,
+    time::Duration,
 };
 
 use super::{FileConfig, Record, Verdict, file::Files, json::Formatter};
@@ -16,8 +17,8 @@ use crate::metrics::{Counters, count};
 /// Records of one kind that may wait.
 const ROOM: usize = 65_536;
 /// How long a record may wait for others.
-const FLUSH: Duration = Duration::from_millis(20);
-/// Records after which the writer does not wait for more.
+const FLUSH: Duration = Duration::from_millis(10);
+/// Records that are written in one go.
 const BATCH: usize = 1024;
 
 /// Where records go.
@@ -97,30 +98,39 @@ impl Sink {
 
 impl Writer {
     /// Until every sink is gone and everything is written.
+    ///
+    /// While records come it sleeps between looks: who hands a record to a thread that waits for it has to wake it, which
+    /// costs as much as the request.
     pub fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut lines = Vec::new();
-        let mut due = Instant::now();
-        loop {
-            let message = if batch.is_empty() {
-                let first = self.allows.recv().map_err(|_| RecvTimeoutError::Disconnected);
-                due = Instant::now() + FLUSH;
-                first
-            } else {
-                self.allows.recv_timeout(due.saturating_duration_since(Instant::now()))
-            };
-            batch.extend(self.denies.try_iter());
-            match message {
-                // What woke the writer may be that records were lost.
-                Ok(None) if batch.is_empty() => self.flush(&mut batch, &mut lines),
-                Ok(record) => batch.extend(record),
-                Err(RecvTimeoutError::Timeout) => self.flush(&mut batch, &mut lines),
-                Err(RecvTimeoutError::Disconnected) => return self.flush(&mut batch, &mut lines),
-            }
-            if batch.len() >= BATCH {
-                self.flush(&mut batch, &mut lines);
+        while let Ok(first) = self.allows.recv() {
+            let mut message = Some(first);
+            while let Some(first) = message {
+                thread::sleep(FLUSH);
+                batch.extend(first);
+                message = self.gather(&mut batch, &mut lines);
             }
         }
+        batch.extend(self.denies.try_iter());
+        self.flush(&mut batch, &mut lines);
+    }
+
+    /// Writes all that is there; gives what came meanwhile.
+    #[expect(clippy::vec_box, reason = "the boxes come from the queue as they are")]
+    fn gather(&mut self, batch: &mut Vec<Box<Record>>, lines: &mut Vec<u8>) -> Option<Message> {
+        // Bounded: others go on handing over.
+        for _ in 0..ROOM {
+            let Ok(message) = self.allows.try_recv() else { break };
+            batch.extend(message);
+            if batch.len() >= BATCH {
+                batch.extend(self.denies.try_iter());
+                self.flush(batch, lines);
+            }
+        }
+        batch.extend(self.denies.try_iter());
+        self.flush(batch, lines);
+        self.allows.try_recv().ok()
     }
 
     #[expect(clippy::vec_box, reason = "the boxes come from the queue as they are")]

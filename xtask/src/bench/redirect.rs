@@ -94,7 +94,7 @@ fn curve(
 }
 
 /// What a command says that runs in namespaces of its own.
-fn isolated(repo: &Repo, bencher: &Bencher, arguments: &[&str]) -> Result<Value> {
+pub(super) fn isolated(repo: &Repo, bencher: &Bencher, arguments: &[&str]) -> Result<Value> {
     let mut command = Command::new(repo.path(".ci/in-netns"));
     command.arg(&bencher.program).args(arguments).env("L7PROXY", repo.proxy());
     let output = command.output().with_context(|| format!("{}: cannot be started", repo::shown(&command)))?;

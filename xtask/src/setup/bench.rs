@@ -12,7 +12,15 @@ use crate::{
 };
 
 /// Programs and the Debian packages that bring them.
-const TOOLS: [(&str, &str); 2] = [("valgrind", "valgrind"), ("python3", "python3-venv")];
+const TOOLS: [(&str, &str); 7] = [
+    ("haproxy", "haproxy"),
+    ("h2load", "nghttp2-client"),
+    ("nghttpd", "nghttp2-server"),
+    ("nginx", "nginx-light"),
+    ("python3", "python3-venv"),
+    ("valgrind", "valgrind"),
+    ("wrk", "wrk"),
+];
 
 /// Installs what is missing.
 pub(crate) fn run(repo: &Repo) -> Result<()> {

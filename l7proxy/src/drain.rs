@@ -84,6 +84,14 @@ impl Watch {
         self.signal.cancelled().await;
     }
 
+    /// Ready when draining or retiring began.
+    pub async fn leaving(&self) {
+        tokio::select! {
+            () = self.signal.cancelled() => {}
+            () = self.retire.cancelled() => {}
+        }
+    }
+
     /// Whether a connection is to end with its next answer.
     #[must_use]
     pub fn is_retiring(&self) -> bool {

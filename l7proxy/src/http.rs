@@ -12,11 +12,14 @@ use crate::{drain, flow, metrics::Counters, policy::Live, upstream::Dialer};
 pub mod body;
 pub mod edit;
 mod guard;
+mod http1;
+mod http2;
 pub mod interim;
 mod serve;
 pub mod upgrade;
 
 pub use guard::{Control, Linger, Refused};
+pub use http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 pub use serve::serve;
 
 /// What is known of a connection that was redirected here.
@@ -60,6 +63,8 @@ pub struct Limits {
     pub headers: usize,
     /// From the first byte of a head to its last.
     pub header_timeout: Duration,
+    /// Streams of an HTTP/2 connection that are open at once.
+    pub streams: u32,
     /// Bytes that are read of a denied request's body before its connection is closed instead.
     pub denied_body_bytes: usize,
 }
@@ -71,6 +76,7 @@ impl Default for Limits {
             request_line_bytes: 8 << 10,
             headers: 100,
             header_timeout: Duration::from_secs(10),
+            streams: 100,
             denied_body_bytes: 64 << 10,
         }
     }

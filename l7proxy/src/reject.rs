@@ -32,6 +32,12 @@ pub enum UpstreamFailure {
     Closed,
     /// It answered with something that is not HTTP, or switched protocols unasked.
     Protocol,
+    /// It reset the stream.
+    Reset,
+    /// It takes no more requests on its connection; it did not serve this one.
+    Refused,
+    /// Its answer to this request has no single meaning.
+    Answer,
 }
 
 /// How a client failed in the middle of an allowed request.
@@ -78,6 +84,9 @@ pub enum Reply {
     Reset,
 }
 
+/// Our own answer, and whether nothing more is read from the client.
+pub type Answer = (Response<&'static str>, bool);
+
 impl Rejection {
     /// The one mapping.
     #[must_use]
@@ -114,7 +123,9 @@ impl Rejection {
             Self::TooSlow => "head-too-slow",
             Self::Upstream(UpstreamFailure::Connect) => "upstream-connect",
             Self::Upstream(UpstreamFailure::Closed) => "upstream-closed",
-            Self::Upstream(UpstreamFailure::Protocol) => "upstream-protocol",
+            Self::Upstream(UpstreamFailure::Protocol | UpstreamFailure::Answer) => "upstream-protocol",
+            Self::Upstream(UpstreamFailure::Reset) => "upstream-reset",
+            Self::Upstream(UpstreamFailure::Refused) => "upstream-refused",
             Self::Client(ClientFailure::Left) => CLIENT_LEFT.1,
             Self::Client(ClientFailure::Framing) => "body-framing",
         }
@@ -146,18 +157,15 @@ impl Rejection {
     }
 }
 
-/// The response to a rejection; trailers-only for gRPC, as Envoy answers. `None` is a reset.
+/// The response to a rejection, and whether nothing more is read from the client; trailers-only for gRPC, as Envoy answers.
+/// `None` is a reset.
 #[must_use]
-pub fn response<B>(rejection: &Rejection, is_grpc: bool, body: impl Fn(&'static str) -> B) -> Option<Response<B>> {
-    let Reply::Http { status, body: text, close } = rejection.reply() else { return None };
-    let mut response = if is_grpc { grpc(status, body("")) } else { plain(status, body(text)) };
-    if close {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Some(response)
+pub fn response(rejection: &Rejection, is_grpc: bool) -> Option<Answer> {
+    let Reply::Http { status, body, close } = rejection.reply() else { return None };
+    Some((if is_grpc { grpc(status) } else { plain(status, body) }, close))
 }
 
-fn plain<B>(status: StatusCode, body: B) -> Response<B> {
+fn plain(status: StatusCode, body: &'static str) -> Response<&'static str> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -165,13 +173,13 @@ fn plain<B>(status: StatusCode, body: B) -> Response<B> {
 }
 
 /// HTTP status 200; the gRPC status is in the headers, there is no body.
-fn grpc<B>(status: StatusCode, body: B) -> Response<B> {
+fn grpc(status: StatusCode) -> Response<&'static str> {
     let (code, message) = match status {
         StatusCode::FORBIDDEN => ("7", "Access denied%0D%0A"),
         StatusCode::BAD_REQUEST => ("13", "Bad request%0D%0A"),
         _ => ("2", "Request refused%0D%0A"),
     };
-    let mut response = Response::new(body);
+    let mut response = Response::new("");
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from_static(code));
@@ -185,14 +193,14 @@ mod tests {
 
     #[test]
     fn a_denial_is_what_users_of_cilium_know() {
-        let response = response(&Rejection::NoPolicy, false, |text| text).unwrap();
+        let (response, close) = response(&Rejection::NoPolicy, false).unwrap();
         assert_eq!((response.status(), *response.body()), (StatusCode::FORBIDDEN, "Access denied\r\n"));
-        assert!(!response.headers().contains_key(header::CONNECTION), "the connection stays usable");
+        assert!(!close, "the connection stays usable");
     }
 
     #[test]
     fn grpc_is_told_in_trailers_only() {
-        let response = response(&Rejection::NoPolicy, true, |text| text).unwrap();
+        let (response, _) = response(&Rejection::NoPolicy, true).unwrap();
         assert_eq!((response.status(), *response.body()), (StatusCode::OK, ""));
         assert_eq!(response.headers()["grpc-status"], "7");
     }
@@ -200,12 +208,12 @@ mod tests {
     #[test]
     fn an_upstream_failure_is_never_a_made_up_answer() {
         let failure = Rejection::Upstream(UpstreamFailure::Closed);
-        assert!(response(&failure, false, |text| text).is_none());
+        assert!(response(&failure, false).is_none());
     }
 
     #[test]
     fn what_is_malformed_closes_the_connection() {
-        let response = response(&Rejection::Malformed("x"), false, |text| text).unwrap();
-        assert_eq!(response.headers()[header::CONNECTION], "close");
+        let (_, close) = response(&Rejection::Malformed("x"), false).unwrap();
+        assert!(close);
     }
 }

@@ -24,9 +24,11 @@ use crate::{
 };
 
 mod dial;
+mod http2;
 mod socket;
 
 pub use dial::{Dialer, Leg, Side};
+pub use http2::{Failed, Http2};
 use socket::Socket;
 
 /// The upstream side of one downstream connection.
@@ -133,7 +135,8 @@ impl Upstream {
 }
 
 /// Whether clients can only agree on where an answer ends. (The library takes the coding's word and goes on.)
-fn has_one_framing(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn has_one_framing(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (lengths.next(), codings.next()) {

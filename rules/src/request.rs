@@ -142,12 +142,7 @@ impl<'a> RequestView<'a> {
         headers: &'a HeaderMap,
         options: &PathOptions,
     ) -> Result<Self, Malformed> {
-        if method.is_empty() || !method.bytes().all(bytes::is_token) {
-            return Err(Malformed::Method);
-        }
-        if method == "CONNECT" {
-            return Err(Malformed::Connect);
-        }
+        check_method(method)?;
         let target = std::str::from_utf8(target).map_err(|_| Malformed::Byte)?;
         let Target { origin, authority, path: sent } = split(method, target)?;
         let host = host(headers, http10.then_some(authority.unwrap_or_default()))?;
@@ -163,6 +158,30 @@ impl<'a> RequestView<'a> {
         };
         let changed = matches!(path, Cow::Owned(_)) || (sent.is_empty() && path == "/");
         Ok(Self { method, origin, host, path, changed, headers })
+    }
+
+    /// The view of an HTTP/2 request: its pseudo-headers and its headers. `authority` may be missing where a Host header is
+    /// there (RFC 9113 §8.3.1).
+    pub fn http2(
+        method: &'a str,
+        authority: Option<&'a str>,
+        path: &'a [u8],
+        headers: &'a HeaderMap,
+        options: &PathOptions,
+    ) -> Result<Self, Malformed> {
+        check_method(method)?;
+        let sent = std::str::from_utf8(path).map_err(|_| Malformed::Byte)?;
+        let path = match sent {
+            "*" if method == "OPTIONS" => Cow::Borrowed(sent),
+            sent if sent.starts_with('/') => path::normalize(sent, *options)?,
+            _ => return Err(Malformed::Target),
+        };
+        let host = host(headers, authority.filter(|authority| !authority.is_empty()))?;
+        if authority.is_some_and(|authority| authority != host) {
+            return Err(Malformed::HostDiffers);
+        }
+        let changed = matches!(path, Cow::Owned(_));
+        Ok(Self { method, origin: "", host, path, changed, headers })
     }
 
     /// As sent; methods are case-sensitive.
@@ -206,6 +225,13 @@ impl<'a> RequestView<'a> {
     pub fn changed(&self) -> bool {
         self.changed
     }
+}
+
+fn check_method(method: &str) -> Result<(), Malformed> {
+    if method.is_empty() || !method.bytes().all(bytes::is_token) {
+        return Err(Malformed::Method);
+    }
+    if method == "CONNECT" { Err(Malformed::Connect) } else { Ok(()) }
 }
 
 /// The parts of a request target.

@@ -71,7 +71,13 @@ fn nothing_is_smuggled_behind_an_allowed_request() -> Result<()> {
 #[test]
 fn what_is_not_http_reaches_nobody() -> Result<()> {
     let stage = stage()?;
-    for bytes in ["EHLO x\r\n", "\u{16}\u{3}\u{1}", "\r\n\r\n", "GET /read/a\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for bytes in [
+        "EHLO x\r\n",
+        "\u{16}\u{3}\u{1}",
+        "\r\n\r\n",
+        "GET /read/a\r\n",
+        "PRI * HTTP/2.0\r\n\r\nGET /read/a HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
         let reply = stage.send(bytes)?;
         assert!(!reply.contains("200 OK"), "{bytes:?}: {reply}");
     }
@@ -80,10 +86,11 @@ fn what_is_not_http_reaches_nobody() -> Result<()> {
 }
 
 #[test]
-fn http2_is_refused_and_not_let_by() -> Result<()> {
+fn http2_is_judged_too() -> Result<()> {
     let stage = stage()?;
     let url = format!("http://{}:8080/write", stage.api.v4);
-    assert_eq!(curl(&stage.client, &["--http2-prior-knowledge"], &url)?.status, 0);
+    let denied = curl(&stage.client, &["--http2-prior-knowledge"], &url)?;
+    assert_eq!((denied.status, denied.body.as_str()), (403, "Access denied\r\n"));
     // An offer to switch is not taken up: the request is judged as it is.
     assert_eq!(curl(&stage.client, &["--http2"], &url)?.status, 403);
     let allowed = format!("http://{}:8080/read/a", stage.api.v4);

@@ -371,6 +371,7 @@ pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>
     limits.head_bytes = wanted.head_bytes.unwrap_or(limits.head_bytes);
     limits.request_line_bytes = wanted.request_line_bytes.unwrap_or(limits.request_line_bytes);
     limits.headers = wanted.headers.unwrap_or(limits.headers);
+    limits.streams = wanted.streams.unwrap_or(limits.streams);
     limits.header_timeout = wanted.header_timeout_seconds.map_or(limits.header_timeout, Duration::from_secs);
     Worker { flows, counters, limits, path: path_options(config), drain }
 }

@@ -171,6 +171,9 @@ pub struct Limits {
     /// Header lines of a request.
     #[serde(default)]
     pub headers: Option<usize>,
+    /// Streams of an HTTP/2 connection that are open at once.
+    #[serde(default)]
+    pub streams: Option<u32>,
     /// Seconds from the first byte of a head to its last.
     #[serde(default)]
     pub header_timeout_seconds: Option<u64>,

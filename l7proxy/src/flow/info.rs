@@ -10,6 +10,7 @@ const MAX_URL: usize = 8 << 10;
 const MAX_METHOD: usize = 64;
 const HTTP10: &str = "HTTP/1";
 const HTTP11: &str = "HTTP/1.1";
+const HTTP2: &str = "HTTP/2";
 
 /// Method, URL and protocol, as sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct HttpInfo {
     pub method: String,
     /// `http://host/path?query`, cut if it is too long.
     pub url: String,
-    /// `HTTP/1` (for 1.0) or `HTTP/1.1`, as Hubble writes them.
+    /// `HTTP/1` (for 1.0), `HTTP/1.1` or `HTTP/2`, as Hubble writes them.
     pub protocol: &'static str,
     /// Trace id of `traceparent` (W3C Trace Context), if there is a valid one.
     pub trace: Option<String>,
@@ -34,7 +35,11 @@ impl HttpInfo {
         let url = url(host.or(uri.authority().map(http::uri::Authority::as_str)), path, original);
         let mut method = request.method().as_str().to_owned();
         cut(&mut method, MAX_METHOD);
-        let protocol = if request.version() == Version::HTTP_10 { HTTP10 } else { HTTP11 };
+        let protocol = match request.version() {
+            Version::HTTP_10 => HTTP10,
+            Version::HTTP_2 => HTTP2,
+            _ => HTTP11,
+        };
         let mut traces = request.headers().get_all("traceparent").iter();
         let trace = traces.next().filter(|_| traces.next().is_none()).and_then(|value| trace_id(value.as_bytes()));
         Self { method, url, protocol, trace }

@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 use super::Limits;
@@ -80,6 +80,16 @@ impl Guard {
             flushed: true,
             linger: None,
         }
+    }
+
+    /// `bytes` were taken out of the socket before, since `since`.
+    pub(super) fn begin(&mut self, bytes: Vec<u8>, since: Instant) -> io::Result<()> {
+        self.waiting = bytes;
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.deadline = Some(Box::pin(sleep_until(since + self.timeout)));
+        self.judge_waiting()
     }
 
     /// Passes what is ready; says whether there was something.

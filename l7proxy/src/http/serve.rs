@@ -1,73 +1,74 @@
-//! One connection from its first byte to its last.
+//! One connection from its first byte to its last: which HTTP it speaks, and who serves it.
 
-use std::rc::Rc;
+use std::{io, rc::Rc, time::Duration};
 
-use http::{HeaderValue, StatusCode, header};
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
-
-use super::{
-    Connection, Worker,
-    guard::{Control, Guard},
+use tokio::{
+    net::TcpStream,
+    time::{self, Instant},
 };
-use crate::{
-    metrics::count,
-    request::{Aborted, Exchange},
-};
+
+use super::{Connection, Worker, http1, http2};
+use crate::metrics::count;
+
+/// What an HTTP/2 client begins with when it knows that the server speaks it (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the first bytes say.
+#[derive(Debug)]
+pub(super) struct First {
+    is_http2: bool,
+    /// What was taken out of the socket.
+    pub(super) taken: Vec<u8>,
+    /// When its first byte was there.
+    pub(super) since: Instant,
+}
 
 /// Serves requests until the client, the upstream or the process ends. To be run on a worker's own thread.
 pub async fn serve(stream: TcpStream, connection: Connection, worker: Rc<Worker>) {
     count(&worker.counters.connections);
     let _open = worker.drain.count();
-    let control = Control::default();
-    let gone = CancellationToken::new();
-    let exchange = Rc::new(Exchange::new(connection, control.clone(), Rc::clone(&worker), gone.clone()));
-    let guard = Guard::new(stream, control.clone(), worker.limits);
-    let service = service_fn(|request| {
-        let (exchange, worker) = (Rc::clone(&exchange), Rc::clone(&worker));
-        async move {
-            let mut response = exchange.handle(request).await?;
-            if worker.drain.is_retiring() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                // The client's next connection goes to the next process. Closed while it is idle, a request that is on its
-                // way would be lost.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Aborted>(response)
-        }
-    });
-    let serving = http1::Builder::new()
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .max_headers(worker.limits.headers + 1)
-        .serve_connection(TokioIo::new(guard), service)
-        .with_upgrades();
-    tokio::pin!(serving);
-    let mut ending = false;
-    let result = loop {
-        tokio::select! {
-            biased;
-            result = serving.as_mut() => break result,
-            () = worker.drain.draining(), if !ending => {
-                ending = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            // An upstream that closes an idle connection closes the client's: as it would be without us.
-            () = gone.cancelled(), if !ending => {
-                ending = true;
-                serving.as_mut().graceful_shutdown();
-            }
-        }
+    let first = tokio::select! {
+        biased;
+        first = first(&stream, worker.limits.header_timeout) => first,
+        () = worker.drain.draining() => return,
     };
-    if let Err(error) = result {
-        tracing::debug!(%error, "connection");
-        // Half an answer must not look like a whole one.
-        control.reset();
+    match first {
+        Ok(first) if first.is_http2 => http2::serve(stream, first, connection, worker).await,
+        Ok(first) => http1::serve(stream, first, connection, worker).await,
+        Err(error) => tracing::debug!(%error, "connection"),
     }
-    if let Some(tunnel) = exchange.take_tunnel()
-        && let Err(error) = tunnel.await
-    {
-        tracing::debug!(%error, "tunnel");
+}
+
+/// Looks at the first bytes and leaves them in the socket. Only what may still become a preface has to be taken out: more must
+/// be waited for.
+async fn first(stream: &TcpStream, timeout: Duration) -> io::Result<First> {
+    let mut bytes = [0; PREFACE.len()];
+    let length = stream.peek(&mut bytes).await?;
+    let seen = bytes.get(..length).unwrap_or_default();
+    let mut first = First { is_http2: seen == PREFACE, taken: Vec::new(), since: Instant::now() };
+    if !seen.is_empty() && length < PREFACE.len() && PREFACE.starts_with(seen) {
+        let more = more(stream, &mut first.taken);
+        // What takes too long is refused as HTTP/1.
+        if let Ok(read) = time::timeout(timeout, more).await {
+            read?;
+        }
+        first.is_http2 = first.taken == PREFACE;
     }
+    Ok(first)
+}
+
+/// Reads until it is known what it is.
+async fn more(stream: &TcpStream, taken: &mut Vec<u8>) -> io::Result<()> {
+    while taken.len() < PREFACE.len() && PREFACE.starts_with(taken) {
+        stream.readable().await?;
+        let mut bytes = [0; PREFACE.len()];
+        let room = bytes.get_mut(taken.len()..).unwrap_or_default();
+        match stream.try_read(room) {
+            Ok(0) => return Ok(()),
+            Ok(length) => taken.extend_from_slice(room.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -12,6 +12,7 @@
 mod allowed;
 mod bodies;
 mod headers;
+mod http2;
 mod records;
 mod refused;
 mod stage;

@@ -111,6 +111,18 @@ impl Stage {
         Wire::connect(self.front)
     }
 
+    /// Where clients connect to.
+    pub(crate) fn front(&self) -> SocketAddr {
+        self.front
+    }
+
+    /// The server's listener, for the runtime that this is called in.
+    pub(crate) fn listener(&self) -> tokio::net::TcpListener {
+        let listener = self.upstream.try_clone().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        tokio::net::TcpListener::from_std(listener).unwrap()
+    }
+
     /// The next connection that reaches the server.
     pub(crate) fn accept(&self) -> Wire {
         Wire::new(self.upstream.accept().unwrap().0)

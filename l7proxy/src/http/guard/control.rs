@@ -79,14 +79,22 @@ impl Leave {
     }
 }
 
-/// A request that the guard replaced.
+/// A request that is refused before anybody asks the rules.
 #[derive(Debug)]
 pub struct Refused {
     index: u64,
     /// Why.
     pub rejection: Rejection,
-    /// How it began: for the record.
-    pub bytes: Vec<u8>,
+    /// How it began, for the record, if something else took its place.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl Refused {
+    /// A request that is there as it was sent.
+    #[must_use]
+    pub fn whole(rejection: Rejection) -> Self {
+        Self { index: 0, rejection, bytes: None }
+    }
 }
 
 impl Control {
@@ -193,7 +201,7 @@ impl Control {
     }
 
     pub(super) fn refuse(&self, index: u64, rejection: Rejection, bytes: Vec<u8>) {
-        self.lock().refused = Some(Refused { index, rejection, bytes });
+        self.lock().refused = Some(Refused { index, rejection, bytes: Some(bytes) });
     }
 
     pub(super) fn finished(&self, requests: u64) {

@@ -1,0 +1,7 @@
+//! HTTP/2 by prior knowledge, from one h2 client to one h2 server.
+
+mod ends;
+mod first;
+mod passed;
+mod peers;
+mod refused;

@@ -22,6 +22,7 @@ mod connections;
 mod control;
 mod existing;
 mod frontends;
+mod limits;
 mod pods;
 mod refusals;
 mod resolved;

@@ -65,6 +65,10 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Streams of an HTTP/2 connection that are open at once.
     pub streams: u32,
+    /// Streams that a client resets, in a second; as many at once.
+    pub resets: u32,
+    /// HTTP/2 frames that carry nothing of a message, in a second; as many at once.
+    pub control_frames: u32,
     /// Bytes that are read of a denied request's body before its connection is closed instead.
     pub denied_body_bytes: usize,
 }
@@ -77,6 +81,8 @@ impl Default for Limits {
             headers: 100,
             header_timeout: Duration::from_secs(10),
             streams: 100,
+            resets: 500,
+            control_frames: 1000,
             denied_body_bytes: 64 << 10,
         }
     }

@@ -44,6 +44,12 @@ counters! {
     requests_too_large,
     /// Heads that took too long.
     heads_too_slow,
+    /// HTTP/2 streams over the number that may be open at once.
+    streams_refused,
+    /// HTTP/2 streams that began after their client was told that no more is taken.
+    streams_going_away,
+    /// HTTP/2 connections that were ended for what they flooded us with, and their streams that nobody had read.
+    http2_floods,
     /// Allowed requests that the upstream refused, reset or did not answer.
     upstream_failures,
     /// Allowed requests whose client left, or broke its own framing, in the middle of the body.

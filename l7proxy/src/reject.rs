@@ -21,6 +21,14 @@ pub enum Limit {
     RequestLine,
     /// Number of header lines.
     Headers,
+    /// Streams of an HTTP/2 connection at once.
+    Streams,
+    /// Streams that a client resets, in a second.
+    Resets,
+    /// HTTP/2 frames that carry nothing of a message, in a second.
+    ControlFrames,
+    /// What the HTTP/2 library counts: broken streams, empty frames, frames of one head, the size of what a head unpacks to.
+    Flood,
 }
 
 /// Who ended an allowed request before its answer.
@@ -62,6 +70,8 @@ pub enum Rejection {
     TooLarge(Limit),
     /// Its head took too long.
     TooSlow,
+    /// It came when the client had been told that no more is taken on its connection.
+    GoingAway,
     /// It was allowed, and the upstream failed.
     Upstream(UpstreamFailure),
     /// It was allowed, and the client failed.
@@ -100,7 +110,10 @@ impl Rejection {
                 answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large\r\n", true)
             }
             Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, "Request head took too long\r\n", true),
-            Self::Upstream(_) | Self::Client(_) => Reply::Reset,
+            Self::TooLarge(Limit::Streams | Limit::Resets | Limit::ControlFrames | Limit::Flood)
+            | Self::GoingAway
+            | Self::Upstream(_)
+            | Self::Client(_) => Reply::Reset,
         }
     }
 
@@ -120,7 +133,12 @@ impl Rejection {
             Self::TooLarge(Limit::Head) => "head-too-large",
             Self::TooLarge(Limit::RequestLine) => "request-line-too-long",
             Self::TooLarge(Limit::Headers) => "too-many-headers",
+            Self::TooLarge(Limit::Streams) => "too-many-streams",
+            Self::TooLarge(Limit::Resets) => "too-many-resets",
+            Self::TooLarge(Limit::ControlFrames) => "too-many-control-frames",
+            Self::TooLarge(Limit::Flood) => "http2-flood",
             Self::TooSlow => "head-too-slow",
+            Self::GoingAway => "going-away",
             Self::Upstream(UpstreamFailure::Connect) => "upstream-connect",
             Self::Upstream(UpstreamFailure::Closed) => "upstream-closed",
             Self::Upstream(UpstreamFailure::Protocol | UpstreamFailure::Answer) => "upstream-protocol",
@@ -139,7 +157,9 @@ impl Rejection {
             Self::Client(ClientFailure::Left) => CLIENT_LEFT.0,
             Self::Client(ClientFailure::Framing) | Self::Malformed(_) => 400,
             Self::Denied(_) | Self::NoPolicy => 403,
-            Self::TooLarge(_) => 431,
+            Self::TooLarge(Limit::Head | Limit::RequestLine | Limit::Headers) => 431,
+            Self::TooLarge(Limit::Streams | Limit::Resets | Limit::ControlFrames | Limit::Flood) => 429,
+            Self::GoingAway => 503,
             Self::TooSlow => 408,
         }
     }
@@ -152,7 +172,7 @@ impl Rejection {
             Self::Denied(_) => DropReason::PolicyDenied,
             Self::NoPolicy => DropReason::NoPolicy,
             Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow => DropReason::InvalidPacket,
-            Self::Upstream(_) | Self::Client(_) => DropReason::Unknown,
+            Self::GoingAway | Self::Upstream(_) | Self::Client(_) => DropReason::Unknown,
         }
     }
 }

@@ -3,9 +3,13 @@
 //! Owns the order of the steps. Never builds a rule, a socket or a line of a log itself; what differs by protocol is the
 //! [`Carrier`]'s. Start at [`Exchange::handle`].
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+};
 
-use http::{HeaderValue, Request, Response, Uri, Version, header, uri::Authority};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri::Authority};
 use rules::{Malformed, PathOptions, Permit, RequestView, Verdict};
 
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
     http::{Connection, Refused, Worker, edit},
     metrics::count,
     policy::{Live, Snapshot},
-    reject::{self, Rejection},
+    reject::{self, Limit, Rejection},
     upstream::Dialer,
 };
 
@@ -134,15 +138,7 @@ impl Exchange {
         carrier: &mut C,
         flow: FlowGuard,
     ) -> Result<Response<C::Answer>, Aborted> {
-        let counters = &self.worker.counters;
-        count(match rejection {
-            Rejection::Denied(_) | Rejection::NoPolicy => &counters.requests_denied,
-            Rejection::Malformed(_) => &counters.requests_malformed,
-            Rejection::TooLarge(_) => &counters.requests_too_large,
-            Rejection::TooSlow => &counters.heads_too_slow,
-            Rejection::Upstream(_) => &counters.upstream_failures,
-            Rejection::Client(_) => &counters.clients_failed,
-        });
+        count(self.counter(rejection));
         if let Some((response, close)) = reject::response(rejection, is_grpc) {
             flow.answered(response.status());
             return Ok(carrier.answer(response, close));
@@ -150,6 +146,35 @@ impl Exchange {
         flow.failed(rejection);
         carrier.reset(rejection);
         Err(Aborted(rejection.reason()))
+    }
+
+    fn counter(&self, rejection: &Rejection) -> &AtomicU64 {
+        let counters = &self.worker.counters;
+        match rejection {
+            Rejection::Denied(_) | Rejection::NoPolicy => &counters.requests_denied,
+            Rejection::Malformed(_) => &counters.requests_malformed,
+            Rejection::TooLarge(Limit::Head | Limit::RequestLine | Limit::Headers) => &counters.requests_too_large,
+            Rejection::TooLarge(Limit::Streams) => &counters.streams_refused,
+            Rejection::TooLarge(Limit::Resets | Limit::ControlFrames | Limit::Flood) => &counters.http2_floods,
+            Rejection::TooSlow => &counters.heads_too_slow,
+            Rejection::GoingAway => &counters.streams_going_away,
+            Rejection::Upstream(_) => &counters.upstream_failures,
+            Rejection::Client(_) => &counters.clients_failed,
+        }
+    }
+
+    /// Records a request that was refused before anybody read it; `status`: what it was answered with.
+    pub fn unread(&self, rejection: &Rejection, status: Option<StatusCode>) {
+        let snapshot = self.live.borrow_mut().current().cloned();
+        let revision = snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
+        let info = HttpInfo::unread(self.ends.original);
+        let mut flow = FlowGuard::new(self.worker.flows.clone(), self.ends.at(snapshot.as_ref()), info, revision);
+        flow.dropped(rejection);
+        count(self.counter(rejection));
+        match status {
+            Some(status) => flow.answered(status),
+            None => flow.failed(rejection),
+        }
     }
 
     fn begin<B>(&self, request: &Request<B>, refused: Option<&Refused>, snapshot: Option<&Snapshot>) -> FlowGuard {

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -15,6 +14,7 @@ use rules::{
 
 use super::{
     frontends::{Candidate, Fronted, Located, frontends},
+    limits::limits,
     resolved::{Basis, Made, Resolved, Shared, Sharing},
     rule_ids::RuleIds,
 };
@@ -23,7 +23,7 @@ use crate::{
     drain,
     endpoint::{EndpointId, IpCache, Net, Peer},
     flow,
-    http::{Limits, Worker},
+    http::Worker,
     metrics::Counters,
     policy::{EndpointState, World},
     redirect::{self, DesiredPod, Entries, Entry},
@@ -366,13 +366,7 @@ pub(super) fn action(line: &MapEntry) -> u8 {
 
 /// A data worker's state.
 pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>, drain: drain::Watch) -> Worker {
-    let wanted = &config.proxy.limits;
-    let mut limits = Limits::default();
-    limits.head_bytes = wanted.head_bytes.unwrap_or(limits.head_bytes);
-    limits.request_line_bytes = wanted.request_line_bytes.unwrap_or(limits.request_line_bytes);
-    limits.headers = wanted.headers.unwrap_or(limits.headers);
-    limits.streams = wanted.streams.unwrap_or(limits.streams);
-    limits.header_timeout = wanted.header_timeout_seconds.map_or(limits.header_timeout, Duration::from_secs);
+    let limits = limits(&config.proxy.limits);
     Worker { flows, counters, limits, path: path_options(config), drain }
 }
 

@@ -174,6 +174,12 @@ pub struct Limits {
     /// Streams of an HTTP/2 connection that are open at once.
     #[serde(default)]
     pub streams: Option<u32>,
+    /// Streams of an HTTP/2 connection that its client resets, in a second; as many at once.
+    #[serde(default)]
+    pub resets_per_second: Option<u32>,
+    /// Frames of an HTTP/2 connection that carry nothing of a message, in a second; as many at once.
+    #[serde(default)]
+    pub control_frames_per_second: Option<u32>,
     /// Seconds from the first byte of a head to its last.
     #[serde(default)]
     pub header_timeout_seconds: Option<u64>,

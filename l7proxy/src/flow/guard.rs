@@ -54,6 +54,7 @@ impl FlowGuard {
             | Rejection::Malformed(_)
             | Rejection::TooLarge(_)
             | Rejection::TooSlow
+            | Rejection::GoingAway
             | Rejection::Upstream(_)
             | Rejection::Client(_) => Denial::default(),
         };

@@ -45,6 +45,12 @@ impl HttpInfo {
         Self { method, url, protocol, trace }
     }
 
+    /// Of an HTTP/2 request that nobody read.
+    #[must_use]
+    pub fn unread(original: SocketAddr) -> Self {
+        Self { method: String::new(), url: url(None, "", original), protocol: HTTP2, trace: None }
+    }
+
     /// Of what is no request, or not one with a single meaning, as far as it can be told from its first bytes.
     #[must_use]
     pub fn of_bytes(bytes: &[u8], original: SocketAddr) -> Self {

@@ -2,6 +2,9 @@
 
 mod ends;
 mod first;
+mod floods;
+mod frames;
+mod malformed;
 mod passed;
 mod peers;
 mod refused;

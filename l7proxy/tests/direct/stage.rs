@@ -146,6 +146,15 @@ impl Stage {
         counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).unwrap()
     }
 
+    /// Waits until a counter is at least `least`, and gives it.
+    pub(crate) fn reached(&self, name: &str, least: u64) -> u64 {
+        let waited = Instant::now();
+        while self.counter(name) < least && waited.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.counter(name)
+    }
+
     /// Waits for `count` records, ends every connection, and gives all records.
     pub(crate) fn records(mut self, count: usize) -> Vec<Value> {
         let path = self.directory.path().join("flows.jsonl");

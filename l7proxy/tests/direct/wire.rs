@@ -84,6 +84,14 @@ impl Wire {
         self.take(length)
     }
 
+    #[track_caller]
+    pub(crate) fn exactly_bytes(&mut self, length: usize) -> Vec<u8> {
+        while self.ahead.len() < length {
+            assert!(self.more().unwrap(), "ended before {length} bytes: {:?}", self.ahead);
+        }
+        self.ahead.drain(..length).collect()
+    }
+
     /// Everything to the end.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> (String, End) {
@@ -96,6 +104,20 @@ impl Wire {
             }
         };
         (self.take(self.ahead.len()), end)
+    }
+
+    /// Everything to the end, as bytes.
+    #[track_caller]
+    pub(crate) fn rest_bytes(&mut self) -> (Vec<u8>, End) {
+        let end = loop {
+            match self.more() {
+                Ok(true) => {}
+                Ok(false) => break End::Closed,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break End::Reset,
+                Err(error) => panic!("{error} after {:?}", self.ahead),
+            }
+        };
+        (std::mem::take(&mut self.ahead), end)
     }
 
     /// Reads and forgets `length` bytes.

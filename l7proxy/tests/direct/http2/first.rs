@@ -1,6 +1,6 @@
 //! Which HTTP a connection speaks is told by its first bytes.
 
-use super::peers::{Client, Server, get, run};
+use super::peers::{Client, get, run};
 use crate::stage::{OK, Stage, told};
 
 #[test]
@@ -48,13 +48,13 @@ fn a_preface_that_does_not_go_on_is_refused() {
 }
 
 #[test]
-fn http1_and_http2_stand_side_by_side() {
+fn each_connection_has_its_own() {
     let stage = Stage::new();
     run(async {
         let mut client = Client::connect(&stage).await;
-        let (asked, ()) = tokio::join!(client.ask(get("/read")), async {
-            Server::accept(&stage).await.serve().await;
-        });
-        assert_eq!(asked.unwrap().body(), "GET /read");
+        let mut old = stage.client();
+        old.send("GET /write HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.ask(get("/write")).await.unwrap().status(), 403);
+        assert!(old.head().starts_with("HTTP/1.1 403 "));
     });
 }

@@ -19,7 +19,7 @@ mod serve;
 pub mod upgrade;
 
 pub use guard::{Control, Linger, Refused};
-pub use http2::{CONNECTION_WINDOW, STREAM_WINDOW};
+pub use http2::{CONNECTION_WINDOW, Frame, Frames, STREAM_WINDOW};
 pub use serve::serve;
 
 /// What is known of a connection that was redirected here.

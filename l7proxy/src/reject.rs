@@ -46,6 +46,8 @@ pub enum UpstreamFailure {
     Refused,
     /// Its answer to this request has no single meaning.
     Answer,
+    /// It does not offer what this request is (extended CONNECT).
+    NotOffered,
 }
 
 /// How a client failed in the middle of an allowed request.
@@ -144,6 +146,7 @@ impl Rejection {
             Self::Upstream(UpstreamFailure::Protocol | UpstreamFailure::Answer) => "upstream-protocol",
             Self::Upstream(UpstreamFailure::Reset) => "upstream-reset",
             Self::Upstream(UpstreamFailure::Refused) => "upstream-refused",
+            Self::Upstream(UpstreamFailure::NotOffered) => "upstream-not-offered",
             Self::Client(ClientFailure::Left) => CLIENT_LEFT.1,
             Self::Client(ClientFailure::Framing) => "body-framing",
         }

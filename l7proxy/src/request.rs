@@ -232,6 +232,7 @@ fn target<B>(request: &Request<B>) -> std::borrow::Cow<'_, str> {
     let uri = request.uri();
     match uri.path_and_query() {
         Some(path) if uri.scheme().is_none() || request.version() == Version::HTTP_2 => path.as_str().into(),
+        None if request.version() == Version::HTTP_2 => "".into(),
         _ => uri.to_string().into(),
     }
 }

@@ -128,7 +128,8 @@ impl HttpRule {
             (Field::Host, &self.host, view.host()),
         ];
         for (field, pattern, value) in texts {
-            if pattern.as_ref().is_some_and(|pattern| !pattern.matches(value.as_bytes())) {
+            let is_there = view.has_path() || !matches!(field, Field::Path);
+            if pattern.as_ref().is_some_and(|pattern| !is_there || !pattern.matches(value.as_bytes())) {
                 missing.push(self.named(field, Some(value.to_owned())));
             }
         }

@@ -147,6 +147,7 @@ impl HttpRule {
         };
         (!self.headers.is_empty() || self.header_matches.iter().any(HeaderMatch::may_fail))
             && fits(&self.method, view.method())
+            && (view.has_path() || self.path.is_none())
             && fits(&self.path, view.path())
             && fits(&self.host, view.host())
     }

@@ -173,8 +173,11 @@ impl HttpMatcher {
     fn find(&self, view: &RequestView<'_>) -> Found<'_> {
         let path = view.path().as_bytes();
         let mut found = Found::default();
-        found.deepest = self.trie.walk(path, &mut found.fitting);
-        if let Some(regexes) = &self.regexes {
+        // A tunnel has no path: no pattern of one is about it, also not one that the empty text matches.
+        if view.has_path() {
+            found.deepest = self.trie.walk(path, &mut found.fitting);
+        }
+        if let Some(regexes) = self.regexes.as_ref().filter(|_| view.has_path()) {
             regexes.matches(path, &mut found.fitting, &mut found.near);
         }
         found.fitting.push(&self.any);

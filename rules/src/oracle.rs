@@ -297,7 +297,8 @@ fn values<'l>(key: &Key, labels: &'l Labels) -> Vec<&'l str> {
 
 fn holds(rule: &HttpRule, view: &RequestView<'_>) -> Option<bool> {
     let fields = [(&rule.method, view.method()), (&rule.path, view.path()), (&rule.host, view.host())];
-    let mut all = true;
+    // A tunnel has no path that a pattern could be about.
+    let mut all = rule.path.is_none() || !view.path().is_empty();
     for (pattern, value) in fields {
         if let Some(pattern) = pattern {
             all &= full_match(pattern.as_str(), value.as_bytes())?;

@@ -51,12 +51,9 @@ pub enum Malformed {
     /// Empty, or with bytes that no method has.
     #[error("the method is not a token")]
     Method,
-    /// Neither `/path`, nor `http://host/path`, nor `*` with OPTIONS.
-    #[error("the request target is neither a path nor an absolute URL")]
+    /// Neither `/path`, nor `http://host/path`, nor `*` with OPTIONS, nor `host:port` with CONNECT.
+    #[error("the request target is neither a path nor an absolute URL, nor, with CONNECT, a host and a port")]
     Target,
-    /// A method that this version does not forward.
-    #[error("CONNECT is not supported yet")]
-    Connect,
     /// A byte that a request target may not have: control, blank, non-ASCII, `#`; and `<`, `>`, `` ` ``, which HTTP
     /// libraries refuse to send.
     #[error("the request target has a byte that must be percent-encoded")]
@@ -103,7 +100,6 @@ impl Malformed {
         match self {
             Self::Method => "method",
             Self::Target => "target-form",
-            Self::Connect => "connect",
             Self::Byte => "target-byte",
             Self::Escape => "escape",
             Self::EncodedSlash => "encoded-slash",
@@ -124,7 +120,7 @@ impl Malformed {
 #[derive(Clone, Debug)]
 pub struct RequestView<'a> {
     method: &'a str,
-    /// `http://authority` of an absolute-form target, else empty.
+    /// `http://authority` of an absolute-form target, `host:port` of a CONNECT, else empty.
     origin: &'a str,
     host: &'a str,
     path: Cow<'a, str>,
@@ -144,6 +140,9 @@ impl<'a> RequestView<'a> {
     ) -> Result<Self, Malformed> {
         check_method(method)?;
         let target = std::str::from_utf8(target).map_err(|_| Malformed::Byte)?;
+        if method == "CONNECT" {
+            return Self::tunnel(method, target, host(headers, http10.then_some(target))?, headers);
+        }
         let Target { origin, authority, path: sent } = split(method, target)?;
         let host = host(headers, http10.then_some(authority.unwrap_or_default()))?;
         // Byte for byte: rules compare the one, and the server may go by the other.
@@ -161,7 +160,7 @@ impl<'a> RequestView<'a> {
     }
 
     /// The view of an HTTP/2 request: its pseudo-headers and its headers. `authority` may be missing where a Host header is
-    /// there (RFC 9113 §8.3.1).
+    /// there (RFC 9113 §8.3.1); `path` is empty for a plain CONNECT, and only there.
     pub fn http2(
         method: &'a str,
         authority: Option<&'a str>,
@@ -171,6 +170,10 @@ impl<'a> RequestView<'a> {
     ) -> Result<Self, Malformed> {
         check_method(method)?;
         let sent = std::str::from_utf8(path).map_err(|_| Malformed::Byte)?;
+        if method == "CONNECT" && sent.is_empty() {
+            let target = authority.ok_or(Malformed::Target)?;
+            return Self::tunnel(method, target, host(headers, Some(target))?, headers);
+        }
         let path = match sent {
             "*" if method == "OPTIONS" => Cow::Borrowed(sent),
             sent if sent.starts_with('/') => path::normalize(sent, *options)?,
@@ -184,13 +187,31 @@ impl<'a> RequestView<'a> {
         Ok(Self { method, origin: "", host, path, changed, headers })
     }
 
+    /// CONNECT: who is to be reached is the host; there is no path.
+    fn tunnel(method: &'a str, target: &'a str, host: &'a str, headers: &'a HeaderMap) -> Result<Self, Malformed> {
+        let has_port = target.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if !is_authority(target) || !has_port {
+            return Err(Malformed::Target);
+        }
+        if target != host {
+            return Err(Malformed::HostDiffers);
+        }
+        Ok(Self { method, origin: target, host, path: Cow::Borrowed(""), changed: false, headers })
+    }
+
+    /// Whether there is one: CONNECT, but the extended one of HTTP/2, has none, and no pattern of a path is about it.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        !self.path.is_empty()
+    }
+
     /// As sent; methods are case-sensitive.
     #[must_use]
     pub fn method(&self) -> &'a str {
         self.method
     }
 
-    /// Normal form, with the query as it was sent.
+    /// Normal form, with the query as it was sent. Empty if there is none.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -213,7 +234,7 @@ impl<'a> RequestView<'a> {
     pub fn forward_target(&self) -> Cow<'_, str> {
         if self.origin.is_empty() {
             Cow::Borrowed(&self.path)
-        } else if self.path == "*" {
+        } else if self.path == "*" || self.path.is_empty() {
             Cow::Borrowed(self.origin)
         } else {
             Cow::Owned(format!("{}{}", self.origin, self.path))
@@ -228,10 +249,8 @@ impl<'a> RequestView<'a> {
 }
 
 fn check_method(method: &str) -> Result<(), Malformed> {
-    if method.is_empty() || !method.bytes().all(bytes::is_token) {
-        return Err(Malformed::Method);
-    }
-    if method == "CONNECT" { Err(Malformed::Connect) } else { Ok(()) }
+    let is_token = !method.is_empty() && method.bytes().all(bytes::is_token);
+    if is_token { Ok(()) } else { Err(Malformed::Method) }
 }
 
 /// The parts of a request target.

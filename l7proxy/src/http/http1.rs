@@ -103,9 +103,10 @@ struct Line {
 impl Line {
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Aborted> {
         let index = self.requests.replace(self.requests.get() + 1);
-        let mut turn = Turn { line: &self, index, asked: asked(request.headers()), close: false };
+        let asked = asked(request.method(), request.headers());
+        let mut turn = Turn { line: &self, index, asked, close: false };
         let mut response = self.exchange.handle(request, &mut turn).await?;
-        if self.worker.drain.is_retiring() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if self.worker.drain.is_retiring() && !asked.is_granted(response.status()) {
             // The client's next connection goes to the next process. Closed while it is idle, a request that is on its way
             // would be lost.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -139,7 +140,7 @@ impl Carrier for Turn<'_> {
     ) -> Result<Response<ResponseBody>, Rejection> {
         let answer = self.send(request, permit).await;
         let status = answer.as_ref().map(Response::status);
-        self.decided(status.is_ok_and(|status| status == StatusCode::SWITCHING_PROTOCOLS));
+        self.decided(status.is_ok_and(|status| self.asked.is_granted(status)));
         answer
     }
 
@@ -216,12 +217,15 @@ impl Turn<'_> {
                 return Err(own.map_or(Rejection::Upstream(failure), Rejection::Client));
             }
         };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            if self.asked != Protocol::Other {
-                // Unasked: what would follow is nothing that anybody judged.
-                upstream.close();
-                return Err(Rejection::Upstream(UpstreamFailure::Protocol));
-            }
+        let (status, granted) = (response.status(), self.asked.is_granted(response.status()));
+        // Unasked, what would follow is nothing that anybody judged. A tunnel with 204 is one to some and none to others, the
+        // library among them.
+        let is_none_to_others = granted && status == StatusCode::NO_CONTENT;
+        if is_none_to_others || (status == StatusCode::SWITCHING_PROTOCOLS && !granted) {
+            upstream.close();
+            return Err(Rejection::Upstream(UpstreamFailure::Protocol));
+        }
+        if granted {
             count(&self.line.worker.counters.upgrades);
             let tunnel = tunnel(client, upgrade::on(&mut response));
             self.line.tunnel.replace(Some(AbortOnDropHandle::new(task::spawn_local(tunnel))));

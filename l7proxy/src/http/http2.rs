@@ -23,6 +23,7 @@ mod socket;
 mod stream;
 mod watch;
 
+pub use frames::{Frame, Frames};
 use socket::{Signals, Socket};
 use watch::Watch;
 
@@ -161,6 +162,7 @@ fn builder(limits: &Limits) -> server::Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .enable_connect_protocol()
         .header_table_size(PACKING_TABLE)
         .max_local_error_reset_streams(Some(BROKEN_STREAMS))
         .max_pending_accept_reset_streams(RESETS_PENDING)

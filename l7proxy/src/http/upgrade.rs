@@ -1,6 +1,6 @@
-//! Switching protocols: what a request asks for, and the tunnel after a 101.
+//! Switching protocols: what a request asks for, and the tunnel after a 101, or after CONNECT's 2xx.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
@@ -16,11 +16,28 @@ pub enum Protocol {
     Http2,
     /// Anything else: switched when the upstream agrees.
     Other,
+    /// CONNECT: a tunnel, when the upstream agrees.
+    Tunnel,
 }
 
-/// What `headers` ask for.
+impl Protocol {
+    /// Whether an answer with `status` agrees.
+    #[must_use]
+    pub fn is_granted(self, status: StatusCode) -> bool {
+        match self {
+            Self::None | Self::Http2 => false,
+            Self::Other => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Tunnel => status.is_success(),
+        }
+    }
+}
+
+/// What a request asks for.
 #[must_use]
-pub fn asked(headers: &HeaderMap) -> Protocol {
+pub fn asked(method: &Method, headers: &HeaderMap) -> Protocol {
+    if method == Method::CONNECT {
+        return Protocol::Tunnel;
+    }
     let mut asked = Protocol::None;
     for value in headers.get_all(header::UPGRADE) {
         for token in value.as_bytes().split(|byte| *byte == b',') {
@@ -77,9 +94,9 @@ mod tests {
 
     #[test]
     fn http2_is_seen_in_any_place() {
-        assert_eq!(asked(&headers(&[("upgrade", "websocket")])), Protocol::Other);
-        assert_eq!(asked(&headers(&[("upgrade", "websocket, H2C")])), Protocol::Http2);
-        assert_eq!(asked(&headers(&[("connection", "close")])), Protocol::None);
+        assert_eq!(asked(&Method::GET, &headers(&[("upgrade", "websocket")])), Protocol::Other);
+        assert_eq!(asked(&Method::GET, &headers(&[("upgrade", "websocket, H2C")])), Protocol::Http2);
+        assert_eq!(asked(&Method::GET, &headers(&[("connection", "close")])), Protocol::None);
     }
 
     #[test]

@@ -8,12 +8,16 @@ use bytes::Bytes;
 use h2::{
     Reason, SendStream,
     client::{self, ResponseFuture, SendRequest},
+    ext::Protocol,
 };
 use http::{Request, Version};
 use rules::Permit;
 use tokio::{sync::OnceCell, task, time};
 use tokio_util::sync::CancellationToken;
 
+mod socket;
+
+use self::socket::Socket;
 use super::Dialer;
 use crate::{
     http::{CONNECTION_WINDOW, STREAM_WINDOW},
@@ -41,6 +45,8 @@ type Dialled = Result<SendRequest<Bytes>, UpstreamFailure>;
 pub struct Http2 {
     dialer: Dialer,
     sender: OnceCell<Dialled>,
+    /// Cancelled when the upstream's first SETTINGS are there.
+    settings: CancellationToken,
     /// Cancelled when the upstream takes no more requests.
     leaving: CancellationToken,
     /// Cancelled when the upstream's connection failed as a whole.
@@ -59,7 +65,8 @@ impl Http2 {
     /// Nothing is dialled before the first permit.
     #[must_use]
     pub fn new(dialer: Dialer, leaving: CancellationToken, broken: CancellationToken) -> Self {
-        Self { dialer, sender: OnceCell::new(), leaving, broken, abandoned: CancellationToken::new() }
+        let (settings, abandoned) = (CancellationToken::new(), CancellationToken::new());
+        Self { dialer, sender: OnceCell::new(), settings, leaving, broken, abandoned }
     }
 
     /// Sends a request's head; `ended` if that is all of it.
@@ -74,6 +81,17 @@ impl Http2 {
         let refused = |failure| Failed { failure, code: Reason::REFUSED_STREAM };
         let sender = sender.clone().map_err(refused)?;
         let mut sender = sender.ready().await.map_err(|error| self.refused(&error))?;
+        if request.extensions().get::<Protocol>().is_some() {
+            // Whether the upstream offers it (RFC 8441) is known when it has said what it wants; or never.
+            tokio::select! {
+                biased;
+                () = self.settings.cancelled() => {}
+                () = self.leaving.cancelled() => {}
+            }
+            if !sender.is_extended_connect_protocol_enabled() {
+                return Err(Failed { failure: UpstreamFailure::NotOffered, code: Reason::PROTOCOL_ERROR });
+            }
+        }
         if request.uri().authority().is_none() {
             // Its Host header says where it goes. (The library then names the scheme.)
             *request.version_mut() = Version::HTTP_11;
@@ -110,7 +128,7 @@ impl Http2 {
             .max_header_list_size(ANSWER_HEAD)
             .max_send_buffer_size(usize::try_from(STREAM_WINDOW).unwrap_or(usize::MAX))
             .enable_push(false)
-            .handshake(stream);
+            .handshake(Socket::new(stream, self.settings.clone(), self.leaving.clone()));
         let (sender, connection) = handshake.await.map_err(|_| UpstreamFailure::Connect)?;
         let (leaving, abandoned) = (self.leaving.clone(), self.abandoned.clone());
         task::spawn_local(async move {

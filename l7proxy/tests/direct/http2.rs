@@ -8,3 +8,4 @@ mod malformed;
 mod passed;
 mod peers;
 mod refused;
+mod tunnels;

@@ -43,6 +43,7 @@ spec:
               - {method: GET, path: "/read.*"}
               - {path: "/any.*"}
               - {method: OPTIONS}
+              - {method: CONNECT, host: "inside:.*"}
 "#;
 
 /// The shortest answer, as it is passed on.

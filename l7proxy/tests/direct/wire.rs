@@ -49,6 +49,18 @@ impl Wire {
         self.stream.set_write_timeout(Some(Duration::from_millis(milliseconds))).unwrap();
     }
 
+    pub(crate) fn set_read_patience_ms(&self, milliseconds: u64) {
+        self.stream.set_read_timeout(Some(Duration::from_millis(milliseconds))).unwrap();
+    }
+
+    /// As [`Self::exactly`]; nothing when it does not come in time.
+    pub(crate) fn try_exactly(&mut self, length: usize) -> Option<String> {
+        while self.ahead.len() < length {
+            self.more().ok().filter(|more| *more)?;
+        }
+        Some(self.take(length))
+    }
+
     /// Nothing more is sent from here.
     pub(crate) fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();

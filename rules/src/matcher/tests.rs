@@ -21,13 +21,23 @@ fn matcher(rules: &[(&str, &str)]) -> HttpMatcher {
 
 fn with_view<T>(method: &str, path: &str, ask: impl FnOnce(&RequestView<'_>) -> T) -> T {
     let mut headers = HeaderMap::new();
-    headers.insert(header::HOST, HeaderValue::from_static("h"));
+    let host = if method == "CONNECT" { path } else { "h" };
+    headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
     ask(&RequestView::new(method, path.as_bytes(), false, &headers, &PathOptions::default()).unwrap())
 }
 
 /// The rule that is found, by its place.
 fn find(matcher: &HttpMatcher, method: &str, path: &str) -> Option<usize> {
     with_view(method, path, |view| matcher.judge(view).ok().map(|rule| rule.reference.rule.parse().unwrap()))
+}
+
+#[test]
+fn no_pattern_of_a_path_is_about_a_tunnel() {
+    for path in [".*", "", "/?.*", "(|/a)", "[^/]*", "^$"] {
+        let rules = matcher(&[("CONNECT", path)]);
+        let expected = path.is_empty().then_some(0);
+        assert_eq!(find(&rules, "CONNECT", "h:80"), expected, "{path:?}: empty is no pattern");
+    }
 }
 
 #[test]

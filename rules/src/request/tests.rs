@@ -152,7 +152,58 @@ fn methods_are_tokens() {
     for method in ["", "GE T", "GET\n", "GÉT", "A/B", "(x)"] {
         assert_eq!(absolute(method, "/", Some("h"), false), Err(Malformed::Method), "{method}");
     }
-    assert_eq!(absolute("CONNECT", "h:80", Some("h:80"), false), Err(Malformed::Connect));
+}
+
+#[test]
+fn a_tunnel_has_a_host_and_no_path() {
+    let is = |parts: [&str; 4]| Ok(parts.map(str::to_owned));
+    assert_eq!(absolute("CONNECT", "h:80", Some("h:80"), false), is(["", "h:80", "h:80", "false"]));
+    assert_eq!(absolute("CONNECT", "[::1]:80", None, true), is(["", "[::1]:80", "[::1]:80", "false"]));
+    for (target, host, why) in [
+        ("h:80", Some("h"), Malformed::HostDiffers),
+        ("h:80", Some("i:80"), Malformed::HostDiffers),
+        ("h:80", None, Malformed::Host),
+        ("h", Some("h"), Malformed::Target),
+        ("h:", Some("h:"), Malformed::Target),
+        ("/", Some("h"), Malformed::Target),
+        ("http://h:80", Some("h:80"), Malformed::Target),
+        ("u@h:80", Some("h:80"), Malformed::Target),
+    ] {
+        assert_eq!(absolute("CONNECT", target, host, false), Err(why), "{target} {host:?}");
+    }
+}
+
+#[test]
+fn pseudo_headers_are_one_request() {
+    let view = |method: &str, authority: Option<&str>, path: &str, host: Option<&'static str>| {
+        let headers = host.map(headers).unwrap_or_default();
+        let view = RequestView::http2(method, authority, path.as_bytes(), &headers, &PathOptions::default())?;
+        Ok([view.path(), view.host(), &view.forward_target()].map(str::to_owned))
+    };
+    let is = |parts: [&str; 3]| Ok(parts.map(str::to_owned));
+    assert_eq!(view("GET", Some("h"), "/a/../b", None), is(["/b", "h", "/b"]));
+    assert_eq!(view("GET", Some("h"), "/", Some("h")), is(["/", "h", "/"]));
+    assert_eq!(view("GET", None, "/", Some("h")), is(["/", "h", "/"]));
+    assert_eq!(view("OPTIONS", Some("h"), "*", None), is(["*", "h", "*"]));
+    assert_eq!(view("CONNECT", Some("h:80"), "", None), is(["", "h:80", "h:80"]));
+    assert_eq!(view("CONNECT", Some("h"), "/chat", None), is(["/chat", "h", "/chat"]));
+    for (method, authority, path, host, why) in [
+        ("GET", Some("h"), "/", Some("i"), Malformed::HostDiffers),
+        ("GET", Some(""), "/", Some("h"), Malformed::HostDiffers),
+        ("GET", Some(""), "/", None, Malformed::Host),
+        ("GET", None, "/", None, Malformed::Host),
+        ("GET", Some("u@h"), "/", None, Malformed::Host),
+        ("GET", Some("h"), "*", None, Malformed::Target),
+        ("GET", Some("h"), "", None, Malformed::Target),
+        ("GET", Some("h"), "a", None, Malformed::Target),
+        ("GET", Some("h"), "http://h/", None, Malformed::Target),
+        ("GET", Some("h"), "/..", None, Malformed::AboveRoot),
+        ("G T", Some("h"), "/", None, Malformed::Method),
+        ("CONNECT", None, "", Some("h:80"), Malformed::Target),
+        ("CONNECT", Some("h"), "", None, Malformed::Target),
+    ] {
+        assert_eq!(view(method, authority, path, host), Err(why), "{method} {authority:?} {path}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) enum Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) framing: Framing,
-    /// It asks to switch protocols: what follows may be no HTTP.
+    /// It asks to switch protocols, or for a tunnel: what follows may be no HTTP.
     pub(super) upgrade: bool,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
     if request_line.len() > limits.request_line_bytes {
         return Err(Rejection::TooLarge(Limit::RequestLine));
     }
-    let http10 = parse_request_line(request_line)?;
+    let RequestLine { http10, connect } = parse_request_line(request_line)?;
     let mut fields = Fields::default();
     let mut count = 0;
     while let Some(line) = lines.next_line()? {
@@ -44,8 +44,12 @@ pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
         }
         fields.take(line)?;
     }
+    if connect && (fields.length.is_some() || fields.chunked) {
+        // What follows is the tunnel's, or the next request: servers disagree.
+        return Err(Rejection::Malformed("connect-body"));
+    }
     let framing = fields.framing(http10)?;
-    Ok(Head { framing, upgrade: fields.upgrade })
+    Ok(Head { framing, upgrade: fields.upgrade || connect })
 }
 
 /// A line without its end.
@@ -67,8 +71,13 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Says whether it is HTTP/1.0.
-fn parse_request_line(line: &[u8]) -> Result<bool, Rejection> {
+/// What a request line says besides the target.
+struct RequestLine {
+    http10: bool,
+    connect: bool,
+}
+
+fn parse_request_line(line: &[u8]) -> Result<RequestLine, Rejection> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -77,14 +86,11 @@ fn parse_request_line(line: &[u8]) -> Result<bool, Rejection> {
     if method.is_empty() || !method.iter().copied().all(is_token) {
         return Err(Rejection::Malformed("method"));
     }
-    if method == b"CONNECT" {
-        // The library would make an upgrade of it.
-        return Err(Rejection::Malformed("connect"));
-    }
     check_target(target)?;
+    let connect = method == b"CONNECT";
     match version {
-        b"HTTP/1.1" => Ok(false),
-        b"HTTP/1.0" => Ok(true),
+        b"HTTP/1.1" => Ok(RequestLine { http10: false, connect }),
+        b"HTTP/1.0" => Ok(RequestLine { http10: true, connect }),
         _ => Err(Rejection::Malformed("version")),
     }
 }

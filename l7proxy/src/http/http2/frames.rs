@@ -10,26 +10,44 @@ const CODE: usize = 8;
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 pub(super) const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// A frame's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) length: usize,
+pub struct Frame {
+    /// Its type.
+    pub kind: u8,
+    /// What its bits mean depends on the type.
+    pub flags: u8,
+    /// 0: the connection's.
+    pub stream: u32,
+    /// Bytes behind the head.
+    pub length: usize,
     /// Of a reset, or a GOAWAY.
-    pub(super) code: u32,
+    pub code: u32,
 }
 
 impl Frame {
     pub(super) fn ends_stream(&self) -> bool {
         self.flags & END_STREAM != 0
+    }
+
+    /// Whether it is a GOAWAY.
+    #[must_use]
+    pub fn is_go_away(&self) -> bool {
+        self.kind == GOAWAY
+    }
+
+    /// Whether it says what its sender wants.
+    #[must_use]
+    pub fn is_settings(&self) -> bool {
+        self.kind == SETTINGS && self.flags & ACK == 0
     }
 
     fn ends_headers(&self) -> bool {
@@ -62,7 +80,7 @@ impl Frame {
 
 /// One direction of a connection.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub struct Frames {
     kept: [u8; HEAD + CODE],
     /// How much of that is there.
     length: usize,
@@ -76,17 +94,25 @@ pub(super) struct Frames {
 
 impl Frames {
     /// `preface`: bytes before the first frame.
-    pub(super) fn new(preface: usize) -> Self {
+    #[must_use]
+    pub fn new(preface: usize) -> Self {
         Self { kept: [0; HEAD + CODE], length: 0, skip: preface, block: false, last: false }
     }
 
+    /// Whether the last frame is there to its end, and no other began.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.skip == 0 && self.length == 0
+    }
+
     /// Whether a block of headers began and is not complete.
-    pub(super) fn is_in_block(&self) -> bool {
+    #[must_use]
+    pub fn is_in_block(&self) -> bool {
         self.block
     }
 
     /// Takes bytes off the front of `bytes` up to where the next frame is known; `None`: all of them.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
+    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
         loop {
             let passed = self.skip.min(bytes.len());
             self.skip -= passed;
@@ -136,8 +162,6 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SETTINGS: u8 = 4;
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).unwrap();

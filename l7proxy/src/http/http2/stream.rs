@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, client::ResponseFuture, server::SendResponse};
-use http::{HeaderMap, Request, Response, header, uri::Scheme};
+use http::{HeaderMap, Method, Request, Response, header, uri::Scheme};
 use rules::Permit;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     http::Refused,
+    metrics::count,
     reject::{ClientFailure, Limit, Rejection, UpstreamFailure},
     request::Carrier,
     upstream::{Failed, has_one_framing},
@@ -25,7 +26,7 @@ use crate::{
 
 /// Serves one request.
 pub(super) async fn serve(line: Rc<Line>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let mut stream = Stream { line: &line, respond, upload: None, code: Reason::INTERNAL_ERROR };
+    let mut stream = Stream { line: &line, respond, upload: None, held: false, code: Reason::INTERNAL_ERROR };
     let deciding = line.deciding();
     let answered = line.exchange.handle(request, &mut stream).await;
     drop(deciding);
@@ -39,6 +40,8 @@ struct Stream<'l> {
     respond: SendResponse<Bytes>,
     /// The request on its way to the upstream.
     upload: Option<Pump>,
+    /// Nothing of its body may go there yet: it is a CONNECT that the upstream has not agreed to.
+    held: bool,
     /// With which the client's stream is reset, if it is.
     code: Reason,
 }
@@ -75,6 +78,7 @@ impl Carrier for Stream<'_> {
 
     async fn forward(&mut self, request: Request<RecvStream>, permit: Permit) -> Result<Response<Answer>, Rejection> {
         let (head, body) = request.into_parts();
+        self.held = head.method == Method::CONNECT;
         let ended = body.is_end_stream();
         let opened = tokio::select! {
             biased;
@@ -84,6 +88,9 @@ impl Carrier for Stream<'_> {
         let (mut response, to) = opened.map_err(|failed| self.upstream_failed(failed))?;
         self.upload = Some(Pump::new(body, to, ended));
         let response = poll_fn(|cx| self.poll_answer(&mut response, cx)).await?;
+        if std::mem::take(&mut self.held) {
+            self.tunnel(response.status().is_success());
+        }
         if has_one_framing(response.headers()) {
             return Ok(response.map(Answer::Upstream));
         }
@@ -111,7 +118,9 @@ impl Stream<'_> {
         if let Poll::Ready(reset) = self.respond.poll_reset(cx) {
             return Poll::Ready(Err(self.client_left(reset.unwrap_or(Reason::CANCEL))));
         }
-        if let Err(code) = self.poll_upload(cx) {
+        if !self.held
+            && let Err(code) = self.poll_upload(cx)
+        {
             return Poll::Ready(Err(self.client_left(code)));
         }
         while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
@@ -121,6 +130,15 @@ impl Stream<'_> {
         }
         let answer = ready!(Pin::new(response).poll(cx));
         Poll::Ready(answer.map_err(|error| self.upstream_failed(Failed::of(&error))))
+    }
+
+    /// It is known whether a CONNECT became a tunnel. What was sent for one that it did not become goes nowhere.
+    fn tunnel(&mut self, granted: bool) {
+        if granted {
+            count(&self.line.worker.counters.upgrades);
+        } else if let Some(upload) = &mut self.upload {
+            upload.stop();
+        }
     }
 
     /// Fails with the client's code. That the upstream takes no more is its right: its answer says the rest.

@@ -56,6 +56,10 @@ impl Client {
         Ok(Response::from_parts(head, read(body).await?.0))
     }
 
+    pub(crate) fn offers_extended_connect(&self) -> bool {
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
     /// Closes the connection without a word.
     pub(crate) fn leave(self) {
         self.end.abort();

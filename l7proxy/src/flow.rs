@@ -20,7 +20,7 @@ mod json;
 mod queue;
 
 pub use file::FileConfig;
-pub use guard::FlowGuard;
+pub use guard::{FlowGuard, Trace};
 pub use info::HttpInfo;
 pub use queue::{Config, Sink, Writer, pipeline};
 

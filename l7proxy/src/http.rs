@@ -10,6 +10,7 @@ use rules::{Direction, PathOptions};
 use crate::{drain, flow, metrics::Counters, policy::Live, upstream::Dialer};
 
 pub mod body;
+mod changes;
 pub mod edit;
 mod guard;
 mod http1;
@@ -18,6 +19,7 @@ pub mod interim;
 mod serve;
 pub mod upgrade;
 
+pub use changes::Changes;
 pub use guard::{Control, Linger, Refused};
 pub use http2::{CONNECTION_WINDOW, Frame, Frames, STREAM_WINDOW};
 pub use serve::serve;
@@ -48,6 +50,8 @@ pub struct Worker {
     pub limits: Limits,
     /// How paths are brought to their normal form.
     pub path: PathOptions,
+    /// Tells connections of changes of policy.
+    pub changes: Changes,
     /// Tells when to end.
     pub drain: drain::Watch,
 }

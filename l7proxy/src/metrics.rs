@@ -56,8 +56,10 @@ counters! {
     clients_failed,
     /// Denied requests whose body was longer than what is read of one; their connection was closed.
     denied_bodies_cut,
-    /// Connections that became tunnels.
+    /// Connections, and HTTP/2 streams, that became tunnels.
     upgrades,
+    /// Requests and tunnels that were under way when policy changed to not allow them, and were ended.
+    requests_ended,
     /// Connections that were older than the policy that does not allow them, and were ended.
     existing_connections_ended,
     /// Looks at all sockets of a pod for such connections.

@@ -7,6 +7,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rules::{Direction, DirectionPolicy, EndpointPolicy};
+use tokio::sync::watch;
 
 use crate::endpoint::{End, EndpointId, IpCache, Peer};
 
@@ -59,6 +60,8 @@ impl World {
 #[derive(Debug, Default)]
 pub struct Store {
     world: ArcSwap<World>,
+    /// The newest revision, for those who wait for changes.
+    revisions: watch::Sender<u64>,
 }
 
 impl Store {
@@ -70,7 +73,13 @@ impl Store {
 
     /// Puts `world` in force: the next request is judged by it.
     pub fn publish(&self, world: World) {
+        let revision = world.revision;
         self.world.store(Arc::new(world));
+        self.revisions.send_replace(revision);
+    }
+
+    fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
     }
 
     fn load(&self) -> arc_swap::Guard<Arc<World>> {

@@ -74,6 +74,8 @@ pub enum Rejection {
     TooSlow,
     /// It came when the client had been told that no more is taken on its connection.
     GoingAway,
+    /// It was allowed, and policy changed while it was under way.
+    Ended,
     /// It was allowed, and the upstream failed.
     Upstream(UpstreamFailure),
     /// It was allowed, and the client failed.
@@ -114,6 +116,7 @@ impl Rejection {
             Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, "Request head took too long\r\n", true),
             Self::TooLarge(Limit::Streams | Limit::Resets | Limit::ControlFrames | Limit::Flood)
             | Self::GoingAway
+            | Self::Ended
             | Self::Upstream(_)
             | Self::Client(_) => Reply::Reset,
         }
@@ -141,6 +144,7 @@ impl Rejection {
             Self::TooLarge(Limit::Flood) => "http2-flood",
             Self::TooSlow => "head-too-slow",
             Self::GoingAway => "going-away",
+            Self::Ended => "ended-policy-changed",
             Self::Upstream(UpstreamFailure::Connect) => "upstream-connect",
             Self::Upstream(UpstreamFailure::Closed) => "upstream-closed",
             Self::Upstream(UpstreamFailure::Protocol | UpstreamFailure::Answer) => "upstream-protocol",
@@ -159,7 +163,7 @@ impl Rejection {
             Self::Upstream(_) => 502,
             Self::Client(ClientFailure::Left) => CLIENT_LEFT.0,
             Self::Client(ClientFailure::Framing) | Self::Malformed(_) => 400,
-            Self::Denied(_) | Self::NoPolicy => 403,
+            Self::Denied(_) | Self::NoPolicy | Self::Ended => 403,
             Self::TooLarge(Limit::Head | Limit::RequestLine | Limit::Headers) => 431,
             Self::TooLarge(Limit::Streams | Limit::Resets | Limit::ControlFrames | Limit::Flood) => 429,
             Self::GoingAway => 503,
@@ -172,7 +176,7 @@ impl Rejection {
     pub fn drop_reason(&self) -> DropReason {
         match self {
             Self::Denied(denial) if denial.rule.is_some() => DropReason::PolicyDeny,
-            Self::Denied(_) => DropReason::PolicyDenied,
+            Self::Denied(_) | Self::Ended => DropReason::PolicyDenied,
             Self::NoPolicy => DropReason::NoPolicy,
             Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow => DropReason::InvalidPacket,
             Self::GoingAway | Self::Upstream(_) | Self::Client(_) => DropReason::Unknown,

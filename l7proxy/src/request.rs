@@ -10,7 +10,8 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri::Authority};
-use rules::{Malformed, PathOptions, Permit, RequestView, Verdict};
+use rules::{PathOptions, Permit, RequestView, Verdict};
+use tokio::sync::watch;
 
 use crate::{
     flow::{Ends, FlowGuard, HttpInfo},
@@ -20,6 +21,14 @@ use crate::{
     reject::{self, Limit, Rejection},
     upstream::Dialer,
 };
+
+mod under_way;
+
+use under_way::{Begun, Kept, UnderWay};
+pub use under_way::{Revoked, Ticket};
+
+/// Leave to forward, and what is kept to ask for it again.
+type Judged = (Permit, Option<Kept>);
 
 /// A request ends with a reset: there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +61,12 @@ pub trait Carrier {
 
     /// There is no answer.
     fn reset(&mut self, rejection: &Rejection);
+
+    /// What tells that policy does not allow the request any more.
+    fn revoked(&self) -> Rc<Revoked>;
+
+    /// The request is under way as long as the ticket lives.
+    fn begun(&mut self, ticket: Ticket);
 }
 
 /// One downstream connection, as its requests see it.
@@ -60,6 +75,7 @@ pub struct Exchange {
     live: RefCell<Live>,
     ends: EndsCache,
     port: u16,
+    under_way: UnderWay,
     worker: Rc<Worker>,
 }
 
@@ -69,7 +85,8 @@ impl Exchange {
     pub fn new(connection: Connection, worker: Rc<Worker>) -> (Self, Dialer) {
         let Connection { direction, client, original, live, dialer } = connection;
         let ends = EndsCache { direction, client, original, newest: RefCell::new(None) };
-        (Self { live: RefCell::new(live), ends, port: original.port(), worker }, dialer)
+        let (live, port, under_way) = (RefCell::new(live), original.port(), UnderWay::default());
+        (Self { live, ends, port, under_way, worker }, dialer)
     }
 
     /// From a request to its answer: steps 6 to 10 of `ARCHITECTURE.md`.
@@ -87,13 +104,17 @@ impl Exchange {
             None => self.judge(&mut request, snapshot.as_ref()),
         };
         let outcome = match judged {
-            Ok(permit) => {
+            Ok((permit, kept)) => {
                 if let Some(denial) = permit.audited() {
                     count(&self.worker.counters.requests_audited);
                     flow.audited(denial);
                 } else {
                     count(&self.worker.counters.requests_forwarded);
                     flow.forwarded(&permit);
+                }
+                if let Some(kept) = kept {
+                    let begun = Begun { kept, trace: flow.trace(), revoked: carrier.revoked() };
+                    carrier.begun(self.under_way.begin(begun));
                 }
                 carrier.forward(request, permit).await
             }
@@ -113,22 +134,48 @@ impl Exchange {
     }
 
     /// The newest rules judge the normal form, and the normal form takes the request's place, with the headers that the
-    /// rules want.
-    fn judge<B>(&self, request: &mut Request<B>, snapshot: Option<&Snapshot>) -> Result<Permit, Rejection> {
+    /// rules want. What is needed to judge it again is kept, if it shall be.
+    fn judge<B>(&self, request: &mut Request<B>, snapshot: Option<&Snapshot>) -> Result<Judged, Rejection> {
         let snapshot = snapshot.ok_or(Rejection::NoPolicy)?;
         let target = target(request);
-        let view =
-            view(request, &target, self.worker.path).map_err(|malformed| Rejection::Malformed(malformed.reason()))?;
-        let permit = match snapshot.policy().evaluate(snapshot.peer.identity(), self.port, &view) {
-            Verdict::Allow(permit) => permit,
-            Verdict::Deny(denial) => return Err(Rejection::Denied(Box::new(denial))),
-        };
+        let view = view(request, &target, self.worker.path)?;
+        let permit = self.evaluate(&view, snapshot)?;
         if view.changed() {
             let normal = with_target(request.uri(), &view.forward_target());
             *request.uri_mut() = normal.ok_or(Rejection::Malformed("target-form"))?;
         }
+        let kept = self.worker.changes.ends().then(|| Kept::of(request, permit.asks_headers()));
         edit::apply(permit.edits(), request.headers_mut());
-        Ok(permit)
+        Ok((permit, kept))
+    }
+
+    fn evaluate(&self, view: &RequestView<'_>, snapshot: &Snapshot) -> Result<Permit, Rejection> {
+        match snapshot.policy().evaluate(snapshot.peer.identity(), self.port, view) {
+            Verdict::Allow(permit) => Ok(permit),
+            Verdict::Deny(denial) => Err(Rejection::Denied(Box::new(denial))),
+        }
+    }
+
+    /// Policy changed: what is under way and not allowed any more is recorded and revoked. Gives the number.
+    pub fn policy_changed(&self) -> usize {
+        let snapshot = self.live.borrow_mut().current().cloned();
+        let revision = snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
+        self.under_way.end(|begun| {
+            let judged = self.judge_again(&begun.kept.request(), snapshot.as_ref());
+            judged.inspect_err(|rejection| begun.trace.revoked(&self.worker.flows, rejection, revision)).is_err()
+        })
+    }
+
+    fn judge_again(&self, request: &Request<()>, snapshot: Option<&Snapshot>) -> Result<(), Rejection> {
+        let target = target(request);
+        let view = view(request, &target, self.worker.path)?;
+        self.evaluate(&view, snapshot.ok_or(Rejection::NoPolicy)?).map(drop)
+    }
+
+    /// Each new revision of policy.
+    #[must_use]
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.live.borrow().revisions()
     }
 
     fn refuse<C: Carrier>(
@@ -158,6 +205,7 @@ impl Exchange {
             Rejection::TooLarge(Limit::Resets | Limit::ControlFrames | Limit::Flood) => &counters.http2_floods,
             Rejection::TooSlow => &counters.heads_too_slow,
             Rejection::GoingAway => &counters.streams_going_away,
+            Rejection::Ended => &counters.requests_ended,
             Rejection::Upstream(_) => &counters.upstream_failures,
             Rejection::Client(_) => &counters.clients_failed,
         }
@@ -237,14 +285,16 @@ fn target<B>(request: &Request<B>) -> std::borrow::Cow<'_, str> {
     }
 }
 
-fn view<'a, B>(request: &'a Request<B>, target: &'a str, options: PathOptions) -> Result<RequestView<'a>, Malformed> {
+fn view<'a, B>(request: &'a Request<B>, target: &'a str, options: PathOptions) -> Result<RequestView<'a>, Rejection> {
     let (method, headers) = (request.method().as_str(), request.headers());
-    if request.version() == Version::HTTP_2 {
+    let view = if request.version() == Version::HTTP_2 {
         let authority = request.uri().authority().map(Authority::as_str);
-        return RequestView::http2(method, authority, target.as_bytes(), headers, &options);
-    }
-    let http10 = request.version() == Version::HTTP_10;
-    RequestView::new(method, target.as_bytes(), http10, headers, &options)
+        RequestView::http2(method, authority, target.as_bytes(), headers, &options)
+    } else {
+        let http10 = request.version() == Version::HTTP_10;
+        RequestView::new(method, target.as_bytes(), http10, headers, &options)
+    };
+    view.map_err(|malformed| Rejection::Malformed(malformed.reason()))
 }
 
 /// `target` in the place of the one that was sent; of an HTTP/2 request it is the path alone.

@@ -124,6 +124,11 @@ impl HttpRule {
             && self.header_matches.iter().all(|header| header.acts() || header.holds(view.headers()))
     }
 
+    /// Whether it asks for headers.
+    pub(crate) fn asks_headers(&self) -> bool {
+        !self.headers.is_empty() || self.header_matches.iter().any(HeaderMatch::may_fail)
+    }
+
     /// Whether a request that it matches may be edited, or recorded in more than its name.
     pub(crate) fn acts(&self) -> bool {
         self.header_matches.iter().any(HeaderMatch::acts)
@@ -145,7 +150,7 @@ impl HttpRule {
         let fits = |pattern: &Option<Pattern>, value: &str| {
             pattern.as_ref().is_none_or(|pattern| pattern.matches(value.as_bytes()))
         };
-        (!self.headers.is_empty() || self.header_matches.iter().any(HeaderMatch::may_fail))
+        self.asks_headers()
             && fits(&self.method, view.method())
             && (view.has_path() || self.path.is_none())
             && fits(&self.path, view.path())

@@ -58,6 +58,8 @@ pub(crate) struct HttpMatcher {
     acting: Option<Box<Self>>,
     /// Fields of the rule that has most.
     most_fields: usize,
+    /// A rule asks for headers.
+    asks_headers: bool,
 }
 
 impl HttpMatcher {
@@ -86,7 +88,13 @@ impl HttpMatcher {
         }
         let regexes = regexes.build();
         let most_fields = rules.iter().map(|compiled| compiled.rule.fields()).max().unwrap_or_default();
-        Self { rules, trie, regexes, any, acting: None, most_fields }
+        let asks_headers = rules.iter().any(|compiled| compiled.rule.asks_headers());
+        Self { rules, trie, regexes, any, acting: None, most_fields, asks_headers }
+    }
+
+    /// Whether what is judged depends on headers.
+    pub(crate) fn asks_headers(&self) -> bool {
+        self.asks_headers
     }
 
     /// The first rule that holds. When none does: the one that comes nearest.

@@ -245,8 +245,9 @@ impl DirectionPolicy {
         let cell = self.tables.of(peer).cell(Protocol::Tcp, port);
         let judged = cell.judge(view);
         let headers = cell.effects(view);
+        let asks = cell.asks_headers();
         match judged {
-            Judged::Allowed(rule) => Verdict::Allow(Permit::new(rule, headers)),
+            Judged::Allowed(rule) => Verdict::Allow(Permit::new(rule, headers, asks)),
             Judged::Denied(rule, unallowed) => {
                 let denial = self.denial(rule, unallowed, || self.nearest(peer, Protocol::Tcp.number(), port));
                 Verdict::Deny(Denial { notes: headers.notes, ..denial })
@@ -254,7 +255,7 @@ impl DirectionPolicy {
             Judged::Audited(rule, unallowed) => {
                 let denial = self.denial(rule, unallowed, || self.nearest(peer, Protocol::Tcp.number(), port));
                 let notes = headers.notes.clone();
-                Verdict::Allow(Permit::audited_as(Denial { notes, ..denial }, headers))
+                Verdict::Allow(Permit::audited_as(Denial { notes, ..denial }, headers, asks))
             }
         }
     }

@@ -111,16 +111,25 @@ pub struct Permit {
     rule: Option<Arc<RuleRef>>,
     audited: Option<Box<Denial>>,
     headers: HeaderEffects,
+    asks_headers: bool,
 }
 
 impl Permit {
-    pub(crate) fn new(rule: Option<Arc<RuleRef>>, headers: HeaderEffects) -> Self {
-        Self { rule, audited: None, headers }
+    /// `asks_headers`: headers were looked at, or would have been.
+    pub(crate) fn new(rule: Option<Arc<RuleRef>>, headers: HeaderEffects, asks_headers: bool) -> Self {
+        Self { rule, audited: None, headers, asks_headers }
     }
 
     /// Of a request that would be denied if its policies were enforced.
-    pub(crate) fn audited_as(denial: Denial, headers: HeaderEffects) -> Self {
-        Self { rule: None, audited: Some(Box::new(denial)), headers }
+    pub(crate) fn audited_as(denial: Denial, headers: HeaderEffects, asks_headers: bool) -> Self {
+        Self { rule: None, audited: Some(Box::new(denial)), headers, asks_headers }
+    }
+
+    /// Whether rules for this peer and port ask for headers: who judges the request again must know them. (Without, it is
+    /// allowed by no rule that asks for them.)
+    #[must_use]
+    pub fn asks_headers(&self) -> bool {
+        self.asks_headers
     }
 
     /// Why it would be denied, if its policies were enforced and not only audited.

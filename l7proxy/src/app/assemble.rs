@@ -23,7 +23,7 @@ use crate::{
     drain,
     endpoint::{EndpointId, IpCache, Net, Peer},
     flow,
-    http::Worker,
+    http::{Changes, Worker},
     metrics::Counters,
     policy::{EndpointState, World},
     redirect::{self, DesiredPod, Entries, Entry},
@@ -367,7 +367,8 @@ pub(super) fn action(line: &MapEntry) -> u8 {
 /// A data worker's state.
 pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>, drain: drain::Watch) -> Worker {
     let limits = limits(&config.proxy.limits);
-    Worker { flows, counters, limits, path: path_options(config), drain }
+    let changes = Changes::new(config.proxy.existing == config::Existing::End);
+    Worker { flows, counters, limits, path: path_options(config), changes, drain }
 }
 
 /// How paths are brought to their normal form.

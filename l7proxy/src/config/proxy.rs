@@ -126,11 +126,19 @@ pub struct Proxy {
     /// What a client may cost.
     #[serde(default)]
     pub limits: Limits,
+    /// What becomes of requests and tunnels that are under way when policy changes to not allow them.
+    #[serde(default)]
+    pub existing: Existing,
 }
 
 impl Default for Proxy {
     fn default() -> Self {
-        Self { workers: default_workers(), path: PathRules::default(), limits: Limits::default() }
+        Self {
+            workers: default_workers(),
+            path: PathRules::default(),
+            limits: Limits::default(),
+            existing: Existing::default(),
+        }
     }
 }
 

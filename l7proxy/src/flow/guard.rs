@@ -1,6 +1,8 @@
 //! One verdict record and one end record per request, by construction.
 
 use std::{
+    cell::Cell,
+    rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -22,7 +24,53 @@ pub struct FlowGuard {
     started: Instant,
     /// The verdict, once it was recorded.
     verdict: Option<Verdict>,
-    ended: bool,
+    ended: Rc<Cell<bool>>,
+}
+
+/// What is needed to record that a request was ended, while whoever serves it has its guard.
+#[derive(Debug)]
+pub struct Trace {
+    ends: Arc<Ends>,
+    http: Arc<HttpInfo>,
+    time: SystemTime,
+    started: Instant,
+    ended: Rc<Cell<bool>>,
+}
+
+impl Trace {
+    /// Policy of `revision` does not allow it any more.
+    pub fn revoked(&self, sink: &Sink, rejection: &Rejection, revision: u64) {
+        let latency = self.started.elapsed();
+        let reason = Rejection::Ended.reason();
+        sink.emit(Record::Response(HttpRecord {
+            time: self.time + latency,
+            ends: Arc::clone(&self.ends),
+            http: Arc::clone(&self.http),
+            verdict: denied(rejection).0,
+            code: Rejection::Ended.code(),
+            latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
+            reason,
+            notes: None,
+            revision,
+        }));
+        self.ended.set(true);
+    }
+}
+
+/// What a rejection says of who denies, and of headers.
+fn denied(rejection: &Rejection) -> (Verdict, Option<Arc<HeaderNotes>>) {
+    let Denial { denied_by, rule, tier, nearest, notes } = match rejection {
+        Rejection::Denied(denial) => Denial::clone(denial),
+        Rejection::NoPolicy
+        | Rejection::Malformed(_)
+        | Rejection::TooLarge(_)
+        | Rejection::TooSlow
+        | Rejection::GoingAway
+        | Rejection::Ended
+        | Rejection::Upstream(_)
+        | Rejection::Client(_) => Denial::default(),
+    };
+    (Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, tier, nearest }, notes)
 }
 
 impl FlowGuard {
@@ -31,7 +79,28 @@ impl FlowGuard {
     pub fn new(sink: Sink, ends: Arc<Ends>, http: HttpInfo, revision: u64) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
         let time = SystemTime::now();
-        Self { sink, ends, http: Arc::new(http), revision, time, started: Instant::now(), verdict: None, ended: false }
+        Self {
+            sink,
+            ends,
+            http: Arc::new(http),
+            revision,
+            time,
+            started: Instant::now(),
+            verdict: None,
+            ended: Rc::default(),
+        }
+    }
+
+    /// For who may end it.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        Trace {
+            ends: Arc::clone(&self.ends),
+            http: Arc::clone(&self.http),
+            time: self.time,
+            started: self.started,
+            ended: Rc::clone(&self.ended),
+        }
     }
 
     /// It was allowed.
@@ -48,17 +117,7 @@ impl FlowGuard {
 
     /// It was refused.
     pub fn dropped(&mut self, rejection: &Rejection) {
-        let Denial { denied_by, rule, tier, nearest, notes } = match rejection {
-            Rejection::Denied(denial) => Denial::clone(denial),
-            Rejection::NoPolicy
-            | Rejection::Malformed(_)
-            | Rejection::TooLarge(_)
-            | Rejection::TooSlow
-            | Rejection::GoingAway
-            | Rejection::Upstream(_)
-            | Rejection::Client(_) => Denial::default(),
-        };
-        let verdict = Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, tier, nearest };
+        let (verdict, notes) = denied(rejection);
         self.judge(verdict, rejection.reason(), notes.as_ref());
     }
 
@@ -84,7 +143,7 @@ impl FlowGuard {
     }
 
     fn end(&mut self, verdict: Verdict, code: u16, reason: &'static str) {
-        if std::mem::replace(&mut self.ended, true) {
+        if self.ended.replace(true) {
             return;
         }
         let latency = self.started.elapsed();
@@ -117,7 +176,7 @@ impl FlowGuard {
 
 impl Drop for FlowGuard {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.ended.get() {
             let (code, reason) = CLIENT_LEFT;
             self.end(Verdict::Error, code, reason);
         }

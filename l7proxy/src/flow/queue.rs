@@ -72,7 +72,8 @@ impl Sink {
     pub fn emit(&self, record: Record) {
         let is_denial = match &record {
             Record::Request(http) => !matches!(http.verdict, Verdict::Forwarded(_)),
-            Record::Response(_) | Record::Connection(_) => false,
+            Record::Response(http) => matches!(http.verdict, Verdict::Dropped { .. }),
+            Record::Connection(_) => false,
             Record::Drop(_) => true,
         };
         if is_denial {

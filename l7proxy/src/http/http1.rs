@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Connection, Worker,
     body::{RequestBody, ResponseBody, Source},
+    changes::{Changed, Changes},
     guard::{Control, Guard, Refused},
     interim,
     serve::First,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     metrics::count,
     reject::{ClientFailure, Rejection, UpstreamFailure},
-    request::{Aborted, Carrier, Exchange},
+    request::{Aborted, Carrier, Exchange, Revoked, Ticket},
     upstream::Upstream,
 };
 
@@ -48,7 +49,18 @@ pub(super) async fn serve(stream: TcpStream, first: First, connection: Connectio
         worker: Rc::clone(&worker),
         requests: Cell::new(0),
         tunnel: RefCell::new(None),
+        revoked: Rc::default(),
+        ticket: RefCell::new(None),
     });
+    let who: Weak<dyn Changed> = Rc::<Line>::downgrade(&line);
+    let _told = Changes::add(&worker, who, line.exchange.revisions());
+    let revoked = Rc::clone(&line.revoked);
+    if revoked.or(run(guard, line, gone, Rc::clone(&worker))).await.is_none() {
+        count(&worker.counters.requests_ended);
+    }
+}
+
+async fn run(guard: Guard, line: Rc<Line>, gone: CancellationToken, worker: Rc<Worker>) {
     let service = service_fn(|request| Rc::clone(&line).answer(request));
     let serving = http1::Builder::new()
         .preserve_header_case(true)
@@ -76,7 +88,7 @@ pub(super) async fn serve(stream: TcpStream, first: First, connection: Connectio
     if let Err(error) = result {
         tracing::debug!(%error, "connection");
         // Half an answer must not look like a whole one.
-        control.reset();
+        line.control.reset();
     }
     let tunnel = line.tunnel.borrow_mut().take();
     if let Some(tunnel) = tunnel
@@ -98,6 +110,19 @@ struct Line {
     requests: Cell<u64>,
     /// What the connection became, if it did.
     tunnel: RefCell<Option<AbortOnDropHandle<()>>>,
+    /// Tells that the newest request, or the tunnel, is not allowed any more.
+    revoked: Rc<Revoked>,
+    /// The newest request's.
+    ticket: RefCell<Option<Ticket>>,
+}
+
+impl Changed for Line {
+    fn policy_changed(&self) {
+        // What is answered is over; its ticket waits for the next request.
+        if self.control.is_busy(self.requests.get()) && self.exchange.policy_changed() > 0 {
+            self.control.revoke();
+        }
+    }
 }
 
 impl Line {
@@ -176,6 +201,16 @@ impl Carrier for Turn<'_> {
 
     fn reset(&mut self, _rejection: &Rejection) {
         self.line.control.reset();
+    }
+
+    fn revoked(&self) -> Rc<Revoked> {
+        Rc::clone(&self.line.revoked)
+    }
+
+    fn begun(&mut self, ticket: Ticket) {
+        // The one before it is over.
+        drop(self.line.ticket.take());
+        self.line.ticket.replace(Some(ticket));
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -14,7 +14,11 @@ use bytes::Bytes;
 use h2::{Reason, server};
 use tokio::{net::TcpStream, task::JoinSet, time};
 
-use super::{Connection, Limits, Worker, serve::First};
+use super::{
+    Connection, Limits, Worker,
+    changes::{Changed, Changes},
+    serve::First,
+};
 use crate::{request::Exchange, upstream::Http2};
 
 mod frames;
@@ -60,6 +64,12 @@ impl Drop for Deciding<'_> {
     }
 }
 
+impl Changed for Line {
+    fn policy_changed(&self) {
+        self.exchange.policy_changed();
+    }
+}
+
 impl Line {
     fn deciding(&self) -> Deciding<'_> {
         self.deciding.set(self.deciding.get() + 1);
@@ -81,6 +91,8 @@ pub(super) async fn serve(stream: TcpStream, first: First, connection: Connectio
         Ok(Err(error)) => return tracing::debug!(%error, "connection"),
         Err(_) => return tracing::debug!("connection: the preface took too long"),
     };
+    let who: Weak<dyn Changed> = Rc::<Line>::downgrade(&line);
+    let _told = Changes::add(&worker, who, line.exchange.revisions());
     let mut serving = Serving { line, client, watch, signals, streams: JoinSet::new() };
     let goes_away = serving.run().await;
     serving.end(goes_away).await;

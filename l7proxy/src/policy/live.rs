@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use rules::{Direction, DirectionPolicy};
+use tokio::sync::watch;
 
 use super::{EndpointState, Store};
 use crate::endpoint::{EndpointId, Peer};
@@ -42,6 +43,12 @@ impl Live {
     #[must_use]
     pub fn new(store: Arc<Store>, endpoint: EndpointId, direction: Direction, remote: IpAddr) -> Self {
         Self { store, endpoint, direction, remote, newest: None }
+    }
+
+    /// Each new revision.
+    #[must_use]
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.store.revisions()
     }
 
     /// The newest snapshot, or `None` when the pod is no longer known: then nothing may pass.

@@ -6,6 +6,6 @@ mod floods;
 mod frames;
 mod malformed;
 mod passed;
-mod peers;
+pub(crate) mod peers;
 mod refused;
 mod tunnels;

@@ -11,6 +11,7 @@
 
 mod allowed;
 mod bodies;
+mod ended;
 mod headers;
 mod http2;
 mod records;

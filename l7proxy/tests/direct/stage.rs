@@ -12,10 +12,10 @@ use std::{
 };
 
 use l7proxy::{
-    drain,
+    drain::{self, Drain},
     endpoint::{EndpointId, IpCache, Peer},
     flow,
-    http::{self, Connection, Limits, Worker},
+    http::{self, Changes, Connection, Limits, Worker},
     metrics::Counters,
     policy::{EndpointState, Live, Store, World},
     upstream::Dialer,
@@ -54,6 +54,8 @@ pub(crate) struct Stage {
     front: SocketAddr,
     store: Arc<Store>,
     counters: Arc<Counters>,
+    /// Tells the data plane to end.
+    pub(crate) drain: Drain,
     stop: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
     directory: TempDir,
@@ -65,6 +67,15 @@ impl Stage {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
+        Self::of(limits, true)
+    }
+
+    /// What is not allowed any more goes on.
+    pub(crate) fn leaving() -> Self {
+        Self::of(Limits::default(), false)
+    }
+
+    fn of(limits: Limits, ends: bool) -> Self {
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let original = upstream.local_addr().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -74,9 +85,11 @@ impl Stage {
         let (sink, writer) = flow::pipeline(file(directory.path()), Arc::clone(&counters)).unwrap();
         let store = Arc::new(Store::default());
         let (stop, stopped) = oneshot::channel();
-        let plane = Plane { original, store: Arc::clone(&store), counters: Arc::clone(&counters), limits, sink };
+        let (drain, watch) = drain::new();
+        let plane =
+            Plane { watch, original, store: Arc::clone(&store), counters: Arc::clone(&counters), limits, ends, sink };
         let threads = vec![thread::spawn(move || writer.run()), thread::spawn(move || plane.run(listener, stopped))];
-        let stage = Self { upstream, front, store, counters, stop: Some(stop), threads, directory };
+        let stage = Self { upstream, front, store, counters, drain, stop: Some(stop), threads, directory };
         stage.publish(POLICY);
         stage
     }
@@ -200,10 +213,13 @@ impl Drop for Stage {
 
 /// What the data plane's thread needs.
 struct Plane {
+    watch: drain::Watch,
     original: SocketAddr,
     store: Arc<Store>,
     counters: Arc<Counters>,
     limits: Limits,
+    /// Whether what is not allowed any more is ended.
+    ends: bool,
     sink: flow::Sink,
 }
 
@@ -212,13 +228,13 @@ impl Plane {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let local = task::LocalSet::new();
         local.block_on(&runtime, async move {
-            let (_drain, watch) = drain::new();
             let worker = Rc::new(Worker {
                 flows: self.sink.clone(),
                 counters: Arc::clone(&self.counters),
                 limits: self.limits,
                 path: PathOptions::default(),
-                drain: watch,
+                changes: Changes::new(self.ends),
+                drain: self.watch,
             });
             listener.set_nonblocking(true).unwrap();
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();

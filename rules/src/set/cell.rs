@@ -132,6 +132,16 @@ impl Cell {
 }
 
 impl Cell {
+    /// Whether what it says to a request depends on headers.
+    pub(super) fn asks_headers(&self) -> bool {
+        match self {
+            Self::Denied(_) | Self::Allowed(_) | Self::Seen(..) | Self::Ordered(_) => false,
+            Self::Requests(matcher) => matcher.asks_headers(),
+            Self::Lenient(inner) | Self::Audited(inner, _) => inner.asks_headers(),
+            Self::Both(one, other) => one.asks_headers() || other.asks_headers(),
+        }
+    }
+
     /// Of a request that is denied: the rule that would allow it if the headers were what it asks for.
     pub(super) fn allows_but_for_headers(&self, view: &RequestView<'_>) -> Option<Arc<RuleRef>> {
         match self {

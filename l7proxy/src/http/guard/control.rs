@@ -149,6 +149,19 @@ impl Control {
         self.lock().failure.get_or_insert(ClientFailure::Left);
     }
 
+    /// Both connections shall end with a reset: what is under way is not allowed any more.
+    pub(in crate::http) fn revoke(&self) {
+        let mut shared = self.lock();
+        shared.failure.get_or_insert(ClientFailure::Left);
+        shared.reset = true;
+    }
+
+    /// Whether one of `requests`, or a tunnel, is under way.
+    pub(in crate::http) fn is_busy(&self, requests: u64) -> bool {
+        let shared = self.lock();
+        shared.answered < requests || matches!(shared.switch, Switch::Decided(true) | Switch::Done)
+    }
+
     /// The connection shall end with a reset.
     pub fn reset(&self) {
         self.lock().reset = true;

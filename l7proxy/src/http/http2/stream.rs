@@ -20,13 +20,21 @@ use crate::{
     http::Refused,
     metrics::count,
     reject::{ClientFailure, Limit, Rejection, UpstreamFailure},
-    request::Carrier,
+    request::{Carrier, Revoked, Ticket},
     upstream::{Failed, has_one_framing},
 };
 
 /// Serves one request.
 pub(super) async fn serve(line: Rc<Line>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let mut stream = Stream { line: &line, respond, upload: None, held: false, code: Reason::INTERNAL_ERROR };
+    let mut stream = Stream {
+        line: &line,
+        respond,
+        upload: None,
+        held: false,
+        code: Reason::INTERNAL_ERROR,
+        revoked: Rc::default(),
+        ticket: None,
+    };
     let deciding = line.deciding();
     let answered = line.exchange.handle(request, &mut stream).await;
     drop(deciding);
@@ -44,6 +52,9 @@ struct Stream<'l> {
     held: bool,
     /// With which the client's stream is reset, if it is.
     code: Reason,
+    revoked: Rc<Revoked>,
+    /// While the stream is under way.
+    ticket: Option<Ticket>,
 }
 
 /// The head of an answer, or why there is none.
@@ -80,8 +91,10 @@ impl Carrier for Stream<'_> {
         let (head, body) = request.into_parts();
         self.held = head.method == Method::CONNECT;
         let ended = body.is_end_stream();
+        let revoked = Rc::clone(&self.revoked);
         let opened = tokio::select! {
             biased;
+            () = poll_fn(|cx| revoked.poll(cx)) => return Err(self.ended()),
             code = left(&mut self.respond) => return Err(self.client_left(code)),
             opened = self.line.upstream.open(Request::from_parts(head, ()), ended, permit) => opened,
         };
@@ -110,11 +123,22 @@ impl Carrier for Stream<'_> {
     fn reset(&mut self, _rejection: &Rejection) {
         self.respond.send_reset(self.code);
     }
+
+    fn revoked(&self) -> Rc<Revoked> {
+        Rc::clone(&self.revoked)
+    }
+
+    fn begun(&mut self, ticket: Ticket) {
+        self.ticket = Some(ticket);
+    }
 }
 
 impl Stream<'_> {
     /// Ready with the head of the final answer; the request's body goes on meanwhile.
     fn poll_answer(&mut self, response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Answered> {
+        if self.revoked.poll(cx).is_ready() {
+            return Poll::Ready(Err(self.ended()));
+        }
         if let Poll::Ready(reset) = self.respond.poll_reset(cx) {
             return Poll::Ready(Err(self.client_left(reset.unwrap_or(Reason::CANCEL))));
         }
@@ -181,6 +205,12 @@ impl Stream<'_> {
 
     /// Ready when both bodies are over. What ends one before its end ends the other, with the same code.
     fn poll_bodies(&mut self, download: &mut Pump, cx: &mut Context<'_>) -> Poll<()> {
+        if self.revoked.poll(cx).is_ready() {
+            count(&self.line.worker.counters.requests_ended);
+            self.reset_upstream(Reason::CANCEL);
+            download.reset(Reason::CANCEL);
+            return Poll::Ready(());
+        }
         match download.poll(cx) {
             Poll::Ready(Err(Broken::Source(error))) => {
                 self.upstream_failed(Failed::of(&error));
@@ -200,6 +230,13 @@ impl Stream<'_> {
         }
         let is_uploaded = self.upload.as_ref().is_none_or(Pump::is_done);
         if download.is_done() && is_uploaded { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Policy does not allow it any more.
+    fn ended(&mut self) -> Rejection {
+        self.reset_upstream(Reason::CANCEL);
+        self.code = Reason::CANCEL;
+        Rejection::Ended
     }
 
     fn client_left(&mut self, code: Reason) -> Rejection {

@@ -189,3 +189,40 @@ fn an_upstream_that_goes_away_finishes_what_it_has() {
     });
     assert!(!stage.was_dialled());
 }
+
+#[test]
+fn a_process_that_ends_finishes_what_is_under_way() {
+    for retires in [true, false] {
+        let stage = Stage::new();
+        run(async {
+            let mut client = Client::connect(&stage).await;
+            let (response, mut up) = client.send(post("/any"), false).await;
+            let mut server = Server::accept(&stage).await;
+            let (request, mut respond) = server.call().await;
+            let mut down = respond.send_response(Response::new(()), false).unwrap();
+            let answer = response.await.unwrap().into_body();
+            if retires {
+                stage.drain.retire();
+            } else {
+                stage.drain.start();
+            }
+            client.until_told_to_go_away().await;
+            up.send_data(Bytes::from("more"), true).unwrap();
+            assert_eq!(read(request.into_body()).await.unwrap().0, "more");
+            down.send_data(Bytes::from("last"), true).unwrap();
+            assert_eq!(read(answer).await.unwrap().0, "last");
+            client.end.await.unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
+fn an_idle_connection_ends_with_the_process() {
+    let stage = Stage::new();
+    run(async {
+        let mut client = Client::connect(&stage).await;
+        assert_eq!(client.ask(get("/write")).await.unwrap().status(), 403);
+        stage.drain.start();
+        client.end.await.unwrap().unwrap();
+    });
+}

@@ -60,6 +60,13 @@ impl Client {
         self.sender.is_extended_connect_protocol_enabled()
     }
 
+    /// Waits until no stream may be opened any more.
+    pub(crate) async fn until_told_to_go_away(&self) {
+        while self.sender.clone().ready().await.is_ok() {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Closes the connection without a word.
     pub(crate) fn leave(self) {
         self.end.abort();

@@ -287,7 +287,7 @@ impl AsyncWrite for Guard {
     /// The library flushes at the end of each of its turns.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut flushing = this.control.flushing(cx);
+        let mut flushing = this.control.flushing(cx, this.interim.is_empty());
         this.flushed = true;
         this.interim.append(&mut flushing.interim);
         ready!(this.poll_interim(cx))?;

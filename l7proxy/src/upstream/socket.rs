@@ -63,6 +63,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.follow_client(cx)?;
+        ready!(this.control.poll_room(cx));
         Pin::new(&mut this.stream).poll_read(cx, buffer)
     }
 }

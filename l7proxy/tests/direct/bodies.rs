@@ -29,6 +29,25 @@ fn what_nobody_reads_is_not_taken() {
 }
 
 #[test]
+fn interim_answers_that_nobody_reads_are_not_taken() {
+    const MOST: usize = 256 << 20;
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send("GET /read HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut server = stage.accept();
+    server.head();
+    let interim = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+    let block = interim.repeat((1 << 20) / interim.len());
+    let mut sent = 0;
+    server.set_patience_ms(300);
+    while sent < MOST && server.try_send(&block).is_ok() {
+        sent += block.len();
+    }
+    assert!(sent < 64 << 20, "{sent} bytes were taken while nobody read");
+    assert_eq!(client.head(), interim, "what was taken arrives");
+}
+
+#[test]
 fn large_bodies_pass_whole_both_ways() {
     const LENGTH: usize = 8 << 20;
     let stage = Stage::new();

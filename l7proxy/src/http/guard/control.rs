@@ -9,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reject::{ClientFailure, Rejection};
 
+/// Bytes of interim answers that wait for a client that does not read: then the upstream is not read either.
+const MAX_INTERIM: usize = 64 << 10;
+
 /// Shared by everything that serves one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Control(Arc<Mutex<Shared>>);
@@ -36,7 +39,7 @@ struct Shared {
     request: InFlight,
     /// After this many requests the client stopped sending.
     finished: Option<u64>,
-    /// The upstream's, to be told of that.
+    /// The upstream's, to be told of that, and that there is room for interim answers.
     upstream: Option<Waker>,
 }
 
@@ -138,10 +141,13 @@ impl Control {
         if sent && written && !is_over && shared.finished == Some(index + 1) {
             return Poll::Ready(());
         }
-        if shared.upstream.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
-            shared.upstream = Some(cx.waker().clone());
-        }
-        Poll::Pending
+        shared.wait_upstream(cx)
+    }
+
+    /// Ready when there is room for interim answers.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut shared = self.lock();
+        if shared.interim.len() < MAX_INTERIM { Poll::Ready(()) } else { shared.wait_upstream(cx) }
     }
 
     /// The client's body ended before its end.
@@ -220,9 +226,7 @@ impl Control {
     pub(super) fn finished(&self, requests: u64) {
         let mut shared = self.lock();
         shared.finished = Some(requests);
-        if let Some(waker) = shared.upstream.take() {
-            waker.wake();
-        }
+        shared.wake_upstream();
     }
 
     pub(super) fn broken(&self) {
@@ -251,8 +255,9 @@ impl Control {
         if shared.answered >= requests { Poll::Ready(()) } else { shared.wait_reader(cx) }
     }
 
-    /// Who waits for leave to send, and what was told in the meantime; `cx` is woken when there is more.
-    pub(super) fn flushing(&self, cx: &Context<'_>) -> Flushing {
+    /// Who waits for leave to send, and what was told in the meantime, if there is `room` for it; `cx` is woken when there
+    /// is more.
+    pub(super) fn flushing(&self, cx: &Context<'_>, room: bool) -> Flushing {
         let mut shared = self.lock();
         if shared.writer.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
             shared.writer = Some(cx.waker().clone());
@@ -260,12 +265,13 @@ impl Control {
         if shared.is_final {
             shared.interim.clear();
         }
-        Flushing { leave: shared.leave.clone(), interim: std::mem::take(&mut shared.interim) }
+        let interim = if room { shared.take_interim() } else { Vec::new() };
+        Flushing { leave: shared.leave.clone(), interim }
     }
 
     /// Interim answers that must come before what is written next.
     pub(super) fn take_interim(&self) -> Vec<u8> {
-        std::mem::take(&mut self.lock().interim)
+        self.lock().take_interim()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -283,6 +289,26 @@ impl Shared {
     fn wait_reader<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
         self.reader = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    fn wait_upstream(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.upstream.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            self.upstream = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn wake_upstream(&mut self) {
+        if let Some(waker) = self.upstream.take() {
+            waker.wake();
+        }
+    }
+
+    fn take_interim(&mut self) -> Vec<u8> {
+        if self.interim.len() >= MAX_INTERIM {
+            self.wake_upstream();
+        }
+        std::mem::take(&mut self.interim)
     }
 
     fn wake_reader(&mut self) {

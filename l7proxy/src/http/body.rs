@@ -71,6 +71,8 @@ impl Body for RequestBody {
 pub struct ResponseBody {
     source: Source,
     over: Over,
+    /// The head names a length, and there is no body (204, 304). The library takes such a length away when it knows.
+    conceals_end: bool,
 }
 
 /// Where an answer's bytes come from.
@@ -91,7 +93,14 @@ impl ResponseBody {
         if let Source::Upstream(body, _) = &source {
             over.0.set_answering(!body.is_end_stream());
         }
-        Self { source, over }
+        Self { source, over, conceals_end: false }
+    }
+
+    /// `names_length`: the head has a Content-Length, which stays there whatever the body is.
+    #[must_use]
+    pub fn under(self, names_length: bool) -> Self {
+        let conceals_end = names_length && self.is_end_stream();
+        Self { conceals_end, ..self }
     }
 }
 
@@ -135,6 +144,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            Source::Upstream(..) if self.conceals_end => false,
             Source::Upstream(body, _) => body.is_end_stream(),
             Source::Text(text) => text.is_empty(),
         }
@@ -142,6 +152,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Upstream(..) if self.conceals_end => SizeHint::default(),
             Source::Upstream(body, _) => body.size_hint(),
             Source::Text(text) => SizeHint::with_exact(u64::try_from(text.len()).unwrap_or(u64::MAX)),
         }

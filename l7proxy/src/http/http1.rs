@@ -267,7 +267,8 @@ impl Turn<'_> {
         }
         self.line.upstream.replace(Some(upstream));
         let leave = leave.map(CancellationToken::drop_guard);
-        Ok(response.map(|body| ResponseBody::new(Source::Upstream(body, leave), control)))
+        let names_length = response.headers().contains_key(header::CONTENT_LENGTH);
+        Ok(response.map(|body| ResponseBody::new(Source::Upstream(body, leave), control).under(names_length)))
     }
 }
 

@@ -5,6 +5,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
+use super::edit::remove;
+
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What a request asks to switch to.
@@ -52,8 +54,8 @@ pub fn asked(method: &Method, headers: &HeaderMap) -> Protocol {
 
 /// Takes the wish for HTTP/2 away, and what goes with it.
 pub fn forget_http2(headers: &mut HeaderMap) {
-    headers.remove(header::UPGRADE);
-    headers.remove(HTTP2_SETTINGS);
+    remove(&header::UPGRADE, headers);
+    remove(&HTTP2_SETTINGS, headers);
     let mut kept: Vec<String> = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
         let tokens = value.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -62,11 +64,9 @@ pub fn forget_http2(headers: &mut HeaderMap) {
         };
         kept.extend(tokens.filter(stays).map(str::to_owned));
     }
-    headers.remove(header::CONNECTION);
-    if let Ok(value) = HeaderValue::from_str(&kept.join(", "))
-        && !kept.is_empty()
-    {
-        headers.insert(header::CONNECTION, value);
+    match HeaderValue::from_str(&kept.join(", ")) {
+        Ok(value) if !kept.is_empty() => drop(headers.insert(header::CONNECTION, value)),
+        _ => remove(&header::CONNECTION, headers),
     }
 }
 

@@ -116,7 +116,15 @@ impl Guard {
             }
             Outcome::Broken => return Err(self.broken()),
         }
+        self.forget_the_rest();
         Ok(())
+    }
+
+    /// What stands behind the connection's last request is read for the client's end only.
+    fn forget_the_rest(&mut self) {
+        if self.scanner.is_closed() {
+            self.waiting.clear();
+        }
     }
 
     /// `request`: its bytes, if they are not those that wait.
@@ -191,6 +199,7 @@ impl Guard {
             Some(rejection) => self.refuse(rejection, Some(rest)),
             None => self.waiting.extend_from_slice(rest),
         }
+        self.forget_the_rest();
         buffer.set_filled(before + length);
         Poll::Ready(Ok(if length > 0 { Read::Passed } else { Read::Judged }))
     }

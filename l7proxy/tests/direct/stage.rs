@@ -50,8 +50,10 @@ spec:
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 pub(crate) struct Stage {
-    upstream: TcpListener,
-    front: SocketAddr,
+    /// Where the server listens.
+    pub(crate) upstream: TcpListener,
+    /// Where clients connect to.
+    pub(crate) front: SocketAddr,
     store: Arc<Store>,
     counters: Arc<Counters>,
     /// Tells the data plane to end.

@@ -1,9 +1,16 @@
-//! The framing of a chunked body (RFC 9112 §7.1), byte by byte between chunks and in one step inside them.
+//! The framing of a chunked body (RFC 9112 §7.1), byte by byte between chunks and in one step inside them. Nothing is
+//! forgiven: what some read over, others take for the end of the body.
 
-/// Bytes of a chunk-size line or of the trailer section.
+use super::head::is_token;
+
+/// Bytes of a chunk's extensions or of the trailer section.
 const MAX_LINE: usize = 4 << 10;
 /// Digits of a chunk's size: 2^60 bytes are enough.
 const MAX_DIGITS: usize = 15;
+/// What says where a message ends, or whom it is for, must not come behind it.
+const NO_TRAILERS: [&[u8]; 6] = [b"connection", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding"];
+/// As long as the longest of them, and one more.
+const NAME: usize = 18;
 
 /// Where in the body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +19,11 @@ pub(super) enum Chunks {
         size: u64,
         digits: usize,
     },
+    /// `length`: bytes of the extensions so far.
     Extension {
         size: u64,
         length: usize,
+        part: Part,
     },
     SizeEnd {
         size: u64,
@@ -24,16 +33,41 @@ pub(super) enum Chunks {
     },
     DataCr,
     DataLf,
-    /// In the trailer section; `line`: bytes of the line so far, `total`: of the section.
+    /// At the beginning of a line of the trailer section; `total`: bytes of the section so far.
     Trailer {
-        line: usize,
+        total: usize,
+    },
+    TrailerName {
+        name: Name,
+        total: usize,
+    },
+    TrailerValue {
         total: usize,
     },
     TrailerLf {
-        line: usize,
         total: usize,
     },
+    LastLf,
     Done,
+}
+
+/// Of an extension: `;name`, `;name=value` or `;name="value"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    NameStart,
+    Name,
+    ValueStart,
+    Value,
+    Quoted,
+    Escaped,
+    AfterQuoted,
+}
+
+/// The beginning of a trailer's name, in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    bytes: [u8; NAME],
+    length: usize,
 }
 
 /// The framing is broken.
@@ -70,23 +104,70 @@ impl Chunks {
                 let value = char::from(digit).to_digit(16).ok_or(Broken)?;
                 Ok(Self::Size { size: size * 16 + u64::from(value), digits: digits + 1 })
             }
-            (Self::Size { size, digits: 1.. } | Self::Extension { size, .. }, b'\r') => Ok(Self::SizeEnd { size }),
-            (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, length: 0 }),
-            (Self::Extension { size, length }, byte) if is_text(byte) && length < MAX_LINE => {
-                Ok(Self::Extension { size, length: length + 1 })
+            (Self::Size { size, digits: 1.. }, b'\r') => Ok(Self::SizeEnd { size }),
+            (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, length: 0, part: Part::NameStart }),
+            (Self::Extension { size, part: Part::Name | Part::Value | Part::AfterQuoted, .. }, b'\r') => {
+                Ok(Self::SizeEnd { size })
             }
-            (Self::SizeEnd { size: 0 }, b'\n') => Ok(Self::Trailer { line: 0, total: 0 }),
+            (Self::Extension { size, length, part }, byte) if length < MAX_LINE => {
+                Ok(Self::Extension { size, length: length + 1, part: part.step(byte)? })
+            }
+            (Self::SizeEnd { size: 0 }, b'\n') => Ok(Self::Trailer { total: 0 }),
             (Self::SizeEnd { size }, b'\n') => Ok(Self::Data { left: size }),
             (Self::DataCr, b'\r') => Ok(Self::DataLf),
             (Self::DataLf, b'\n') => Ok(Self::START),
-            (Self::Trailer { line, total }, b'\r') => Ok(Self::TrailerLf { line, total }),
-            (Self::Trailer { line, total }, byte) if is_text(byte) && total < MAX_LINE => {
-                Ok(Self::Trailer { line: line + 1, total: total + 1 })
+            (Self::LastLf, b'\n') => Ok(Self::Done),
+            (state, byte) => state.step_trailer(byte),
+        }
+    }
+
+    fn step_trailer(self, byte: u8) -> Result<Self, Broken> {
+        match (self, byte) {
+            (Self::Trailer { .. }, b'\r') => Ok(Self::LastLf),
+            (Self::Trailer { total }, byte) if is_token(byte) && total < MAX_LINE => {
+                Ok(Self::TrailerName { name: Name { bytes: [0; NAME], length: 0 }.with(byte), total: total + 1 })
             }
-            (Self::TrailerLf { line: 0, .. }, b'\n') => Ok(Self::Done),
-            (Self::TrailerLf { total, .. }, b'\n') => Ok(Self::Trailer { line: 0, total }),
+            (Self::TrailerName { name, total }, b':') if !name.is_forbidden() => Ok(Self::TrailerValue { total }),
+            (Self::TrailerName { name, total }, byte) if is_token(byte) && total < MAX_LINE => {
+                Ok(Self::TrailerName { name: name.with(byte), total: total + 1 })
+            }
+            (Self::TrailerValue { total }, b'\r') => Ok(Self::TrailerLf { total }),
+            (Self::TrailerValue { total }, byte) if is_text(byte) && total < MAX_LINE => {
+                Ok(Self::TrailerValue { total: total + 1 })
+            }
+            (Self::TrailerLf { total }, b'\n') => Ok(Self::Trailer { total }),
             _ => Err(Broken),
         }
+    }
+}
+
+impl Part {
+    fn step(self, byte: u8) -> Result<Self, Broken> {
+        match (self, byte) {
+            (Self::NameStart | Self::Name, byte) if is_token(byte) => Ok(Self::Name),
+            (Self::ValueStart | Self::Value, byte) if is_token(byte) => Ok(Self::Value),
+            (Self::Name, b'=') => Ok(Self::ValueStart),
+            (Self::ValueStart, b'"') => Ok(Self::Quoted),
+            (Self::Quoted, b'"') => Ok(Self::AfterQuoted),
+            (Self::Quoted, b'\\') => Ok(Self::Escaped),
+            (Self::Quoted | Self::Escaped, byte) if is_text(byte) => Ok(Self::Quoted),
+            (Self::Name | Self::Value | Self::AfterQuoted, b';') => Ok(Self::NameStart),
+            _ => Err(Broken),
+        }
+    }
+}
+
+impl Name {
+    fn with(mut self, byte: u8) -> Self {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte.to_ascii_lowercase();
+            self.length += 1;
+        }
+        self
+    }
+
+    fn is_forbidden(&self) -> bool {
+        self.bytes.get(..self.length).is_some_and(|name| NO_TRAILERS.contains(&name))
     }
 }
 

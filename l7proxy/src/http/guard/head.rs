@@ -22,6 +22,8 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// It asks to switch protocols, or for a tunnel: what follows may be no HTTP.
     pub(super) upgrade: bool,
+    /// It is the last one of its connection.
+    pub(super) closes: bool,
 }
 
 /// `head` ends with its empty line. Empty lines in front were taken off.
@@ -49,7 +51,8 @@ pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
         return Err(Rejection::Malformed("connect-body"));
     }
     let framing = fields.framing(http10)?;
-    Ok(Head { framing, upgrade: fields.upgrade || connect })
+    let closes = fields.close || (http10 && !fields.keep_alive);
+    Ok(Head { framing, upgrade: fields.upgrade || connect, closes })
 }
 
 /// A line without its end.
@@ -102,18 +105,27 @@ fn check_target(target: &[u8]) -> Result<(), Rejection> {
     if target.is_empty() || target.iter().any(strange) {
         return Err(Rejection::Malformed("target-byte"));
     }
-    if target.starts_with(b"/") || Uri::try_from(target).is_ok() {
+    if target.starts_with(b"/") {
         return Ok(());
     }
-    Err(Rejection::Malformed("target-form"))
+    // The library would put a path in front of "http://host?query".
+    let after = memchr::memmem::find(target, b"://").and_then(|at| target.get(at + 3..)).unwrap_or_default();
+    let is_pathless = after.iter().find(|byte| matches!(byte, b'/' | b'?')) == Some(&b'?');
+    if is_pathless || Uri::try_from(target).is_err() {
+        return Err(Rejection::Malformed("target-form"));
+    }
+    Ok(())
 }
 
-/// The fields that decide where a request ends.
+/// The fields that decide where a request ends, and a connection.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is said by a header of its own")]
 struct Fields {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    close: bool,
+    keep_alive: bool,
 }
 
 impl Fields {
@@ -131,13 +143,33 @@ impl Fields {
             return Err(Rejection::Malformed("header-value"));
         }
         let value = value.trim_ascii();
-        if name.eq_ignore_ascii_case(b"content-length") {
-            return self.take_length(value);
+        match name.len() {
+            7 => self.upgrade |= name.eq_ignore_ascii_case(b"upgrade"),
+            10 if name.eq_ignore_ascii_case(b"connection") => return self.take_options(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => return self.take_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return self.take_coding(value),
+            // To what hands headers on as variables (CGI, WSGI) they are the same.
+            14 if name.eq_ignore_ascii_case(b"content_length") => {
+                return Err(Rejection::Malformed("header-look-alike"));
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer_encoding") => {
+                return Err(Rejection::Malformed("header-look-alike"));
+            }
+            _ => {}
         }
-        if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            return self.take_coding(value);
+        Ok(())
+    }
+
+    /// A next hop takes away what is named here: it must not be what says where the request ends or whom it is for.
+    fn take_options(&mut self, value: &[u8]) -> Result<(), Rejection> {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+            self.close |= is(b"close");
+            self.keep_alive |= is(b"keep-alive");
+            if is(b"content-length") || is(b"transfer-encoding") || is(b"host") || !option.is_ascii() {
+                return Err(Rejection::Malformed("connection-option"));
+            }
         }
-        self.upgrade |= name.eq_ignore_ascii_case(b"upgrade");
         Ok(())
     }
 

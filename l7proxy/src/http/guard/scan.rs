@@ -22,6 +22,8 @@ enum Place {
     Hold,
     /// A tunnel.
     Opaque,
+    /// Behind the last request of the connection.
+    Closed,
 }
 
 /// What a scan of bytes came to.
@@ -40,6 +42,8 @@ pub(super) enum Outcome {
 pub(super) struct Scanner {
     place: Place,
     hold_after_body: bool,
+    /// The newest request is the connection's last.
+    closes: bool,
     /// Of the newest request's body, something came.
     body_began: bool,
     /// Of the incomplete head at the beginning of the bytes: known to hold no end.
@@ -50,7 +54,15 @@ pub(super) struct Scanner {
 
 impl Scanner {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { place: Place::Head, hold_after_body: false, body_began: false, searched: 0, limits, requests: 0 }
+        Self {
+            place: Place::Head,
+            hold_after_body: false,
+            closes: false,
+            body_began: false,
+            searched: 0,
+            limits,
+            requests: 0,
+        }
     }
 
     /// Heads that passed.
@@ -60,6 +72,11 @@ impl Scanner {
 
     pub(super) fn is_held(&self) -> bool {
         self.place == Place::Hold
+    }
+
+    /// Whether bytes that did not pass are nothing that anybody may read.
+    pub(super) fn is_closed(&self) -> bool {
+        self.place == Place::Closed
     }
 
     /// Whether bytes that did not pass are the beginning of a head.
@@ -85,18 +102,26 @@ impl Scanner {
     /// The protocol was not switched: HTTP goes on.
     pub(super) fn resume(&mut self) {
         if self.place == Place::Hold {
-            self.place = Place::Head;
+            self.place = self.next_request();
         }
     }
 
     /// `bytes`: what did not pass before, and what came since.
     pub(super) fn scan(&mut self, bytes: &[u8]) -> Outcome {
         let mut at = 0;
+        // Where the newest request begins, if nothing of it passed yet.
+        let mut whole = None;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             match self.place {
                 Place::Opaque => return Outcome::Pass(bytes.len()),
                 Place::Hold => return Outcome::Pass(at),
+                Place::Closed => {
+                    return match whole.filter(|_| !is_blank(rest)) {
+                        Some(start) => self.refuse(start, "bytes-after-close"),
+                        None => Outcome::Pass(at),
+                    };
+                }
                 _ if rest.is_empty() => return Outcome::Pass(at),
                 Place::Length(left) => {
                     self.body_began = true;
@@ -116,15 +141,24 @@ impl Scanner {
                             self.body_ended();
                         }
                     }
-                    Err(_) => return Outcome::Broken,
+                    Err(_) => return whole.map_or(Outcome::Broken, |start| self.refuse(start, "body-framing")),
                 },
                 Place::Head => match self.head(rest) {
-                    Ok(Some(length)) => at += length,
+                    Ok(Some(length)) => {
+                        whole = Some(at);
+                        at += length;
+                    }
                     Ok(None) => return Outcome::Pass(at),
                     Err(rejection) => return Outcome::Refuse(at, rejection),
                 },
             }
         }
+    }
+
+    /// Refuses the newest request, of which nothing passed.
+    fn refuse(&mut self, start: usize, why: &'static str) -> Outcome {
+        self.requests -= 1;
+        Outcome::Refuse(start, Rejection::Malformed(why))
     }
 
     /// The length of the head at the beginning of `bytes`, or `None` while its end is missing.
@@ -138,7 +172,7 @@ impl Scanner {
         let found = memchr::memmem::find(bytes.get(from..).unwrap_or_default(), b"\r\n\r\n");
         let Some(found) = found else {
             self.searched = bytes.len();
-            return self.check_incomplete(bytes, text, bytes.get(from..).unwrap_or_default());
+            return self.check_incomplete(bytes, start, from);
         };
         let end = from + found + 4;
         self.searched = 0;
@@ -148,6 +182,7 @@ impl Scanner {
         let head = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits)?;
         self.requests += 1;
         self.hold_after_body = head.upgrade;
+        self.closes = head.closes;
         self.body_began = false;
         match head.framing {
             Framing::Length(0) => self.body_ended(),
@@ -158,23 +193,42 @@ impl Scanner {
     }
 
     /// What can be told of a head before its end came.
-    fn check_incomplete(&self, bytes: &[u8], text: &[u8], new: &[u8]) -> Result<Option<usize>, Rejection> {
+    /// `start`: behind empty lines; up to `from` it was looked at before.
+    fn check_incomplete(&self, bytes: &[u8], start: usize, from: usize) -> Result<Option<usize>, Rejection> {
         if bytes.len() > self.limits.head_bytes {
             return Err(Rejection::TooLarge(Limit::Head));
         }
-        match memchr::memchr(b'\n', text) {
-            None if text.len() > self.limits.request_line_bytes + 2 => Err(Rejection::TooLarge(Limit::RequestLine)),
-            Some(end) if end == 0 || text.get(end - 1) != Some(&b'\r') => Err(Rejection::Malformed("bare-lf")),
-            // A head that ends with bare line feeds would never end for us, and does for others.
-            _ if memchr::memmem::find(new, b"\n\n").is_some() => Err(Rejection::Malformed("bare-lf")),
-            _ => Ok(None),
+        let text = bytes.get(start..).unwrap_or_default();
+        if memchr::memchr(b'\n', text).is_none() && text.len() > self.limits.request_line_bytes + 2 {
+            return Err(Rejection::TooLarge(Limit::RequestLine));
         }
+        // A head that others see the end of would never end for us.
+        let mut before = from.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
+        for byte in bytes.get(from..).unwrap_or_default() {
+            match (before, *byte) {
+                (b'\r', b'\n') => {}
+                (b'\r', _) => return Err(Rejection::Malformed("bare-cr")),
+                (_, b'\n') => return Err(Rejection::Malformed("bare-lf")),
+                _ => {}
+            }
+            before = *byte;
+        }
+        Ok(None)
     }
 
     fn body_ended(&mut self) {
-        self.place = if self.hold_after_body { Place::Hold } else { Place::Head };
+        self.place = if self.hold_after_body { Place::Hold } else { self.next_request() };
         self.hold_after_body = false;
     }
+
+    fn next_request(&self) -> Place {
+        if self.closes { Place::Closed } else { Place::Head }
+    }
+}
+
+/// Empty lines: what some clients send behind a body.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 fn empty_lines(bytes: &[u8]) -> Result<usize, Rejection> {

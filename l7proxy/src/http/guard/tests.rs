@@ -49,7 +49,7 @@ fn good_requests_pass_whole() {
     for request in [
         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
         "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
         "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -127,11 +127,30 @@ fn what_is_read_differently_by_others_is_refused() {
     }
 }
 
+/// Together with its head a body is refused; behind a head that passed it is broken.
 #[test]
 fn broken_chunks_are_broken() {
     let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for body in ["x\r\n", "5\r\nhelloX", "5\nhello\r\n", "5;\0\r\n"] {
-        assert_eq!(whole_and_bytewise(format!("{head}{body}").as_bytes()), "broken", "{body:?}");
+    for body in ["x\r\n", "5\r\nhelloX", "5\nhello\r\n", "5;\0\r\n", "0\r\nHost: h\r\n\r\n"] {
+        let bytes = format!("{head}{body}");
+        let whole = scan(&[bytes.as_bytes()]);
+        assert_eq!(whole.refused.map(|rejection| rejection.reason()), Some("body-framing"), "{body:?}");
+        assert_eq!((whole.passed, whole.broken), (0, false), "{body:?}");
+        let single: Vec<&[u8]> = bytes.as_bytes().chunks(1).collect();
+        assert!(scan(&single).broken, "{body:?}");
+    }
+}
+
+#[test]
+fn nothing_passes_behind_a_request_that_closes() {
+    for request in ["GET / HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"] {
+        let mut scanner = Scanner::new(Limits::default());
+        assert!(matches!(scanner.scan(request.as_bytes()), Outcome::Pass(length) if length == request.len()));
+        assert!(scanner.is_closed());
+        assert!(matches!(scanner.scan(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"), Outcome::Pass(0)));
+        assert_eq!(scanner.requests(), 1);
+        let together = scan(&[format!("{request}GET / HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()]);
+        assert_eq!(together.refused.map(|rejection| rejection.reason()), Some("bytes-after-close"));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Lines of the table.
-const LEAST: usize = 80;
+const LEAST: usize = 110;
 
 const GET: &[u8] = b"GET /read HTTP/1.1\r\nHost: h\r\n\r\n";
 const NEXT: &[u8] = b"GET /read/next HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -12,6 +12,7 @@
 
 mod answers;
 mod exchange;
+mod guardian;
 mod requests;
 #[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
 #[path = "../direct/stage.rs"]

@@ -54,8 +54,8 @@ pub enum Malformed {
     /// Neither `/path`, nor `http://host/path`, nor `*` with OPTIONS, nor `host:port` with CONNECT.
     #[error("the request target is neither a path nor an absolute URL, nor, with CONNECT, a host and a port")]
     Target,
-    /// A byte that a request target may not have: control, blank, non-ASCII, `#`; and `<`, `>`, `` ` ``, which HTTP
-    /// libraries refuse to send.
+    /// A byte that a request target may not have: control, blank, non-ASCII, `#`; and `<`, `>`, `` ` ``, in a query `"`
+    /// too, which HTTP libraries refuse to send.
     #[error("the request target has a byte that must be percent-encoded")]
     Byte,
     /// `%` without two hexadecimal digits.

@@ -53,9 +53,11 @@ const fn kinds_of(byte: u8) -> u8 {
     if is_word || matches!(byte, b'-' | b'.' | b'_' | b'~') {
         kinds |= NAME;
     }
-    if byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>') {
-        kinds |= QUERY;
-        if !matches!(byte, b'?' | b'%' | b'/' | b'.' | b'\\' | b';' | b'`') {
+    if byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`') {
+        if byte != b'"' {
+            kinds |= QUERY;
+        }
+        if !matches!(byte, b'?' | b'%' | b'/' | b'.' | b'\\' | b';') {
             kinds |= PLAIN;
         }
     }

@@ -7,6 +7,9 @@ use crate::{
     reject::{Limit, Rejection},
 };
 
+/// Bytes of the longest target that the HTTP library takes over, whatever is configured.
+const MAX_TARGET: usize = 65_533;
+
 /// How the request's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -102,8 +105,13 @@ fn parse_request_line(line: &[u8]) -> Result<RequestLine, Rejection> {
 /// parse.
 fn check_target(target: &[u8]) -> Result<(), Rejection> {
     let strange = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'<' | b'>' | b'`');
-    if target.is_empty() || target.iter().any(strange) {
+    // Of a path it takes over a quotation mark, of a query it does not.
+    let query = memchr::memchr(b'?', target).and_then(|at| target.get(at..)).unwrap_or_default();
+    if target.is_empty() || target.iter().any(strange) || query.contains(&b'"') {
         return Err(Rejection::Malformed("target-byte"));
+    }
+    if target.len() > MAX_TARGET {
+        return Err(Rejection::TooLarge(Limit::RequestLine));
     }
     if target.starts_with(b"/") {
         return Ok(());

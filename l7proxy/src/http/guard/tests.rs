@@ -154,6 +154,31 @@ fn nothing_passes_behind_a_request_that_closes() {
     }
 }
 
+/// Else the library would answer by itself, without a record, or forward something else.
+#[test]
+fn the_library_takes_over_each_target_that_passes() {
+    let mut passed = 0;
+    for byte in 0..=u8::MAX {
+        for (before, after) in
+            [("/a", "z"), ("/?a", "z"), ("http://h/a", "z"), ("http://h/?a", "z"), ("http://h", "/"), ("", "")]
+        {
+            let target = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+            let request = [b"OPTIONS ", target.as_slice(), b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat();
+            if scan(&[&request]).refused.is_some() {
+                continue;
+            }
+            passed += 1;
+            let uri = http::Uri::try_from(target.as_slice()).unwrap_or_else(|error| panic!("{target:?}: {error}"));
+            let kept = uri
+                .path_and_query()
+                .filter(|_| uri.scheme().is_none())
+                .map_or_else(|| uri.to_string(), ToString::to_string);
+            assert_eq!(kept.as_bytes(), target);
+        }
+    }
+    assert!(passed > 300, "{passed} passed");
+}
+
 #[test]
 fn limits_hold_at_their_numbers() {
     let limits = Limits::default();

@@ -14,6 +14,7 @@ use crate::{
 
 pub(crate) mod bench;
 pub(crate) mod debian;
+pub(crate) mod servers;
 pub(crate) mod toolchain;
 
 use self::toolchain::{LINKER_VERSION, Toolchain};

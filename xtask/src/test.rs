@@ -31,6 +31,8 @@ pub(crate) enum Layer {
     Rules,
     /// The program in one process, without namespaces
     Inprocess,
+    /// Requests and answers directly and through the proxy, with nginx, Node, Go and hyper
+    Transparency,
     /// Our rules and Cilium's own policy code, asked the same
     Cilium,
     /// The real binary, eBPF and all, with pods made of network namespaces
@@ -81,6 +83,7 @@ impl Layer {
             Self::Unit => "unit",
             Self::Rules => "rules",
             Self::Inprocess => "inprocess",
+            Self::Transparency => "transparency",
             Self::Cilium => "cilium",
             Self::Netns => "netns",
             Self::Deny => "deny",
@@ -95,7 +98,7 @@ impl Layer {
 
 fn report(lines: &[Line], ci: bool) -> Result<bool> {
     let (mut passed, mut failed) = (0, 0);
-    say(format_args!("\n{:<10} {:>8} {:>7} {:>7}", "layer", "time", "passed", "failed"))?;
+    say(format_args!("\n{:<12} {:>8} {:>7} {:>7}", "layer", "time", "passed", "failed"))?;
     for Line { layer, took, outcome } in lines {
         let (count, note) = match outcome {
             Outcome::Ran { count, ok } => {
@@ -112,7 +115,7 @@ fn report(lines: &[Line], ci: bool) -> Result<bool> {
         passed += count.passed;
         failed += count.failed;
         let took = format!("{:.1} s", took.as_secs_f64());
-        say(format_args!("{:<10} {took:>8} {:>7} {:>7}{note}", layer.name(), count.passed, count.failed))?;
+        say(format_args!("{:<12} {took:>8} {:>7} {:>7}{note}", layer.name(), count.passed, count.failed))?;
     }
     say(format_args!("\n{passed} passed, {failed} failed"))?;
     Ok(failed == 0)

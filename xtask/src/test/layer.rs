@@ -17,11 +17,13 @@ use super::{
 };
 use crate::{
     repo::{self, Repo},
-    say,
+    say, setup,
 };
 
 /// Integration tests with this beginning need namespaces of their own.
 const NAMESPACED: &str = "netns";
+/// The integration test that needs other servers.
+const TRANSPARENCY: &str = "transparency";
 /// The integration test that needs Go and its modules: namespaces have no way to them.
 const CILIUM: &str = "cilium";
 
@@ -42,7 +44,10 @@ pub(super) fn run(repo: &Repo, layer: Layer) -> Result<Outcome> {
             repo.cargo().args(["test", "--no-fail-fast", "--workspace", "--doc"]),
         ]),
         Layer::Rules => integration(repo, "rules", "l7proxy-rules", |_| true),
-        Layer::Inprocess => integration(repo, "l7proxy", "l7proxy", |name| !name.starts_with(NAMESPACED)),
+        Layer::Inprocess => {
+            integration(repo, "l7proxy", "l7proxy", |name| !name.starts_with(NAMESPACED) && name != TRANSPARENCY)
+        }
+        Layer::Transparency => transparency(repo),
         Layer::Cilium => cilium(repo),
         Layer::Netns => netns(repo),
         Layer::Deny => deny(repo),
@@ -101,6 +106,16 @@ fn test_names(directory: &Path, wanted: fn(&str) -> bool) -> Result<Vec<String>>
     }
     names.sort_unstable();
     Ok(names)
+}
+
+fn transparency(repo: &Repo) -> Result<Outcome> {
+    if let Some(missing) = ["go", "node"].into_iter().find(|program| repo::which(program).is_none()) {
+        return Ok(Outcome::Skipped(format!("{missing} is not installed")));
+    }
+    if let Err(error) = setup::servers::run(repo) {
+        return Ok(Outcome::Skipped(format!("nginx cannot be had: {error:#}")));
+    }
+    integration(repo, "l7proxy", "l7proxy", |name| name == TRANSPARENCY)
 }
 
 fn cilium(repo: &Repo) -> Result<Outcome> {

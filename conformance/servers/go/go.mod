@@ -1,0 +1,3 @@
+module l7proxy/conformance/servers
+
+go 1.24

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response, Version, header};
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
@@ -36,6 +36,8 @@ use socket::Socket;
 pub struct Upstream {
     dialer: Dialer,
     state: State,
+    /// It answered with HTTP/1.0: then the library speaks 1.0 to it, and leaves out bodies in chunks.
+    is_old: bool,
     /// Knows whether the client failed.
     control: Control,
     /// Cancelled when the upstream's connection is over.
@@ -75,7 +77,7 @@ impl Upstream {
     /// Nothing is dialled before the first permit.
     #[must_use]
     pub fn new(dialer: Dialer, control: Control, gone: CancellationToken) -> Self {
-        Self { dialer, state: State::NotDialled, control, gone }
+        Self { dialer, state: State::NotDialled, is_old: false, control, gone }
     }
 
     /// Sends a request and gives its answer; bodies stream.
@@ -87,6 +89,10 @@ impl Upstream {
         if let State::NotDialled = self.state {
             self.dial().await?;
         }
+        if self.is_old && request.headers().contains_key(header::TRANSFER_ENCODING) {
+            self.state = State::Over;
+            return Err(UpstreamFailure::Protocol);
+        }
         let State::Open { sender, .. } = &mut self.state else { return Err(UpstreamFailure::Closed) };
         let sent = match sender.ready().await {
             Ok(()) => sender.send_request(request).await,
@@ -97,6 +103,7 @@ impl Upstream {
             self.state = State::Over;
             if error.is_parse() { UpstreamFailure::Protocol } else { UpstreamFailure::Closed }
         })?;
+        self.is_old |= response.version() == Version::HTTP_10;
         if has_one_framing(response.headers()) {
             return Ok(response);
         }

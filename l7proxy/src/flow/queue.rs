@@ -20,6 +20,8 @@ const ROOM: usize = 65_536;
 const FLUSH: Duration = Duration::from_millis(10);
 /// Records that are written in one go.
 const BATCH: usize = 1024;
+/// Bytes of lines that are written at once.
+const PIECE: usize = 128 << 10;
 
 /// Where records go.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +142,9 @@ impl Writer {
         batch.sort_by_key(|record| record.time());
         for record in batch.drain(..) {
             self.formatter.record(&record, lines);
+            if lines.len() >= PIECE {
+                self.write(lines);
+            }
         }
         let lost = self.counters.records_lost_dropped.load(Ordering::Relaxed)
             + self.counters.records_lost_forwarded.load(Ordering::Relaxed);
@@ -147,6 +152,10 @@ impl Writer {
             self.formatter.lost(lost - self.told, lines);
             self.told = lost;
         }
+        self.write(lines);
+    }
+
+    fn write(&mut self, lines: &mut Vec<u8>) {
         for error in self.files.write(lines) {
             count(&self.counters.records_write_errors);
             tracing::error!(%error, "records were not written");

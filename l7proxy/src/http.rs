@@ -20,7 +20,7 @@ mod serve;
 pub mod upgrade;
 
 pub use changes::Changes;
-pub use guard::{Control, Linger, Refused};
+pub use guard::{Control, Linger, Outcome, Refused, Scanner};
 pub use http2::{CONNECTION_WINDOW, Frame, Frames, STREAM_WINDOW};
 pub use serve::serve;
 

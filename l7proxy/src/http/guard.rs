@@ -28,10 +28,10 @@ mod head;
 mod linger;
 mod scan;
 
-use self::scan::{Outcome, Scanner};
 pub use self::{
     control::{Control, Refused},
     linger::Linger,
+    scan::{Outcome, Scanner},
 };
 
 /// Stands in for a request that is refused.

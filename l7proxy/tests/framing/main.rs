@@ -18,6 +18,7 @@ mod requests;
 #[path = "../direct/stage.rs"]
 mod stage;
 mod table;
+mod views;
 #[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
 #[path = "../direct/wire.rs"]
 mod wire;

@@ -28,7 +28,7 @@ enum Place {
 
 /// What a scan of bytes came to.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// This many bytes may go on; the rest is the beginning of a head, or is held.
     Pass(usize),
     /// This many bytes may go on; then comes a request that is refused, number `index` (from 0) of the connection.
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 
 /// Where in the stream of requests a connection is.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub struct Scanner {
     place: Place,
     hold_after_body: bool,
     /// The newest request is the connection's last.
@@ -53,7 +53,9 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// At the first byte of a connection.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
         Self {
             place: Place::Head,
             hold_after_body: false,
@@ -66,48 +68,55 @@ impl Scanner {
     }
 
     /// Heads that passed.
-    pub(super) fn requests(&self) -> u64 {
+    #[must_use]
+    pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    /// Whether nothing goes on until it is known whether the protocol is switched.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         self.place == Place::Hold
     }
 
     /// Whether bytes that did not pass are nothing that anybody may read.
-    pub(super) fn is_closed(&self) -> bool {
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.place == Place::Closed
     }
 
     /// Whether bytes that did not pass are the beginning of a head.
-    pub(super) fn is_in_head(&self) -> bool {
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
         self.place == Place::Head
     }
 
     /// Whether a body is not complete.
-    pub(super) fn is_in_body(&self) -> bool {
+    #[must_use]
+    pub fn is_in_body(&self) -> bool {
         matches!(self.place, Place::Length(_) | Place::Chunks(_))
     }
 
     /// Whether the newest request has a body of which nothing came yet.
-    pub(super) fn awaits_body(&self) -> bool {
+    #[must_use]
+    pub fn awaits_body(&self) -> bool {
         self.is_in_body() && !self.body_began
     }
 
     /// The protocol was switched.
-    pub(super) fn become_opaque(&mut self) {
+    pub fn become_opaque(&mut self) {
         self.place = Place::Opaque;
     }
 
     /// The protocol was not switched: HTTP goes on.
-    pub(super) fn resume(&mut self) {
+    pub fn resume(&mut self) {
         if self.place == Place::Hold {
             self.place = self.next_request();
         }
     }
 
     /// `bytes`: what did not pass before, and what came since.
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Outcome {
+    pub fn scan(&mut self, bytes: &[u8]) -> Outcome {
         let mut at = 0;
         // Where the newest request begins, if nothing of it passed yet.
         let mut whole = None;

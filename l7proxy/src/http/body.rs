@@ -25,6 +25,7 @@ impl RequestBody {
     /// At once.
     #[must_use]
     pub fn new(body: Incoming, control: &Control) -> Self {
+        control.going();
         if body.is_end_stream() {
             control.sent();
         }
@@ -34,7 +35,14 @@ impl RequestBody {
     /// When `leave` was given.
     #[must_use]
     pub fn after(body: Incoming, control: &Control, leave: CancellationToken) -> Self {
+        control.going();
         Self { body, gate: Some(Box::pin(leave.cancelled_owned())), control: control.clone() }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.control.let_go();
     }
 }
 

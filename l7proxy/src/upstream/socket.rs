@@ -93,6 +93,7 @@ impl AsyncWrite for Socket {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         this.flushed = true;
+        this.control.flushed();
         Poll::Ready(this.follow_client(cx))
     }
 
@@ -112,6 +113,7 @@ impl AsyncWrite for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.control.upstream_over();
         if self.control.client_failure().is_some()
             && let Err(error) = sys::abort_on_close(&self.stream)
         {

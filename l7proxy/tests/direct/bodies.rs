@@ -222,3 +222,45 @@ fn a_server_may_answer_before_it_read_all() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert_eq!(told(&stage.records(2)), ["FORWARDED POST /any", "FORWARDED POST /any 413"]);
 }
+
+#[test]
+fn a_body_may_come_behind_an_answer_that_gave_no_leave() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(EXPECTING);
+    let mut server = stage.accept();
+    server.head();
+    let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
+    server.send(answer);
+    client.exactly(answer.len());
+    client.send("hello");
+    assert_eq!(server.exactly(5), "hello");
+    client.send("GET /read/next HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(server.head(), "GET /read/next HTTP/1.1\r\nHost: h\r\n\r\n");
+    server.send(OK);
+    assert_eq!(client.exactly(OK.len()), OK);
+}
+
+#[test]
+fn a_body_goes_on_behind_an_answer_that_came_early() {
+    // More than the kernel takes for a server that does not read, less than it and the data plane's buffers.
+    const LENGTH: usize = 600 << 10;
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(format!("POST /any HTTP/1.1\r\nHost: h\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    let mut server = stage.accept();
+    server.head();
+    server.send(OK);
+    assert_eq!(client.exactly(OK.len()), OK);
+    client.send(vec![b'x'; LENGTH]);
+    client.finish();
+    // One thread serves all: what was there before these was looked at.
+    let mut other = stage.client();
+    for _ in 0..3 {
+        other.send("GET /write HTTP/1.1\r\nHost: h\r\n\r\n");
+        other.until("Access denied\r\n");
+    }
+    server.skip(LENGTH);
+    drop(server);
+    assert_eq!(client.rest(), (String::new(), End::Closed));
+}

@@ -22,6 +22,8 @@ pub(crate) enum End {
 
 #[derive(Debug)]
 pub(crate) struct Received {
+    /// What was sent for it.
+    pub(crate) sent: Vec<u8>,
     pub(crate) bytes: Vec<u8>,
     /// The server closed although the client might have gone on.
     pub(crate) by_server: bool,
@@ -32,7 +34,7 @@ pub(crate) fn run(address: SocketAddr, request: &Request) -> Received {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
-    let mut received = Received { bytes: Vec::new(), by_server: true, end: End::Closed };
+    let mut received = Received { sent: request.head.clone(), bytes: Vec::new(), by_server: true, end: End::Closed };
     stream.write_all(&request.head).unwrap();
     let mut is_open = true;
     if request.way == Way::Waits {
@@ -40,8 +42,11 @@ pub(crate) fn run(address: SocketAddr, request: &Request) -> Received {
             is_open = read(&mut stream, &mut received, request);
         }
     }
-    // A server that refused may not take it any more: then that is what is compared.
-    stream.write_all(&request.body).ok();
+    if !is_answered(&received.bytes, request, false) {
+        // A server that refused may not take it any more: then that is what is compared.
+        stream.write_all(&request.body).ok();
+        received.sent.extend_from_slice(&request.body);
+    }
     if request.way == Way::Finishes {
         stream.shutdown(Shutdown::Write).unwrap();
     }

@@ -63,7 +63,7 @@ fn compare(name: &str, server: SocketAddr) {
         let direct = exchange::run(server, request);
         let through = exchange::run(stage.front, request);
         let received = tap.received();
-        let mut differences = compare::requests(&request.sent(), &received);
+        let mut differences = compare::requests(&through.sent, &received);
         differences.extend(compare::answers(request, &direct, &through));
         found.extend(differences.into_iter().map(|difference| (request.name.clone(), difference)));
     }

@@ -62,6 +62,8 @@ struct InFlight {
     sent: bool,
     /// Something was written since it began.
     written: bool,
+    /// Not all of it is out: to end now would cut it off.
+    going: bool,
 }
 
 /// Leave to send a body (`Expect: 100-continue`).
@@ -122,9 +124,35 @@ impl Control {
         self.lock().finished.is_some()
     }
 
+    /// The request goes to the upstream.
+    pub(in crate::http) fn going(&self) {
+        self.lock().request.going = true;
+    }
+
     /// The HTTP library has all of the request.
     pub(in crate::http) fn sent(&self) {
         self.lock().request.sent = true;
+    }
+
+    /// The HTTP library wants no more of the request, whether it has all of it or not.
+    pub(in crate::http) fn let_go(&self) {
+        let mut shared = self.lock();
+        if !shared.request.sent {
+            shared.gone();
+        }
+    }
+
+    /// Everything that was written to the upstream is out.
+    pub fn flushed(&self) {
+        let mut shared = self.lock();
+        if shared.request.sent && shared.request.written {
+            shared.gone();
+        }
+    }
+
+    /// Nothing more goes to the upstream.
+    pub fn upstream_over(&self) {
+        self.lock().gone();
     }
 
     /// Something was written to the upstream.
@@ -136,7 +164,7 @@ impl Control {
     /// its last request is out, and waits for its answer. (When it is answered the whole connection ends.)
     pub fn poll_finished(&self, cx: &Context<'_>) -> Poll<()> {
         let mut shared = self.lock();
-        let InFlight { index, sent, written } = shared.request;
+        let InFlight { index, sent, written, .. } = shared.request;
         let is_over = shared.answered > index;
         if sent && written && !is_over && shared.finished == Some(index + 1) {
             return Poll::Ready(());
@@ -249,10 +277,10 @@ impl Control {
         Poll::Ready(switched)
     }
 
-    /// Ready when `requests` answers are over.
+    /// Ready when `requests` answers are over, and the last request is at the upstream whole.
     pub(super) fn poll_answered(&self, requests: u64, cx: &Context<'_>) -> Poll<()> {
         let mut shared = self.lock();
-        if shared.answered >= requests { Poll::Ready(()) } else { shared.wait_reader(cx) }
+        if shared.answered >= requests && !shared.request.going { Poll::Ready(()) } else { shared.wait_reader(cx) }
     }
 
     /// Who waits for leave to send, and what was told in the meantime, if there is `room` for it; `cx` is woken when there
@@ -309,6 +337,11 @@ impl Shared {
             self.wake_upstream();
         }
         std::mem::take(&mut self.interim)
+    }
+
+    fn gone(&mut self) {
+        self.request.going = false;
+        self.wake_reader();
     }
 
     fn wake_reader(&mut self) {

@@ -3,7 +3,7 @@
 
 use super::head::is_token;
 
-/// Bytes of a chunk's extensions or of the trailer section.
+/// Bytes of all extensions of a body, and of its trailer section. (The library gives up at 16 KiB.)
 const MAX_LINE: usize = 4 << 10;
 /// Digits of a chunk's size: 2^60 bytes are enough.
 const MAX_DIGITS: usize = 15;
@@ -12,17 +12,69 @@ const NO_TRAILERS: [&[u8]; 6] = [b"connection", b"content-length", b"host", b"te
 /// As long as the longest of them, and one more.
 const NAME: usize = 18;
 
+/// A body from its first byte to its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Body {
+    at: Chunks,
+    /// Bytes of extensions so far.
+    extensions: usize,
+    /// Trailers that may still come.
+    trailers: usize,
+}
+
+impl Body {
+    /// `trailers`: how many may stand behind it.
+    pub(super) fn new(trailers: usize) -> Self {
+        Self { at: Chunks::START, extensions: 0, trailers }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.at == Chunks::Done
+    }
+
+    /// Goes on through `bytes`; gives how many of them belong to the body.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        let mut at = 0;
+        while !self.is_over() {
+            if let Chunks::Data { left } = self.at {
+                let available = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX);
+                let step = left.min(available);
+                at += usize::try_from(step).unwrap_or(0);
+                self.at = if step == left { Chunks::DataCr } else { Chunks::Data { left: left - step } };
+                if step < left {
+                    return Ok(at);
+                }
+                continue;
+            }
+            let Some(byte) = bytes.get(at) else { return Ok(at) };
+            self.step(*byte)?;
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn step(&mut self, byte: u8) -> Result<(), Broken> {
+        let before = self.at;
+        self.at = before.step(byte)?;
+        if matches!(self.at, Chunks::Extension { .. }) {
+            self.extensions += 1;
+        }
+        if matches!((before, self.at), (Chunks::Trailer { .. }, Chunks::TrailerName { .. })) {
+            self.trailers = self.trailers.checked_sub(1).ok_or(Broken)?;
+        }
+        if self.extensions > MAX_LINE { Err(Broken) } else { Ok(()) }
+    }
+}
+
 /// Where in the body the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunks {
+enum Chunks {
     Size {
         size: u64,
         digits: usize,
     },
-    /// `length`: bytes of the extensions so far.
     Extension {
         size: u64,
-        length: usize,
         part: Part,
     },
     SizeEnd {
@@ -53,7 +105,7 @@ pub(super) enum Chunks {
 
 /// Of an extension: `;name`, `;name=value` or `;name="value"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+enum Part {
     NameStart,
     Name,
     ValueStart,
@@ -65,7 +117,7 @@ pub(super) enum Part {
 
 /// The beginning of a trailer's name, in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+struct Name {
     bytes: [u8; NAME],
     length: usize,
 }
@@ -75,28 +127,7 @@ pub(super) struct Name {
 pub(super) struct Broken;
 
 impl Chunks {
-    pub(super) const START: Self = Self::Size { size: 0, digits: 0 };
-
-    /// Goes on through `bytes`; gives how many of them belong to the body.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
-        let mut at = 0;
-        while *self != Self::Done {
-            if let Self::Data { left } = *self {
-                let available = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX);
-                let step = left.min(available);
-                at += usize::try_from(step).unwrap_or(0);
-                *self = if step == left { Self::DataCr } else { Self::Data { left: left - step } };
-                if step < left {
-                    return Ok(at);
-                }
-                continue;
-            }
-            let Some(byte) = bytes.get(at) else { return Ok(at) };
-            *self = self.step(*byte)?;
-            at += 1;
-        }
-        Ok(at)
-    }
+    const START: Self = Self::Size { size: 0, digits: 0 };
 
     fn step(self, byte: u8) -> Result<Self, Broken> {
         match (self, byte) {
@@ -105,13 +136,11 @@ impl Chunks {
                 Ok(Self::Size { size: size * 16 + u64::from(value), digits: digits + 1 })
             }
             (Self::Size { size, digits: 1.. }, b'\r') => Ok(Self::SizeEnd { size }),
-            (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, length: 0, part: Part::NameStart }),
-            (Self::Extension { size, part: Part::Name | Part::Value | Part::AfterQuoted, .. }, b'\r') => {
+            (Self::Size { size, digits: 1.. }, b';') => Ok(Self::Extension { size, part: Part::NameStart }),
+            (Self::Extension { size, part: Part::Name | Part::Value | Part::AfterQuoted }, b'\r') => {
                 Ok(Self::SizeEnd { size })
             }
-            (Self::Extension { size, length, part }, byte) if length < MAX_LINE => {
-                Ok(Self::Extension { size, length: length + 1, part: part.step(byte)? })
-            }
+            (Self::Extension { size, part }, byte) => Ok(Self::Extension { size, part: part.step(byte)? }),
             (Self::SizeEnd { size: 0 }, b'\n') => Ok(Self::Trailer { total: 0 }),
             (Self::SizeEnd { size }, b'\n') => Ok(Self::Data { left: size }),
             (Self::DataCr, b'\r') => Ok(Self::DataLf),
@@ -179,19 +208,19 @@ fn is_text(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn whole(body: &[u8]) -> Result<(Chunks, usize), Broken> {
-        let mut chunks = Chunks::START;
-        let length = chunks.advance(body)?;
-        Ok((chunks, length))
+    fn whole(bytes: &[u8]) -> Result<(bool, usize), Broken> {
+        let mut body = Body::new(100);
+        let length = body.advance(bytes)?;
+        Ok((body.is_over(), length))
     }
 
-    fn bytewise(body: &[u8]) -> Result<(Chunks, usize), Broken> {
-        let mut chunks = Chunks::START;
+    fn bytewise(bytes: &[u8]) -> Result<(bool, usize), Broken> {
+        let mut body = Body::new(100);
         let mut length = 0;
-        for byte in body {
-            length += chunks.advance(&[*byte])?;
+        for byte in bytes {
+            length += body.advance(&[*byte])?;
         }
-        Ok((chunks, length))
+        Ok((body.is_over(), length))
     }
 
     #[test]
@@ -202,11 +231,11 @@ mod tests {
             b"A\r\n0123456789\r\n000\r\n\r\n",
             b"5;name=value\r\nhello\r\n0\r\nx-trailer: 1\r\n\r\n",
         ] {
-            assert_eq!(whole(body), Ok((Chunks::Done, body.len())));
+            assert_eq!(whole(body), Ok((true, body.len())));
             assert_eq!(whole(body), bytewise(body));
             let mut more = body.to_vec();
             more.extend(b"GET / HTTP/1.1\r\n");
-            assert_eq!(whole(&more), Ok((Chunks::Done, body.len())), "the next request is not the body's");
+            assert_eq!(whole(&more), Ok((true, body.len())), "the next request is not the body's");
         }
     }
 
@@ -232,5 +261,18 @@ mod tests {
             assert_eq!(whole(body), Err(Broken), "{:?}", String::from_utf8_lossy(body));
             assert_eq!(bytewise(body), Err(Broken), "{:?}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn what_stands_beside_the_data_is_bounded() {
+        let extensions = |length: usize| format!("1;{}\r\nx\r\n", "a".repeat(length - 1)).repeat(4) + "0\r\n\r\n";
+        assert_eq!(whole(extensions(MAX_LINE / 4).as_bytes()).map(|(is_over, _)| is_over), Ok(true));
+        assert_eq!(whole(extensions(MAX_LINE / 4 + 1).as_bytes()), Err(Broken));
+        let trailers = |count: usize| format!("0\r\n{}\r\n", "a: b\r\n".repeat(count));
+        assert_eq!(whole(trailers(100).as_bytes()).map(|(is_over, _)| is_over), Ok(true));
+        assert_eq!(whole(trailers(101).as_bytes()), Err(Broken));
+        let long = |length: usize| format!("0\r\na:{}\r\n\r\n", "b".repeat(length - 1));
+        assert_eq!(whole(long(MAX_LINE).as_bytes()).map(|(is_over, _)| is_over), Ok(true));
+        assert_eq!(whole(long(MAX_LINE + 1).as_bytes()), Err(Broken));
     }
 }

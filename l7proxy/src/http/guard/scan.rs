@@ -1,7 +1,7 @@
 //! Follows the requests of one connection through its bytes.
 
 use super::{
-    chunk::Chunks,
+    chunk::Body,
     head::{self, Framing},
 };
 use crate::{
@@ -17,7 +17,7 @@ const MAX_EMPTY_LINES: usize = 2;
 enum Place {
     Head,
     Length(u64),
-    Chunks(Chunks),
+    Chunks(Body),
     /// A request that asks to switch protocols is being answered: nobody knows what follows.
     Hold,
     /// A tunnel.
@@ -146,7 +146,7 @@ impl Scanner {
                         self.body_began = true;
                         at += step;
                         self.place = Place::Chunks(chunks);
-                        if chunks == Chunks::Done {
+                        if chunks.is_over() {
                             self.body_ended();
                         }
                     }
@@ -196,7 +196,7 @@ impl Scanner {
         match head.framing {
             Framing::Length(0) => self.body_ended(),
             Framing::Length(length) => self.place = Place::Length(length),
-            Framing::Chunked => self.place = Place::Chunks(Chunks::START),
+            Framing::Chunked => self.place = Place::Chunks(Body::new(self.limits.headers)),
         }
         Ok(Some(end))
     }

@@ -41,6 +41,10 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
         .find(|path| path.extension().is_some_and(|kind| kind == "deb"))
         .context("apt-get downloaded no package")?;
     repo::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&directory))?;
-    ensure!(program.is_file(), "{}: is not in Debian's package any more", program.display());
+    ensure!(
+        repo::output(Command::new(&program).arg("-v")).is_some(),
+        "{}: does not run; install libcrypt1, libpcre2-8-0, libssl3 and zlib1g",
+        program.display()
+    );
     Ok(())
 }

@@ -9,10 +9,10 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use rules::Direction;
+use rules::{Direction, Protocol};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -20,9 +20,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+mod places;
+
+pub use places::{Full, MEMORY, Places, Share, Taken, of_descriptors};
+
 use crate::{
     endpoint::EndpointId,
+    flow::{DropReason, DropRecord, Record},
     http::{self, Connection, Worker},
+    metrics::count,
     pod_net::PodNetns,
     policy::{Live, Store},
     redirect::{DataMaps, Original},
@@ -44,6 +50,8 @@ pub struct Door {
     pub netns: Arc<PodNetns>,
     /// Where the newest policy is.
     pub store: Arc<Store>,
+    /// How many connections it may have beside others.
+    pub share: Arc<Share>,
 }
 
 impl Door {
@@ -66,11 +74,7 @@ impl Door {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => {
-                    if let Some(connection) = self.admit(&stream, client, &maps, &worker) {
-                        connections.spawn_local(http::serve(stream, connection, Rc::clone(&worker)));
-                    }
-                }
+                Ok((stream, client)) => self.serve(stream, client, &maps, &worker, &mut connections),
                 Err(error) => {
                     worker.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%error, "accept");
@@ -81,9 +85,7 @@ impl Door {
         if !closed.is_cancelled() {
             // Who is in the queue was let in.
             for (stream, client) in waiting(listener) {
-                if let Some(connection) = self.admit(&stream, client, &maps, &worker) {
-                    connections.spawn_local(http::serve(stream, connection, Rc::clone(&worker)));
-                }
+                self.serve(stream, client, &maps, &worker, &mut connections);
             }
         }
         loop {
@@ -93,6 +95,66 @@ impl Door {
                 ended = connections.join_next() => if ended.is_none() { return },
             }
         }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        client: SocketAddr,
+        maps: &Rc<RefCell<DataMaps>>,
+        worker: &Rc<Worker>,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Some(connection) = self.admit(&stream, client, maps, worker) else { return };
+        match self.share.take() {
+            Ok(place) => {
+                let served = http::serve(stream, connection, Rc::clone(worker));
+                connections.spawn_local(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(full) => self.shed(&stream, &connection, full, worker),
+        }
+    }
+
+    /// There is no place: a reset, and a record.
+    fn shed(&self, stream: &TcpStream, connection: &Connection, full: Full, worker: &Worker) {
+        let (counter, detail) = match full {
+            Full::Connections => (&worker.counters.connections_shed, "too-many-connections"),
+            Full::Memory => (&worker.counters.connections_shed_for_memory, "out-of-memory"),
+        };
+        count(counter);
+        if let Err(error) = sys::abort_on_close(stream) {
+            tracing::debug!(%error, "reset");
+        }
+        let world = self.store.current();
+        let (local, remote) = match self.direction {
+            Direction::Egress => (connection.client, connection.original),
+            Direction::Ingress => (connection.original, connection.client),
+        };
+        let [source, destination] = world.ends(self.endpoint, self.direction, local, remote);
+        #[expect(clippy::disallowed_methods, reason = "this is where it happens")]
+        let time = SystemTime::now();
+        worker.flows.emit(Record::Drop(DropRecord {
+            time,
+            direction: self.direction,
+            protocol: Protocol::Tcp.number(),
+            source,
+            destination,
+            denied_by: Arc::default(),
+            rule: None,
+            tier: None,
+            nearest: None,
+            audit: false,
+            process: None,
+            reason: DropReason::Unknown,
+            detail,
+            flags: 0,
+            backends: None,
+            repeats: 0,
+            revision: world.revision,
+        }));
     }
 
     /// `None`: nobody knows where it wanted to go; it is reset.

@@ -30,6 +30,10 @@ counters! {
     connections,
     /// Connections that the kernel side did not send here; reset.
     connections_not_redirected,
+    /// Connections that there was no place for; reset.
+    connections_shed,
+    /// Connections that were reset because this process had as much memory as it may.
+    connections_shed_for_memory,
     /// Accepts that failed.
     accept_errors,
     /// Requests that policy allowed.

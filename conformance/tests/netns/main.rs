@@ -20,6 +20,7 @@ mod ingress;
 mod isolation;
 mod killed;
 mod kinds;
+mod limits;
 mod manifests;
 mod moved;
 mod policies;

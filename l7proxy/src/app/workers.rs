@@ -15,9 +15,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{RunError, assemble};
+use super::{RunError, assemble, limits};
 use crate::{
-    accept::Door,
+    accept::{Door, Places, Share},
     config::Config,
     drain::{self, Drain},
     flow,
@@ -38,6 +38,7 @@ pub(super) struct Workers {
     commands: Mutex<Vec<mpsc::Sender<Command>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     drain: Mutex<Option<Drain>>,
+    places: Arc<Places>,
 }
 
 impl Workers {
@@ -66,7 +67,14 @@ impl Workers {
             commands.push(sender);
             threads.push(thread);
         }
-        Ok(Self { commands: Mutex::new(commands), threads: Mutex::new(threads), drain: Mutex::new(Some(drain)) })
+        let places = limits::places(&config.proxy.limits);
+        let (commands, threads) = (Mutex::new(commands), Mutex::new(threads));
+        Ok(Self { commands, threads, drain: Mutex::new(Some(drain)), places })
+    }
+
+    /// What one more pod may have of what all share.
+    pub(super) fn share(&self) -> Arc<Share> {
+        self.places.share()
     }
 
     /// Every worker accepts from `listener`, until `closed`.

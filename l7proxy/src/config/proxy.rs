@@ -170,6 +170,12 @@ fn yes() -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Limits {
+    /// Connections that are served at once.
+    #[serde(default)]
+    pub connections: Option<usize>,
+    /// Mebibytes of memory from which on no connection is taken.
+    #[serde(default)]
+    pub memory_mb: Option<u64>,
     /// Bytes of a request head.
     #[serde(default)]
     pub head_bytes: Option<usize>,

@@ -252,12 +252,14 @@ impl Control {
     async fn serve_one(&self, pod: &str, workers: &Workers) -> Result<(), RunError> {
         let Some(local) = self.pods.get(pod) else { return Ok(()) };
         let Some(id) = self.assembler.endpoint(pod) else { return Ok(()) };
+        let share = workers.share();
         for listener in &local.listeners {
             let door = || Door {
                 endpoint: EndpointId(id),
                 direction: listener.direction,
                 netns: Arc::clone(&local.netns),
                 store: Arc::clone(&self.store),
+                share: Arc::clone(&share),
             };
             workers.open(door, &listener.socket, &local.closed).await?;
         }

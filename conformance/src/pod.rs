@@ -18,6 +18,7 @@ use socket2::Protocol;
 mod crowd;
 mod effort;
 mod http;
+mod http2;
 mod load;
 mod ping;
 mod raw;
@@ -33,6 +34,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["http-server", address, record] => serve_http(address, Protocol::TCP, record),
+        ["http2-server", address, record] => {
+            let listener = socket::listen(address, Protocol::TCP).with_context(|| (*address).to_owned())?;
+            http2::serve(listener, Record::open(Path::new(record))?)
+        }
         ["mptcp-server", address, record] => serve_http(address, Protocol::MPTCP, record),
         ["tcp-server", address, record] => tcp::serve(address, Path::new(record)),
         ["tcp-server-of-one", address, record] => tcp::serve_one(address, Path::new(record)),
@@ -75,7 +80,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["drip", address, path] => stream::drip(address, path),
         ["load", address, path, clients] => load::run(address, path, clients.parse().context("number of clients")?),
         _ => bail!(
-            "usage: conformance-pod http-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
+            "usage: conformance-pod http-server|http2-server|mptcp-server|tcp-server|tcp-server-of-one ADDRESS RECORD | \
              udp-server|udp-server-of-one ADDRESS | connect ADDRESS [TEXT] | connect-marked ADDRESS | \
              connect-moved NETNS ADDRESS | dial KIND ADDRESS PATH BIND | \
              hold ADDRESS PATH | udp-send|udp-connect ADDRESS TEXT | talk|udp-talk ADDRESS | \

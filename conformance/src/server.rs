@@ -136,6 +136,11 @@ pub fn http(pod: &Place, port: u16) -> Result<Server> {
     Server::start(pod, "http-server", &format!("0.0.0.0:{port}"))
 }
 
+/// An HTTP/2 server (by prior knowledge) on every IPv4 address of the pod.
+pub fn http2(pod: &Place, port: u16) -> Result<Server> {
+    Server::start(pod, "http2-server", &format!("0.0.0.0:{port}"))
+}
+
 /// An HTTP server on one address, for example `[::]:8080`.
 pub fn http_at(pod: &Place, address: &str) -> Result<Server> {
     Server::start(pod, "http-server", address)

@@ -156,11 +156,15 @@ impl Exchange {
         }
     }
 
-    /// Policy changed: what is under way and not allowed any more is recorded and revoked. Gives the number.
-    pub fn policy_changed(&self) -> usize {
+    /// Policy changed: what is under way and not allowed any more is recorded and revoked; with `connects`, of CONNECT alone.
+    /// Gives the number.
+    pub fn policy_changed(&self, connects: bool) -> usize {
         let snapshot = self.live.borrow_mut().current().cloned();
         let revision = snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
         self.under_way.end(|begun| {
+            if connects && !begun.kept.is_connect() {
+                return false;
+            }
             let judged = self.judge_again(&begun.kept.request(), snapshot.as_ref());
             judged.inspect_err(|rejection| begun.trace.revoked(&self.worker.flows, rejection, revision)).is_err()
         })

@@ -14,6 +14,7 @@ use crate::{
 
 pub(crate) mod bench;
 pub(crate) mod debian;
+pub(crate) mod judges;
 pub(crate) mod servers;
 pub(crate) mod toolchain;
 

@@ -60,6 +60,7 @@ pub(crate) fn run(repo: &Repo, layers: &[Layer]) -> Result<bool> {
     let layers = if layers.is_empty() { Layer::value_variants() } else { layers };
     if layers.contains(&Layer::Netns) {
         setup::run(repo)?;
+        setup::judges::install(repo)?;
         build::run(repo)?;
     }
     let mut lines = Vec::new();

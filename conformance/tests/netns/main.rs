@@ -15,6 +15,7 @@ mod existing;
 mod explain;
 mod features;
 mod hand_over;
+mod http2;
 mod icmp;
 mod ingress;
 mod isolation;

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -364,10 +365,13 @@ pub(super) fn action(line: &MapEntry) -> u8 {
     }
 }
 
+/// For requests that are under way when policy changes to not allow them.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// A data worker's state.
 pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>, drain: drain::Watch) -> Worker {
     let limits = limits(&config.proxy.limits);
-    let changes = Changes::new(config.proxy.existing == config::Existing::End);
+    let changes = Changes::new((config.proxy.existing == config::Existing::End).then_some(GRACE));
     Worker { flows, counters, limits, path: path_options(config), changes, drain }
 }
 

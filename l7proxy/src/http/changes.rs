@@ -7,19 +7,29 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::{Rc, Weak},
+    time::Duration,
 };
 
-use tokio::{sync::watch, task};
+use tokio::{sync::watch, task, time};
 
 use super::Worker;
 
 /// Connections after which others have their turn.
 const TURN: usize = 256;
 
+/// What had time enough to end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// What has no end that is worth waiting for.
+    Tunnels,
+    /// Everything.
+    All,
+}
+
 /// Who wants to know.
 pub(super) trait Changed {
-    /// Policy is another one.
-    fn policy_changed(&self);
+    /// Policy is another one: what is `due` and not allowed any more ends.
+    fn policy_changed(&self, due: Due);
 }
 
 type Open = BTreeMap<u64, Weak<dyn Changed>>;
@@ -27,8 +37,8 @@ type Open = BTreeMap<u64, Weak<dyn Changed>>;
 /// The connections of one worker.
 #[derive(Default)]
 pub struct Changes {
-    /// Whether what policy does not allow any more is ended.
-    ends: bool,
+    /// Requests that policy does not allow any more are ended after so long; `None`: nothing is.
+    grace: Option<Duration>,
     open: RefCell<Open>,
     next: Cell<u64>,
     watched: Cell<bool>,
@@ -36,8 +46,8 @@ pub struct Changes {
 
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ends, open, .. } = self;
-        f.debug_struct("Changes").field("ends", ends).field("open", &open.borrow().len()).finish_non_exhaustive()
+        let Self { grace, open, .. } = self;
+        f.debug_struct("Changes").field("grace", grace).field("open", &open.borrow().len()).finish_non_exhaustive()
     }
 }
 
@@ -55,16 +65,17 @@ impl Drop for Told {
 }
 
 impl Changes {
-    /// `ends`: what is under way and not allowed any more is ended.
+    /// Requests that are under way and not allowed any more have `grace`, so that what is as good as answered is not lost;
+    /// tunnels have none. `None`: nothing is ended.
     #[must_use]
-    pub fn new(ends: bool) -> Self {
-        Self { ends, ..Self::default() }
+    pub fn new(grace: Option<Duration>) -> Self {
+        Self { grace, ..Self::default() }
     }
 
     /// Whether what is under way and not allowed any more is ended.
     #[must_use]
     pub fn ends(&self) -> bool {
-        self.ends
+        self.grace.is_some()
     }
 
     /// Tells `who` of each new one of `revisions`.
@@ -72,24 +83,32 @@ impl Changes {
         let changes = &worker.changes;
         let number = changes.next.replace(changes.next.get() + 1);
         changes.open.borrow_mut().insert(number, who);
-        if changes.ends && !changes.watched.replace(true) {
-            task::spawn_local(watch(Rc::downgrade(worker), revisions));
+        if let Some(grace) = changes.grace
+            && !changes.watched.replace(true)
+        {
+            task::spawn_local(watch(Rc::downgrade(worker), revisions, grace));
         }
         Told { worker: Rc::clone(worker), number }
     }
 
-    async fn tell(&self) {
+    async fn tell(&self, due: Due) {
         let open: Vec<_> = self.open.borrow().values().cloned().collect();
         for some in open.chunks(TURN) {
-            some.iter().filter_map(Weak::upgrade).for_each(|who| who.policy_changed());
+            some.iter().filter_map(Weak::upgrade).for_each(|who| who.policy_changed(due));
             task::yield_now().await;
         }
     }
 }
 
-async fn watch(worker: Weak<Worker>, mut revisions: watch::Receiver<u64>) {
+async fn watch(worker: Weak<Worker>, mut revisions: watch::Receiver<u64>, grace: Duration) {
     while revisions.changed().await.is_ok() {
-        let Some(worker) = worker.upgrade() else { return };
-        worker.changes.tell().await;
+        for due in [Due::Tunnels, Due::All] {
+            let Some(worker) = worker.upgrade() else { return };
+            worker.changes.tell(due).await;
+            drop(worker);
+            if due == Due::Tunnels {
+                time::sleep(grace).await;
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Connection, Worker,
     body::{RequestBody, ResponseBody, Source},
-    changes::{Changed, Changes},
+    changes::{Changed, Changes, Due},
     guard::{Control, Guard, Refused},
     interim,
     serve::First,
@@ -117,9 +117,13 @@ struct Line {
 }
 
 impl Changed for Line {
-    fn policy_changed(&self) {
+    fn policy_changed(&self, due: Due) {
         // What is answered is over; its ticket waits for the next request.
-        if self.control.is_busy(self.requests.get()) && self.exchange.policy_changed() > 0 {
+        let is_due = match due {
+            Due::Tunnels => self.control.is_tunnel(),
+            Due::All => self.control.is_busy(self.requests.get()),
+        };
+        if is_due && self.exchange.policy_changed(false) > 0 {
             self.control.revoke();
         }
     }

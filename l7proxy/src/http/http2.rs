@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, task::JoinSet, time};
 
 use super::{
     Connection, Limits, Worker,
-    changes::{Changed, Changes},
+    changes::{Changed, Changes, Due},
     serve::First,
 };
 use crate::{request::Exchange, upstream::Http2};
@@ -65,8 +65,8 @@ impl Drop for Deciding<'_> {
 }
 
 impl Changed for Line {
-    fn policy_changed(&self) {
-        self.exchange.policy_changed();
+    fn policy_changed(&self, due: Due) {
+        self.exchange.policy_changed(due == Due::Tunnels);
     }
 }
 

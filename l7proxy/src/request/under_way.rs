@@ -74,6 +74,10 @@ impl Kept {
         Self { method: request.method().clone(), uri: request.uri().clone(), version: request.version(), headers }
     }
 
+    pub(super) fn is_connect(&self) -> bool {
+        self.method == Method::CONNECT
+    }
+
     /// As it was, without what was not kept.
     pub(super) fn request(&self) -> Request<()> {
         let mut request = Request::new(());

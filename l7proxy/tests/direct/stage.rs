@@ -46,6 +46,9 @@ spec:
               - {method: CONNECT, host: "inside:.*"}
 "#;
 
+/// For requests that are not allowed any more.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// The shortest answer, as it is passed on.
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -235,7 +238,7 @@ impl Plane {
                 counters: Arc::clone(&self.counters),
                 limits: self.limits,
                 path: PathOptions::default(),
-                changes: Changes::new(self.ends),
+                changes: Changes::new(self.ends.then_some(GRACE)),
                 drain: self.watch,
             });
             listener.set_nonblocking(true).unwrap();

@@ -124,7 +124,7 @@ impl Serving {
                 accepted = self.client.accept() => match accepted {
                     Some(Ok((request, respond))) => {
                         self.watch.borrow_mut().accepted(respond.stream_id().as_u32());
-                        self.streams.spawn_local(stream::serve(Rc::clone(&self.line), request, respond));
+                        self.streams.spawn_local(stream::serve(Rc::clone(&self.line), Box::new(request), respond));
                     }
                     Some(Err(error)) => {
                         tracing::debug!(%error, "connection");

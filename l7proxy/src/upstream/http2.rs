@@ -12,7 +12,10 @@ use h2::{
 };
 use http::{Request, Version};
 use rules::Permit;
-use tokio::{sync::OnceCell, task, time};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    task, time,
+};
 use tokio_util::sync::CancellationToken;
 
 mod socket;
@@ -26,6 +29,8 @@ use crate::{
 
 /// Bytes of an answer's head.
 const ANSWER_HEAD: u32 = 256 << 10;
+/// Bytes of a head that is not large.
+const LARGE: usize = 1 << 10;
 /// How long an upstream may take for the end of a connection whose client is gone.
 const ENDING: Duration = Duration::from_secs(1);
 
@@ -45,6 +50,8 @@ type Dialled = Result<SendRequest<Bytes>, UpstreamFailure>;
 pub struct Http2 {
     dialer: Dialer,
     sender: OnceCell<Dialled>,
+    /// Of heads that are large.
+    turn: Mutex<()>,
     /// Cancelled when the upstream's first SETTINGS are there.
     settings: CancellationToken,
     /// Cancelled when the upstream takes no more requests.
@@ -66,7 +73,7 @@ impl Http2 {
     #[must_use]
     pub fn new(dialer: Dialer, leaving: CancellationToken, broken: CancellationToken) -> Self {
         let (settings, abandoned) = (CancellationToken::new(), CancellationToken::new());
-        Self { dialer, sender: OnceCell::new(), settings, leaving, broken, abandoned }
+        Self { dialer, sender: OnceCell::new(), turn: Mutex::default(), settings, leaving, broken, abandoned }
     }
 
     /// Sends a request's head; `ended` if that is all of it.
@@ -76,7 +83,8 @@ impl Http2 {
         ended: bool,
         _permit: Permit,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), Failed> {
-        let sender = self.sender.get_or_init(|| self.dial()).await;
+        // Boxed: only the first stream needs room for it.
+        let sender = self.sender.get_or_init(|| Box::pin(self.dial())).await;
         // It never got the request: the client may send it again, as after a connection that was refused.
         let refused = |failure| Failed { failure, code: Reason::REFUSED_STREAM };
         let sender = sender.clone().map_err(refused)?;
@@ -96,7 +104,14 @@ impl Http2 {
             // Its Host header says where it goes. (The library then names the scheme.)
             *request.version_mut() = Version::HTTP_11;
         }
-        sender.send_request(request, ended).map_err(|error| self.refused(&error))
+        // A client's table can make a large head of a few bytes, and the library writes all heads that wait into one buffer:
+        // large ones go one by one.
+        let turn = if bytes(&request) > LARGE { Some(self.turn.lock().await) } else { None };
+        let opened = sender.send_request(request, ended).map_err(|error| self.refused(&error));
+        if turn.is_some() {
+            task::yield_now().await;
+        }
+        opened
     }
 
     /// The upstream's connection failed as a whole: the client's ends with it.
@@ -146,6 +161,11 @@ impl Http2 {
         });
         Ok(sender)
     }
+}
+
+fn bytes(request: &Request<()>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    path + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
 }
 
 impl Failed {

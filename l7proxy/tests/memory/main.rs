@@ -11,6 +11,10 @@
 )]
 
 #[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
+#[path = "../direct/http2/frames.rs"]
+mod frames;
+mod http2;
+#[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
 #[path = "../direct/stage.rs"]
 mod stage;
 #[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
@@ -90,6 +94,7 @@ fn ten_kib_hold_no_more_than_one_mib() {
         let request = |method: &str| format!("{method} /any/{} HTTP/1.1|Host: h||", again.repeat(8000 / again.len()));
         streams.push(((*name).to_owned(), bytes(&request("GET"))));
     }
+    streams.extend(http2::all());
     let mut greatest = 0;
     for (name, sent) in &streams {
         assert!(sent.len() <= SENT, "{name}: {} bytes", sent.len());

@@ -24,8 +24,8 @@ use crate::{
     upstream::{Failed, has_one_framing},
 };
 
-/// Serves one request.
-pub(super) async fn serve(line: Rc<Line>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+/// Serves one request. (Boxed: a stream may live long, and its request is soon somewhere else.)
+pub(super) async fn serve(line: Rc<Line>, request: Box<Request<RecvStream>>, respond: SendResponse<Bytes>) {
     let mut stream = Stream {
         line: &line,
         respond,
@@ -36,7 +36,7 @@ pub(super) async fn serve(line: Rc<Line>, request: Request<RecvStream>, respond:
         ticket: None,
     };
     let deciding = line.deciding();
-    let answered = line.exchange.handle(request, &mut stream).await;
+    let answered = line.exchange.handle(*request, &mut stream).await;
     drop(deciding);
     if let Ok(response) = answered {
         stream.send(response).await;
@@ -96,7 +96,8 @@ impl Carrier for Stream<'_> {
             biased;
             () = poll_fn(|cx| revoked.poll(cx)) => return Err(self.ended()),
             code = left(&mut self.respond) => return Err(self.client_left(code)),
-            opened = self.line.upstream.open(Request::from_parts(head, ()), ended, permit) => opened,
+            // Boxed: what it needs is needed for a moment only, but the stream may live long.
+            opened = Box::pin(self.line.upstream.open(Request::from_parts(head, ()), ended, permit)) => opened,
         };
         let (mut response, to) = opened.map_err(|failed| self.upstream_failed(failed))?;
         self.upload = Some(Pump::new(body, to, ended));

@@ -371,6 +371,12 @@ fn the_normal_form_is_its_own_normal_form() {
             prop_assert_eq!(again.path(), view.path());
             prop_assert_eq!(again.host(), view.host());
             prop_assert!(!again.changed(), "{:?}", forwarded);
+            if target.starts_with('/') && !view.host().is_empty() {
+                let none = http::HeaderMap::new();
+                let over_http2 = RequestView::http2(method, Some(view.host()), target.as_bytes(), &none, &options);
+                let over_http2 = over_http2.map_err(|error| TestCaseError::fail(format!("{target:?}: {error}")))?;
+                prop_assert_eq!((over_http2.path(), over_http2.host()), (view.path(), view.host()));
+            }
             let path = view.path().split('?').next().unwrap_or_default();
             prop_assert!(path == "*" || path.starts_with('/'), "{:?}", path);
             prop_assert!(path.split('/').all(|segment| segment != "." && segment != ".."), "{:?}", path);

@@ -146,6 +146,14 @@ pub(crate) fn requests(data: &[u8]) {
     assert_eq!((again.method(), again.host(), again.path()), (view.method(), view.host(), view.path()));
     assert!(!again.changed(), "{forwarded:?} is not its own normal form");
     let path = view.path().split('?').next().unwrap_or_default();
-    assert!(path == "*" || path.starts_with('/'), "{path:?}");
+    assert!(path == "*" || path.starts_with('/') || !view.has_path(), "{path:?}");
+    // As pseudo-headers it is the same request: what HTTP/1 calls its target is the path, or with CONNECT the authority.
+    if !view.host().is_empty() {
+        let none = HeaderMap::new();
+        let over_http2 = RequestView::http2(&method, Some(view.host()), view.path().as_bytes(), &none, &options);
+        let over_http2 = over_http2.unwrap_or_else(|error| panic!("{forwarded:?} is refused over HTTP/2: {error}"));
+        assert_eq!((over_http2.host(), over_http2.path()), (view.host(), view.path()));
+        assert!(!over_http2.changed());
+    }
     assert!(path.split('/').all(|segment| segment != "." && segment != ".."), "{path:?}");
 }

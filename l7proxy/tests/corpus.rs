@@ -15,12 +15,21 @@ const LEAST: usize = 20;
 
 #[test]
 fn heads_of_the_corpus() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/heads");
+    replay_all("heads", targets::heads);
+}
+
+#[test]
+fn frames_of_the_corpus() {
+    replay_all("frames", targets::frames);
+}
+
+fn replay_all(target: &str, check: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut count = 0;
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         count += 1;
-        replay(&path.display().to_string(), &fs::read(&path).unwrap());
+        replay(&path.display().to_string(), &fs::read(&path).unwrap(), check);
     }
     assert!(count >= LEAST, "{count} inputs");
 }
@@ -28,17 +37,17 @@ fn heads_of_the_corpus() {
 #[test]
 fn requests_of_the_framing_table() {
     for case in table::read("requests") {
-        replay(&case.name, &case.send);
+        replay(&case.name, &case.send, targets::heads);
         assert!(case.request.is_none() && !case.expected.is_empty() && !case.arrives.is_empty(), "{}", case.name);
     }
 }
 
 /// Whole, and cut off.
-fn replay(name: &str, input: &[u8]) {
+fn replay(name: &str, input: &[u8], check: fn(&[u8])) {
     let cuts = (0..input.len()).step_by(input.len() / 16 + 1);
     for length in cuts.chain([input.len()]) {
         let input = input.get(..length).expect("within");
-        let found = panic::catch_unwind(|| targets::heads(input)).is_err();
+        let found = panic::catch_unwind(|| check(input)).is_err();
         assert!(!found, "{name}, its first {length} bytes: {}", table::shown(input));
     }
 }

@@ -4,7 +4,7 @@
 //! stays found.
 
 use http::{Method, Uri};
-use l7proxy::http::{Limits, Outcome, Scanner};
+use l7proxy::http::{Frame, Frames, Limits, Outcome, Scanner};
 
 /// Header lines that the HTTP library has room for here.
 const ROOM: usize = 101;
@@ -165,4 +165,52 @@ fn chunks(bytes: &[u8]) -> Option<usize> {
         httparse::Status::Complete((length, _)) => Some(at + length),
         httparse::Status::Partial => None,
     }
+}
+
+/// A direction of an HTTP/2 connection: however it is cut, the same frames are found, and they are those of the whole.
+pub(crate) fn frames(data: &[u8]) {
+    let expected = frames_of(data);
+    for part in [data.len().max(1), 1, 2, 7, 64] {
+        let mut watched = Frames::new(0);
+        let mut found = Vec::new();
+        for mut bytes in data.chunks(part) {
+            while let Some(frame) = watched.next(&mut bytes) {
+                found.push(frame);
+            }
+            assert!(bytes.is_empty(), "all that came is taken");
+        }
+        assert_eq!((found, watched.is_in_block()), expected, "in parts of {part}");
+    }
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+/// All frames whose head, and code where one is of interest, is there; and whether a block of headers is open at the end.
+fn frames_of(data: &[u8]) -> (Vec<Frame>, bool) {
+    let (mut found, mut open, mut rest) = (Vec::new(), false, data);
+    while let Some((head, payload)) = rest.split_first_chunk::<9>() {
+        let [a, b, c, kind, flags, stream @ ..] = *head;
+        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).expect("24 bits");
+        let from = match kind {
+            RST_STREAM => 0..length.min(4),
+            GOAWAY => length.min(4)..length.min(8),
+            _ => 0..0,
+        };
+        // Of the code what is there; all of it must have come.
+        let Some(code) = payload.get(from) else { break };
+        let mut bytes = [0; 4];
+        bytes.get_mut(..code.len()).expect("four at most").copy_from_slice(code);
+        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+        found.push(Frame { kind, flags, stream, length, code: u32::from_be_bytes(bytes) });
+        let after = payload.get(length..);
+        if kind == HEADERS || kind == CONTINUATION {
+            open = flags & 4 == 0 || after.is_none();
+        }
+        let Some(after) = after else { break };
+        rest = after;
+    }
+    (found, open)
 }

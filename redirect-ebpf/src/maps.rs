@@ -15,8 +15,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use redirect_abi::{
-    Addr, ConnKey, Flow, FlowKey, FragmentKey, POD_STATES_ENTRIES, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue, ReplyKey,
-    TOLD_ENTRIES, Told, ToldKey, stat,
+    Addr, ConnKey, Flow, FlowKey, FragmentKey, POD_STATES_ENTRIES, POLICY_ENTRIES, Peer, Pod, PolicyKey, PolicyValue,
+    ReplyKey, TOLD_ENTRIES, Told, ToldKey, stat,
 };
 
 use crate::{connection::Opened, headers::Headers};

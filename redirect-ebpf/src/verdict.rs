@@ -2,7 +2,8 @@
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use redirect_abi::{
-    ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, PolicyValue, REDIRECT, V4_MAPPED, identity_of, v4,
+    ALLOW, AUDIT, Addr, DENY, IDENTITY_WORLD, POLICY_BITS, Pod, PolicyKey, PolicyValue, REDIRECT, V4_MAPPED,
+    identity_of, v4,
 };
 
 use crate::maps::{CIDRS4, CIDRS6, IDENTITIES, POLICY_EXACT, POLICY_PREFIX};
@@ -13,8 +14,7 @@ pub fn identity(addr: &Addr) -> u32 {
     if let Some(id) = exact(addr).or_else(|| exact(addr)) {
         return id;
     }
-    let found =
-        if is_v4(addr) { CIDRS4.get(&Key::new(32, addr[3])) } else { CIDRS6.get(&Key::new(128, *addr)) };
+    let found = if is_v4(addr) { CIDRS4.get(&Key::new(32, addr[3])) } else { CIDRS6.get(&Key::new(128, *addr)) };
     found.copied().unwrap_or(IDENTITY_WORLD)
 }
 

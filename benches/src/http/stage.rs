@@ -196,7 +196,15 @@ fn origin(node: &Node, peers: &Path, api: &Place, address: SocketAddr, http2: bo
         let root = node.path("origin/api/v1/read");
         fs::create_dir_all(&root)?;
         fs::write(root.join("items"), [b'.'; 90])?;
-        command.args(["nghttpd", "--no-tls", "--address", &address.ip().to_string(), "--htdocs"]);
+        command.args([
+            "nghttpd",
+            "--no-tls",
+            "--max-concurrent-streams",
+            "1000",
+            "--address",
+            &address.ip().to_string(),
+        ]);
+        command.arg("--htdocs");
         command.arg(node.path("origin")).arg(address.port().to_string());
     } else {
         command.args(["nginx", "-c"]).arg(configured(node, peers, "origin.conf", address, address)?);

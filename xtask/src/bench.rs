@@ -97,3 +97,14 @@ impl Bencher {
 fn number(found: &Value, field: &str) -> Result<f64> {
     found.get(field).and_then(Value::as_f64).with_context(|| format!("{field}: is not told"))
 }
+
+fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers
+}
+
+/// Of numbers that are sorted the median.
+fn middle(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
+}

@@ -17,18 +17,14 @@ use crate::reject::{CLIENT_LEFT, Rejection};
 #[derive(Debug)]
 pub struct FlowGuard {
     sink: Sink,
-    ends: Arc<Ends>,
-    http: Arc<HttpInfo>,
+    trace: Trace,
     revision: u64,
-    time: SystemTime,
-    started: Instant,
     /// The verdict, once it was recorded.
     verdict: Option<Verdict>,
-    ended: Rc<Cell<bool>>,
 }
 
 /// What is needed to record that a request was ended, while whoever serves it has its guard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trace {
     ends: Arc<Ends>,
     http: Arc<HttpInfo>,
@@ -40,20 +36,34 @@ pub struct Trace {
 impl Trace {
     /// Policy of `revision` does not allow it any more.
     pub fn revoked(&self, sink: &Sink, rejection: &Rejection, revision: u64) {
+        sink.emit(self.end(denied(rejection).0, Rejection::Ended.code(), Rejection::Ended.reason(), revision));
+    }
+
+    /// From now on nobody else records its end.
+    fn end(&self, verdict: Verdict, code: u16, reason: &'static str, revision: u64) -> Record {
+        self.ended.set(true);
         let latency = self.started.elapsed();
-        let reason = Rejection::Ended.reason();
-        sink.emit(Record::Response(HttpRecord {
+        Record::Response(HttpRecord {
             time: self.time + latency,
+            code,
+            latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
+            ..self.record(verdict, reason, revision)
+        })
+    }
+
+    /// Of its beginning.
+    fn record(&self, verdict: Verdict, reason: &'static str, revision: u64) -> HttpRecord {
+        HttpRecord {
+            time: self.time,
             ends: Arc::clone(&self.ends),
             http: Arc::clone(&self.http),
-            verdict: denied(rejection).0,
-            code: Rejection::Ended.code(),
-            latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
+            verdict,
+            code: 0,
+            latency_ns: 0,
             reason,
             notes: None,
             revision,
-        }));
-        self.ended.set(true);
+        }
     }
 }
 
@@ -79,28 +89,14 @@ impl FlowGuard {
     pub fn new(sink: Sink, ends: Arc<Ends>, http: HttpInfo, revision: u64) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
         let time = SystemTime::now();
-        Self {
-            sink,
-            ends,
-            http: Arc::new(http),
-            revision,
-            time,
-            started: Instant::now(),
-            verdict: None,
-            ended: Rc::default(),
-        }
+        let trace = Trace { ends, http: Arc::new(http), time, started: Instant::now(), ended: Rc::default() };
+        Self { sink, trace, revision, verdict: None }
     }
 
     /// For who may end it.
     #[must_use]
     pub fn trace(&self) -> Trace {
-        Trace {
-            ends: Arc::clone(&self.ends),
-            http: Arc::clone(&self.http),
-            time: self.time,
-            started: self.started,
-            ended: Rc::clone(&self.ended),
-        }
+        self.trace.clone()
     }
 
     /// It was allowed.
@@ -138,47 +134,20 @@ impl FlowGuard {
 
     fn judge(&mut self, verdict: Verdict, reason: &'static str, notes: Option<&Arc<HeaderNotes>>) {
         self.verdict = Some(verdict.clone());
-        let record = self.record(self.time, verdict, 0, 0, reason);
+        let record = self.trace.record(verdict, reason, self.revision);
         self.sink.emit(Record::Request(HttpRecord { notes: notes.cloned(), ..record }));
     }
 
     fn end(&mut self, verdict: Verdict, code: u16, reason: &'static str) {
-        if self.ended.replace(true) {
-            return;
-        }
-        let latency = self.started.elapsed();
-        let latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        let record = self.record(self.time + latency, verdict, code, latency_ns, reason);
-        self.sink.emit(Record::Response(record));
-    }
-
-    fn record(
-        &self,
-        time: SystemTime,
-        verdict: Verdict,
-        code: u16,
-        latency_ns: u64,
-        reason: &'static str,
-    ) -> HttpRecord {
-        HttpRecord {
-            time,
-            ends: Arc::clone(&self.ends),
-            http: Arc::clone(&self.http),
-            verdict,
-            code,
-            latency_ns,
-            reason,
-            notes: None,
-            revision: self.revision,
+        if !self.trace.ended.get() {
+            self.sink.emit(self.trace.end(verdict, code, reason, self.revision));
         }
     }
 }
 
 impl Drop for FlowGuard {
     fn drop(&mut self) {
-        if !self.ended.get() {
-            let (code, reason) = CLIENT_LEFT;
-            self.end(Verdict::Error, code, reason);
-        }
+        let (code, reason) = CLIENT_LEFT;
+        self.end(Verdict::Error, code, reason);
     }
 }

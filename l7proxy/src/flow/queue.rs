@@ -115,7 +115,6 @@ impl Writer {
                 message = self.gather(&mut batch, &mut lines);
             }
         }
-        batch.extend(self.denies.try_iter());
         self.flush(&mut batch, &mut lines);
     }
 
@@ -127,17 +126,17 @@ impl Writer {
             let Ok(message) = self.allows.try_recv() else { break };
             batch.extend(message);
             if batch.len() >= BATCH {
-                batch.extend(self.denies.try_iter());
                 self.flush(batch, lines);
             }
         }
-        batch.extend(self.denies.try_iter());
         self.flush(batch, lines);
         self.allows.try_recv().ok()
     }
 
+    /// Writes `batch`, and all denials that wait.
     #[expect(clippy::vec_box, reason = "the boxes come from the queue as they are")]
     fn flush(&mut self, batch: &mut Vec<Box<Record>>, lines: &mut Vec<u8>) {
+        batch.extend(self.denies.try_iter());
         // Two queues have no order; readers expect that of time.
         batch.sort_by_key(|record| record.time());
         for record in batch.drain(..) {

@@ -70,9 +70,10 @@ fn moves(before: &Desired, after: &Desired) -> Vec<Move> {
     if Arc::ptr_eq(&before.identities, &after.identities) {
         return Vec::new();
     }
-    let addresses: BTreeSet<&IpAddr> = before.identities.keys().chain(after.identities.keys()).collect();
-    let differ =
-        addresses.into_iter().filter(|address| before.identities.get(address) != after.identities.get(address));
+    // There may be a hundred thousand: none is looked at more often than needed.
+    let other = before.identities.iter().filter(|(address, id)| after.identities.get(*address) != Some(*id));
+    let new = after.identities.keys().filter(|address| !before.identities.contains_key(*address));
+    let differ = other.map(|(address, _)| address).chain(new);
     let of =
         |address: &IpAddr| Move { address: *address, from: identity(before, *address), to: identity(after, *address) };
     differ.map(of).filter(|one| one.from != one.to).collect()

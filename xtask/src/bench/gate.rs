@@ -1,8 +1,11 @@
 //! The limits. Those of counted instructions decide; those of time and memory are only told.
 //!
-//! Start at [`judge`].
+//! Start at [`judge`] and [`tell`].
+
+use anyhow::Result;
 
 use super::figures::{Figures, KINDS, TARGETS};
+use crate::say;
 
 /// The dearest decision of a curve may cost so many percent of the cheapest.
 const MOST_PERCENT: u64 = 110;
@@ -23,6 +26,19 @@ pub(super) struct Judged {
     pub(super) kept: bool,
     /// It decides how the run ends.
     pub(super) decides: bool,
+}
+
+/// Says of each limit whether it is kept; whether all that decide are.
+pub(super) fn tell(all: &[Judged]) -> Result<bool> {
+    for judged in all {
+        let word = match (judged.kept, judged.decides) {
+            (true, _) => "ok    ",
+            (false, true) => "FAILED",
+            (false, false) => "over  ",
+        };
+        say(format_args!("{word} {}{}", judged.text, if judged.decides { "" } else { " (information)" }))?;
+    }
+    Ok(all.iter().all(|judged| judged.kept || !judged.decides))
 }
 
 /// Every limit.

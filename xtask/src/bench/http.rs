@@ -5,7 +5,13 @@
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Bencher, envoy, gate::Judged, redirect::isolated};
+use super::{
+    Bencher, envoy,
+    gate::{self, Judged},
+    middle,
+    redirect::isolated,
+    sorted,
+};
 use crate::{repo::Repo, say};
 
 const ROUNDS: &str = "5";
@@ -87,15 +93,7 @@ pub(super) fn run(repo: &Repo, bencher: &Bencher) -> Result<bool> {
     judged.extend(memory(&held)?);
     all.insert("memory".to_owned(), held);
     bencher.write("http.json", &format!("{:#}\n", json!(all)))?;
-    for one in &judged {
-        let mark = match (one.kept, one.decides) {
-            (true, _) => "ok    ",
-            (false, true) => "FAILED",
-            (false, false) => "over  ",
-        };
-        say(format_args!("{mark} {}", one.text))?;
-    }
-    Ok(judged.iter().all(|one| one.kept || !one.decides))
+    gate::tell(&judged)
 }
 
 /// A line for each peer: the median of each figure, with the least and the most of what is judged.
@@ -107,12 +105,12 @@ fn table(found: &Value, load: &Load) -> Result<()> {
     let envoy = median(found, "envoy", load.figure);
     for peer in found.as_object().into_iter().flatten().map(|(name, _)| name) {
         let numbers = numbers(found, peer, load.figure);
-        let (least, most) = (numbers.first().copied(), numbers.last().copied());
-        let range = match (median(found, peer, load.figure), least, most) {
-            (Some(middle), Some(least), Some(most)) => format!("{middle:.2} ({least:.2}–{most:.2})"),
+        let own = middle(&numbers);
+        let range = match (own, numbers.first(), numbers.last()) {
+            (Some(own), Some(least), Some(most)) => format!("{own:.2} ({least:.2}–{most:.2})"),
             _ => String::new(),
         };
-        let ratio = median(found, peer, load.figure).zip(envoy).map(|(own, envoy)| format!("{:.2}", own / envoy));
+        let ratio = own.zip(envoy).map(|(own, envoy)| format!("{:.2}", own / envoy));
         let of = |name, digits: usize| {
             median(found, peer, name).map(|number| format!("{number:.digits$}")).unwrap_or_default()
         };
@@ -171,14 +169,11 @@ fn memory(held: &Value) -> Result<Vec<Judged>> {
 /// Of all rounds, sorted.
 fn numbers(found: &Value, peer: &str, figure: &str) -> Vec<f64> {
     let rounds = found.get(peer).and_then(Value::as_array).into_iter().flatten();
-    let mut numbers: Vec<f64> = rounds.filter_map(|round| round.get(figure)?.as_f64()).collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers
+    sorted(rounds.filter_map(|round| round.get(figure)?.as_f64()))
 }
 
 fn median(found: &Value, peer: &str, figure: &str) -> Option<f64> {
-    let numbers = numbers(found, peer, figure);
-    numbers.get(numbers.len() / 2).copied()
+    middle(&numbers(found, peer, figure))
 }
 
 #[cfg(test)]

@@ -7,7 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Bencher, gate::Judged, number};
+use super::{
+    Bencher,
+    gate::{self, Judged},
+    middle, number, sorted,
+};
 use crate::{
     repo::{self, Repo},
     say,
@@ -63,21 +67,14 @@ pub(super) fn run(repo: &Repo, bencher: &Bencher) -> Result<bool> {
     judged.push(limit(text, mib <= MOST_MIB));
     let all = json!({ "connects": connects, "lookups": lookups, "memory": full });
     bencher.write("redirect.json", &format!("{all:#}\n"))?;
-    for one in &judged {
-        say(format_args!("{} {}", if one.kept { "ok    " } else { "FAILED" }, one.text))?;
-    }
-    Ok(judged.iter().all(|one| one.kept))
+    gate::tell(&judged)
 }
 
 /// Each figure's median over all sets.
 fn median_of(sets: &[Value]) -> Value {
     let names = sets.first().and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name);
-    let median = |name: &str, field: &str| {
-        let of = |set: &Value| set.get(name)?.get(field)?.as_f64();
-        let mut numbers: Vec<f64> = sets.iter().filter_map(of).collect();
-        numbers.sort_by(f64::total_cmp);
-        numbers.get(numbers.len() / 2).copied()
-    };
+    let median =
+        |name: &str, field: &str| middle(&sorted(sets.iter().filter_map(|set| set.get(name)?.get(field)?.as_f64())));
     let figure = |name: &String| {
         let (time, ratio) = (median(name, "nanoseconds"), median(name, "ratio"));
         (name.clone(), json!({ "nanoseconds": time, "ratio": ratio }))

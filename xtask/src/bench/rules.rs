@@ -33,17 +33,7 @@ pub(super) fn run(bencher: &Bencher, envoy: Option<&Path>) -> Result<bool> {
     print(&figures)?;
     bencher.write("rules.json", &format!("{:#}\n", figures.json()))?;
     bencher.write("rules.svg", &plot::picture(&figures))?;
-    let mut kept = true;
-    for judged in gate::judge(&figures) {
-        let word = match (judged.kept, judged.decides) {
-            (true, _) => "ok    ",
-            (false, true) => "FAILED",
-            (false, false) => "over  ",
-        };
-        say(format_args!("{word} {}{}", judged.text, if judged.decides { "" } else { " (information)" }))?;
-        kept &= judged.kept || !judged.decides;
-    }
-    Ok(kept)
+    gate::tell(&gate::judge(&figures))
 }
 
 fn measure(bencher: &Bencher, envoy: Option<&Path>) -> Result<Figures> {

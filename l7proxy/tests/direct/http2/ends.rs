@@ -1,7 +1,7 @@
 //! Who ends a stream or a connection, and what the other side hears of it.
 
 use bytes::Bytes;
-use h2::Reason;
+use h2::{Reason, RecvStream, SendStream};
 use http::Response;
 
 use super::peers::{Client, Server, answer, code, get, post, read, run};
@@ -26,18 +26,24 @@ fn an_upstream_resets_before_its_answer() {
     }
 }
 
+/// Both ends of an answer of which one half has arrived.
+async fn half_answered(stage: &Stage) -> (Client, Server, SendStream<Bytes>, RecvStream) {
+    let mut client = Client::connect(stage).await;
+    let (response, _) = client.send(get("/read"), true).await;
+    let mut server = Server::accept(stage).await;
+    let (_, mut respond) = server.call().await;
+    let mut body = respond.send_response(Response::new(()), false).unwrap();
+    body.send_data(Bytes::from("half"), false).unwrap();
+    let mut answer = response.await.unwrap().into_body();
+    assert_eq!(answer.data().await.unwrap().unwrap(), "half");
+    (client, server, body, answer)
+}
+
 #[test]
 fn an_upstream_resets_in_the_middle_of_its_answer() {
     let stage = Stage::new();
     run(async {
-        let mut client = Client::connect(&stage).await;
-        let (response, _) = client.send(get("/read"), true).await;
-        let mut server = Server::accept(&stage).await;
-        let (_, mut respond) = server.call().await;
-        let mut body = respond.send_response(Response::new(()), false).unwrap();
-        body.send_data(Bytes::from("half"), false).unwrap();
-        let mut answer = response.await.unwrap().into_body();
-        assert_eq!(answer.data().await.unwrap().unwrap(), "half");
+        let (_client, _server, mut body, mut answer) = half_answered(&stage).await;
         body.send_reset(Reason::ENHANCE_YOUR_CALM);
         assert_eq!(code(answer.data().await.unwrap()), Reason::ENHANCE_YOUR_CALM);
     });
@@ -144,14 +150,7 @@ fn an_upstream_closes_with_streams_open() {
 fn an_upstream_closes_in_the_middle_of_an_answer() {
     let stage = Stage::new();
     run(async {
-        let mut client = Client::connect(&stage).await;
-        let (response, _) = client.send(get("/read"), true).await;
-        let mut server = Server::accept(&stage).await;
-        let (_, mut respond) = server.call().await;
-        let mut body = respond.send_response(Response::new(()), false).unwrap();
-        body.send_data(Bytes::from("half"), false).unwrap();
-        let mut answer = response.await.unwrap().into_body();
-        assert_eq!(answer.data().await.unwrap().unwrap(), "half");
+        let (_client, server, _body, mut answer) = half_answered(&stage).await;
         server.close();
         answer.data().await.unwrap().unwrap_err();
     });

@@ -27,8 +27,38 @@ mod under_way;
 use under_way::{Begun, Kept, UnderWay};
 pub use under_way::{Revoked, Ticket};
 
-/// Leave to forward, and what is kept to ask for it again.
-type Judged = (Permit, Option<Kept>);
+/// A request that may be forwarded, and was recorded as such.
+#[derive(Debug)]
+pub struct Allowed {
+    /// As it is to be sent: its target in the normal form, with the headers that the rules want.
+    pub request: Request<()>,
+    /// Leave to send it.
+    pub permit: Permit,
+    /// Whether its target is another than the one that came.
+    pub is_normalized: bool,
+    /// To be told how it ended.
+    pub flow: FlowGuard,
+    /// The request is under way as long as it lives.
+    pub ticket: Option<Ticket>,
+}
+
+/// A request that is refused, and was recorded as such.
+#[derive(Debug)]
+pub struct Barred {
+    /// Why.
+    pub rejection: Rejection,
+    /// How its client wants to be told.
+    pub is_grpc: bool,
+    /// To be told what it was answered.
+    pub flow: FlowGuard,
+}
+
+/// A request whose target is in the normal form.
+struct Judged {
+    permit: Permit,
+    kept: Option<Kept>,
+    is_normalized: bool,
+}
 
 /// A request ends with a reset: there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +84,7 @@ pub trait Carrier {
     ) -> Result<Response<Self::Answer>, Rejection>;
 
     /// Deals with what is left of the body of a request that is not forwarded.
-    fn discard(&mut self, request: Request<Self::Body>);
+    fn discard(&mut self, body: Self::Body);
 
     /// Our own answer; `close`: nothing more is read from this client.
     fn answer(&mut self, response: Response<&'static str>, close: bool) -> Response<Self::Answer>;
@@ -89,22 +119,23 @@ impl Exchange {
         (Self { live, ends, port, under_way, worker }, dialer)
     }
 
-    /// From a request to its answer: steps 6 to 10 of `ARCHITECTURE.md`.
-    pub async fn handle<C: Carrier>(
+    /// Judges a request and records the verdict: steps 6 and 7 of `ARCHITECTURE.md`. `revoked` is told when policy does not
+    /// allow it any more; `refused`: it is not even judged.
+    pub fn judge(
         &self,
-        mut request: Request<C::Body>,
-        carrier: &mut C,
-    ) -> Result<Response<C::Answer>, Aborted> {
+        mut request: Request<()>,
+        refused: Option<Refused>,
+        revoked: &Rc<Revoked>,
+    ) -> Result<Allowed, Box<Barred>> {
         let snapshot = self.live.borrow_mut().current().cloned();
-        let refused = carrier.refused(&request);
         let mut flow = self.begin(&request, refused.as_ref(), snapshot.as_ref());
         let is_grpc = is_grpc(&request);
         let judged = match refused {
             Some(refused) => Err(refused.rejection),
-            None => self.judge(&mut request, snapshot.as_ref()),
+            None => self.permit(&mut request, snapshot.as_ref()),
         };
-        let outcome = match judged {
-            Ok((permit, kept)) => {
+        match judged {
+            Ok(Judged { permit, kept, is_normalized }) => {
                 if let Some(denial) = permit.audited() {
                     count(&self.worker.counters.requests_audited);
                     flow.audited(denial);
@@ -112,41 +143,78 @@ impl Exchange {
                     count(&self.worker.counters.requests_forwarded);
                     flow.forwarded(&permit);
                 }
-                if let Some(kept) = kept {
-                    let begun = Begun { kept, trace: flow.trace(), revoked: carrier.revoked() };
-                    carrier.begun(self.under_way.begin(begun));
-                }
-                carrier.forward(request, permit).await
+                let begun = kept.map(|kept| Begun { kept, trace: flow.trace(), revoked: Rc::clone(revoked) });
+                let ticket = begun.map(|begun| self.under_way.begin(begun));
+                Ok(Allowed { request, permit, is_normalized, flow, ticket })
             }
             Err(rejection) => {
                 flow.dropped(&rejection);
-                carrier.discard(request);
-                Err(rejection)
+                Err(Box::new(Barred { rejection, is_grpc, flow }))
+            }
+        }
+    }
+
+    /// What a client gets instead of an answer of the upstream, and whether nothing more is read from it. `None`: a reset.
+    pub fn refuse(&self, rejection: &Rejection, is_grpc: bool, flow: FlowGuard) -> Option<reject::Answer> {
+        count(self.counter(rejection));
+        let answer = reject::response(rejection, is_grpc);
+        match &answer {
+            Some((response, _)) => flow.answered(response.status()),
+            None => flow.failed(rejection),
+        }
+        answer
+    }
+
+    /// From a request to its answer: steps 6 to 10 of `ARCHITECTURE.md`.
+    pub async fn handle<C: Carrier>(
+        &self,
+        request: Request<C::Body>,
+        carrier: &mut C,
+    ) -> Result<Response<C::Answer>, Aborted> {
+        let refused = carrier.refused(&request);
+        let (parts, body) = request.into_parts();
+        let (rejection, is_grpc, flow) = match self.judge(Request::from_parts(parts, ()), refused, &carrier.revoked()) {
+            Ok(Allowed { request, permit, flow, ticket, .. }) => {
+                let is_grpc = is_grpc(&request);
+                if let Some(ticket) = ticket {
+                    carrier.begun(ticket);
+                }
+                match carrier.forward(request.map(|()| body), permit).await {
+                    Ok(response) => {
+                        flow.answered(response.status());
+                        return Ok(response);
+                    }
+                    Err(rejection) => (rejection, is_grpc, flow),
+                }
+            }
+            Err(barred) => {
+                let Barred { rejection, is_grpc, flow } = *barred;
+                carrier.discard(body);
+                (rejection, is_grpc, flow)
             }
         };
-        match outcome {
-            Ok(response) => {
-                flow.answered(response.status());
-                Ok(response)
-            }
-            Err(rejection) => self.refuse(&rejection, is_grpc, carrier, flow),
+        if let Some((response, close)) = self.refuse(&rejection, is_grpc, flow) {
+            return Ok(carrier.answer(response, close));
         }
+        carrier.reset(&rejection);
+        Err(Aborted(rejection.reason()))
     }
 
     /// The newest rules judge the normal form, and the normal form takes the request's place, with the headers that the
     /// rules want. What is needed to judge it again is kept, if it shall be.
-    fn judge<B>(&self, request: &mut Request<B>, snapshot: Option<&Snapshot>) -> Result<Judged, Rejection> {
+    fn permit(&self, request: &mut Request<()>, snapshot: Option<&Snapshot>) -> Result<Judged, Rejection> {
         let snapshot = snapshot.ok_or(Rejection::NoPolicy)?;
         let target = target(request);
         let view = view(request, &target, self.worker.path)?;
         let permit = self.evaluate(&view, snapshot)?;
-        if view.changed() {
+        let is_normalized = view.changed();
+        if is_normalized {
             let normal = with_target(request.uri(), &view.forward_target());
             *request.uri_mut() = normal.ok_or(Rejection::Malformed("target-form"))?;
         }
         let kept = self.worker.changes.ends().then(|| Kept::of(request, permit.asks_headers()));
         edit::apply(permit.edits(), request.headers_mut());
-        Ok((permit, kept))
+        Ok(Judged { permit, kept, is_normalized })
     }
 
     fn evaluate(&self, view: &RequestView<'_>, snapshot: &Snapshot) -> Result<Permit, Rejection> {
@@ -180,23 +248,6 @@ impl Exchange {
     #[must_use]
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.live.borrow().revisions()
-    }
-
-    fn refuse<C: Carrier>(
-        &self,
-        rejection: &Rejection,
-        is_grpc: bool,
-        carrier: &mut C,
-        flow: FlowGuard,
-    ) -> Result<Response<C::Answer>, Aborted> {
-        count(self.counter(rejection));
-        if let Some((response, close)) = reject::response(rejection, is_grpc) {
-            flow.answered(response.status());
-            return Ok(carrier.answer(response, close));
-        }
-        flow.failed(rejection);
-        carrier.reset(rejection);
-        Err(Aborted(rejection.reason()))
     }
 
     fn counter(&self, rejection: &Rejection) -> &AtomicU64 {

@@ -133,7 +133,8 @@ impl Line {
     async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Aborted> {
         let index = self.requests.replace(self.requests.get() + 1);
         let asked = asked(request.method(), request.headers());
-        let mut turn = Turn { line: &self, index, asked, close: false };
+        let waits = expects_continue(&request);
+        let mut turn = Turn { line: &self, index, asked, waits, close: false };
         let mut response = self.exchange.handle(request, &mut turn).await?;
         if self.worker.drain.is_retiring() && !asked.is_granted(response.status()) {
             // The client's next connection goes to the next process. Closed while it is idle, a request that is on its way
@@ -150,6 +151,8 @@ struct Turn<'l> {
     index: u64,
     /// What it asks to switch to.
     asked: Protocol,
+    /// Its client waits for leave to send the body.
+    waits: bool,
     /// The connection must end with the answer.
     close: bool,
 }
@@ -174,13 +177,11 @@ impl Carrier for Turn<'_> {
     }
 
     /// It is read so that the connection stays usable, but not without bound.
-    fn discard(&mut self, request: Request<Incoming>) {
-        let waits = expects_continue(&request);
+    fn discard(&mut self, mut body: Incoming) {
         let worker = Rc::clone(&self.line.worker);
-        let mut body = request.into_body();
-        if body.is_end_stream() || waits {
+        if body.is_end_stream() || self.waits {
             // To read from a client that waits for leave would give it. Nobody knows whether it sends now: end there.
-            self.close = waits && !body.is_end_stream();
+            self.close = self.waits && !body.is_end_stream();
         } else {
             task::spawn_local(async move {
                 let mut left = worker.limits.denied_body_bytes;
@@ -233,7 +234,7 @@ impl Turn<'_> {
             forget_http2(request.headers_mut());
         }
         let client = upgrade::on(&mut request);
-        let leave = expects_continue(&request).then(CancellationToken::new);
+        let leave = self.waits.then(CancellationToken::new);
         let control = &self.line.control;
         let mut request = request.map(|body| match &leave {
             Some(leave) => RequestBody::after(body, control, leave.clone()),

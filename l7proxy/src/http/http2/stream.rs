@@ -113,8 +113,8 @@ impl Carrier for Stream<'_> {
     }
 
     /// After the answer the library tells the client to stop sending.
-    fn discard(&mut self, request: Request<RecvStream>) {
-        drop(request);
+    fn discard(&mut self, body: RecvStream) {
+        drop(body);
     }
 
     fn answer(&mut self, response: Response<&'static str>, _close: bool) -> Response<Answer> {

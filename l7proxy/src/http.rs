@@ -3,24 +3,21 @@
 //! Owns how bytes become requests and answers become bytes. Never asks the rules (that is `request`) and never dials
 //! (that is `upstream`). Start at [`serve`].
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use rules::{Direction, PathOptions};
 
-use crate::{drain, flow, metrics::Counters, policy::Live, upstream::Dialer};
+use crate::{drain, flow, metrics::Counters, policy::Live, reject::Rejection, upstream::Dialer};
 
-pub mod body;
 mod changes;
 pub mod edit;
-mod guard;
 mod http1;
 mod http2;
-pub mod interim;
+mod linger;
 mod serve;
-pub mod upgrade;
 
 pub use changes::Changes;
-pub use guard::{Control, Linger, Outcome, Refused, Scanner};
+pub use http1::{Found, Outcome, Scanner};
 pub use http2::{CONNECTION_WINDOW, Frame, Frames, STREAM_WINDOW};
 pub use serve::serve;
 
@@ -54,6 +51,59 @@ pub struct Worker {
     pub changes: Changes,
     /// Tells when to end.
     pub drain: drain::Watch,
+    /// What connections read into.
+    pub scratch: Scratch,
+}
+
+/// Bytes that one connection of a worker uses at a time, while it is its turn: those that wait hold none.
+#[derive(Default)]
+pub struct Scratch(Cell<Vec<u8>>);
+
+impl Scratch {
+    /// As much as anybody reads at once.
+    const SIZE: usize = 64 << 10;
+
+    pub(in crate::http) fn take(&self) -> Vec<u8> {
+        let bytes = self.0.take();
+        if bytes.is_empty() { vec![0; Self::SIZE] } else { bytes }
+    }
+
+    pub(in crate::http) fn give_back(&self, bytes: Vec<u8>) {
+        self.0.set(bytes);
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").finish_non_exhaustive()
+    }
+}
+
+/// A request that is refused before anybody asks the rules.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub rejection: Rejection,
+    /// How it began, for the record, if it is none that could be read.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl Refused {
+    /// Of these bytes so many are kept.
+    const KEPT: usize = 16 << 10;
+
+    /// A request that could be read.
+    #[must_use]
+    pub fn whole(rejection: Rejection) -> Self {
+        Self { rejection, bytes: None }
+    }
+
+    /// What begins with `bytes`.
+    #[must_use]
+    pub fn of(rejection: Rejection, bytes: &[u8]) -> Self {
+        let kept = bytes.get(..Self::KEPT).unwrap_or(bytes);
+        Self { rejection, bytes: Some(kept.to_vec()) }
+    }
 }
 
 /// What a client may cost (`docs/limits.md`).

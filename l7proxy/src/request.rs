@@ -34,8 +34,8 @@ pub struct Allowed {
     pub request: Request<()>,
     /// Leave to send it.
     pub permit: Permit,
-    /// Whether its target is another than the one that came.
-    pub is_normalized: bool,
+    /// Its target, if that is another than the one that came.
+    pub normal: Option<String>,
     /// To be told how it ended.
     pub flow: FlowGuard,
     /// The request is under way as long as it lives.
@@ -57,7 +57,7 @@ pub struct Barred {
 struct Judged {
     permit: Permit,
     kept: Option<Kept>,
-    is_normalized: bool,
+    normal: Option<String>,
 }
 
 /// A request ends with a reset: there is no answer.
@@ -135,7 +135,7 @@ impl Exchange {
             None => self.permit(&mut request, snapshot.as_ref()),
         };
         match judged {
-            Ok(Judged { permit, kept, is_normalized }) => {
+            Ok(Judged { permit, kept, normal }) => {
                 if let Some(denial) = permit.audited() {
                     count(&self.worker.counters.requests_audited);
                     flow.audited(denial);
@@ -145,7 +145,7 @@ impl Exchange {
                 }
                 let begun = kept.map(|kept| Begun { kept, trace: flow.trace(), revoked: Rc::clone(revoked) });
                 let ticket = begun.map(|begun| self.under_way.begin(begun));
-                Ok(Allowed { request, permit, is_normalized, flow, ticket })
+                Ok(Allowed { request, permit, normal, flow, ticket })
             }
             Err(rejection) => {
                 flow.dropped(&rejection);
@@ -207,14 +207,14 @@ impl Exchange {
         let target = target(request);
         let view = view(request, &target, self.worker.path)?;
         let permit = self.evaluate(&view, snapshot)?;
-        let is_normalized = view.changed();
-        if is_normalized {
-            let normal = with_target(request.uri(), &view.forward_target());
-            *request.uri_mut() = normal.ok_or(Rejection::Malformed("target-form"))?;
+        let normal = view.changed().then(|| view.forward_target().into_owned());
+        if let Some(normal) = &normal {
+            let uri = with_target(request.uri(), normal).ok_or(Rejection::Malformed("target-form"))?;
+            *request.uri_mut() = uri;
         }
         let kept = self.worker.changes.ends().then(|| Kept::of(request, permit.asks_headers()));
         edit::apply(permit.edits(), request.headers_mut());
-        Ok(Judged { permit, kept, is_normalized })
+        Ok(Judged { permit, kept, normal })
     }
 
     fn evaluate(&self, view: &RequestView<'_>, snapshot: &Snapshot) -> Result<Permit, Rejection> {
@@ -362,7 +362,9 @@ fn with_target(sent: &Uri, target: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-fn is_grpc<B>(request: &Request<B>) -> bool {
+/// By its content type.
+#[must_use]
+pub fn is_grpc<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.and_then(|kind| kind.strip_prefix(b"application/grpc"))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))

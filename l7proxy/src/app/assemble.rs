@@ -24,7 +24,7 @@ use crate::{
     drain,
     endpoint::{EndpointId, IpCache, Net, Peer},
     flow,
-    http::{Changes, Worker},
+    http::{Changes, Scratch, Worker},
     metrics::Counters,
     policy::{EndpointState, World},
     redirect::{self, DesiredPod, Entries, Entry},
@@ -372,7 +372,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>, drain: drain::Watch) -> Worker {
     let limits = limits(&config.proxy.limits);
     let changes = Changes::new((config.proxy.existing == config::Existing::End).then_some(GRACE));
-    Worker { flows, counters, limits, path: path_options(config), changes, drain }
+    let scratch = Scratch::default();
+    Worker { flows, counters, limits, path: path_options(config), changes, drain, scratch }
 }
 
 /// How paths are brought to their normal form.

@@ -4,13 +4,12 @@
 //! stays found.
 
 use http::{Method, Uri};
-use l7proxy::http::{Frame, Frames, Limits, Outcome, Scanner};
+use l7proxy::http::{Found, Frame, Frames, Limits, Outcome, Scanner};
 
 /// Header lines that the HTTP library has room for here.
 const ROOM: usize = 101;
 
-/// A stream of requests: however it is cut, the same of it passes, and what passes is read by the HTTP library as the guard
-/// reads it.
+/// A stream of requests: however it is cut, the same of it passes, and what passes is read by an HTTP library in the same way.
 pub(crate) fn heads(data: &[u8]) {
     let whole = follow(data, data.len().max(1));
     for part in [1, 2, 7, 64] {
@@ -45,7 +44,7 @@ impl Followed {
     }
 }
 
-/// As the guard does it; no request to switch protocols is granted.
+/// As a relay does it; no request to switch protocols is granted.
 fn follow(data: &[u8], part: usize) -> Followed {
     let limits = Limits::default();
     let mut scanner = Scanner::new(limits);
@@ -55,14 +54,15 @@ fn follow(data: &[u8], part: usize) -> Followed {
     'stream: for bytes in data.chunks(part) {
         waiting.extend_from_slice(bytes);
         loop {
+            scanner.resume();
             let length = match scanner.scan(&waiting) {
-                Outcome::Pass(length) => length,
-                Outcome::Refuse(length, _) => {
-                    passed += length;
-                    stopped = true;
-                    break 'stream;
+                Outcome::Request(found) => {
+                    let Found { start, head, end, .. } = *found;
+                    assert!(start < head && head <= end && end <= waiting.len(), "{start} {head} {end}");
+                    end
                 }
-                Outcome::Broken => {
+                Outcome::Pass(length) => length,
+                Outcome::Refuse(_) | Outcome::Broken => {
                     stopped = true;
                     break 'stream;
                 }
@@ -72,10 +72,9 @@ fn follow(data: &[u8], part: usize) -> Followed {
             if scanner.is_closed() {
                 waiting.clear();
             }
-            if !scanner.is_held() {
+            if length == 0 {
                 break;
             }
-            scanner.resume();
         }
         assert!(waiting.len() <= limits.head_bytes, "{} bytes wait", waiting.len());
     }

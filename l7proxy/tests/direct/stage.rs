@@ -15,7 +15,7 @@ use l7proxy::{
     drain::{self, Drain},
     endpoint::{EndpointId, IpCache, Peer},
     flow,
-    http::{self, Changes, Connection, Limits, Worker},
+    http::{self, Changes, Connection, Limits, Scratch, Worker},
     metrics::Counters,
     policy::{EndpointState, Live, Store, World},
     upstream::Dialer,
@@ -240,6 +240,7 @@ impl Plane {
                 path: PathOptions::default(),
                 changes: Changes::new(self.ends.then_some(GRACE)),
                 drain: self.watch,
+                scratch: Scratch::default(),
             });
             listener.set_nonblocking(true).unwrap();
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();

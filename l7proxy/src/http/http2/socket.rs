@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::watch::Watch;
-use crate::{http::Linger, sys};
+use crate::{http::linger::Linger, sys};
 
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -146,7 +146,8 @@ impl AsyncWrite for Socket {
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
-        this.linger.get_or_insert_with(Linger::begin).poll(&mut this.stream, cx).map(Ok)
+        let linger = this.linger.get_or_insert_with(Linger::begin);
+        linger.poll(&mut this.stream, cx, &mut [0; 4096]).map(Ok)
     }
 }
 

@@ -1,16 +1,17 @@
 //! One HTTP/1 request head, read strictly (RFC 9112): what servers disagree on is refused.
 
-use http::Uri;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use crate::{
     http::Limits,
     reject::{Limit, Rejection},
 };
 
-/// Bytes of the longest target that the HTTP library takes over, whatever is configured.
+/// Bytes of the longest target that `http::Uri` takes, whatever is configured.
 const MAX_TARGET: usize = 65_533;
 
-/// How the request's body ends.
+/// How a message's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// After this many bytes.
@@ -27,17 +28,24 @@ pub(super) struct Head {
     pub(super) upgrade: bool,
     /// It is the last one of its connection.
     pub(super) closes: bool,
+    /// Around the value that says where the body ends stand blanks that not everybody takes off.
+    pub(super) is_padded: bool,
 }
 
+/// A head, and the request that it is of.
+pub(super) type Parsed = (Head, Request<()>);
+
 /// `head` ends with its empty line. Empty lines in front were taken off.
-pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
-    let mut lines = Lines(head);
+pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Parsed, Rejection> {
+    let shared = Bytes::copy_from_slice(head);
+    let mut lines = Lines(&shared);
     let request_line = lines.next_line()?.ok_or(Rejection::Malformed("head"))?;
     if request_line.len() > limits.request_line_bytes {
         return Err(Rejection::TooLarge(Limit::RequestLine));
     }
-    let RequestLine { http10, connect } = parse_request_line(request_line)?;
+    let mut request = parse_request_line(request_line, &shared)?;
     let mut fields = Fields::default();
+    let headers = request.headers_mut();
     let mut count = 0;
     while let Some(line) = lines.next_line()? {
         if line.is_empty() {
@@ -47,15 +55,18 @@ pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Rejection> {
         if count > limits.headers {
             return Err(Rejection::TooLarge(Limit::Headers));
         }
-        fields.take(line)?;
+        fields.take(line, &shared, headers)?;
     }
+    let http10 = request.version() == Version::HTTP_10;
+    let connect = request.method() == Method::CONNECT;
     if connect && (fields.length.is_some() || fields.chunked) {
         // What follows is the tunnel's, or the next request: servers disagree.
         return Err(Rejection::Malformed("connect-body"));
     }
     let framing = fields.framing(http10)?;
     let closes = fields.close || (http10 && !fields.keep_alive);
-    Ok(Head { framing, upgrade: fields.upgrade || connect, closes })
+    let upgrade = fields.upgrade || connect;
+    Ok((Head { framing, upgrade, closes, is_padded: fields.is_padded }, request))
 }
 
 /// A line without its end.
@@ -77,33 +88,28 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// What a request line says besides the target.
-struct RequestLine {
-    http10: bool,
-    connect: bool,
-}
-
-fn parse_request_line(line: &[u8]) -> Result<RequestLine, Rejection> {
+fn parse_request_line(line: &[u8], shared: &Bytes) -> Result<Request<()>, Rejection> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Rejection::Malformed("request-line"));
     };
-    if method.is_empty() || !method.iter().copied().all(is_token) {
+    if !method.iter().copied().all(is_token) {
         return Err(Rejection::Malformed("method"));
     }
-    check_target(target)?;
-    let connect = method == b"CONNECT";
-    match version {
-        b"HTTP/1.1" => Ok(RequestLine { http10: false, connect }),
-        b"HTTP/1.0" => Ok(RequestLine { http10: true, connect }),
-        _ => Err(Rejection::Malformed("version")),
-    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(method).map_err(|_| Rejection::Malformed("method"))?;
+    *request.uri_mut() = parse_target(target, shared)?;
+    *request.version_mut() = match version {
+        b"HTTP/1.1" => Version::HTTP_11,
+        b"HTTP/1.0" => Version::HTTP_10,
+        _ => return Err(Rejection::Malformed("version")),
+    };
+    Ok(request)
 }
 
-/// Only what the HTTP library takes over unchanged: it would cut off a fragment, and answer by itself what it cannot
-/// parse.
-fn check_target(target: &[u8]) -> Result<(), Rejection> {
+/// Only what [`Uri`] takes over unchanged: it would cut off a fragment.
+fn parse_target(target: &[u8], shared: &Bytes) -> Result<Uri, Rejection> {
     let strange = |byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'<' | b'>' | b'`');
     // Of a path it takes over a quotation mark, of a query it does not.
     let query = memchr::memchr(b'?', target).and_then(|at| target.get(at..)).unwrap_or_default();
@@ -113,16 +119,14 @@ fn check_target(target: &[u8]) -> Result<(), Rejection> {
     if target.len() > MAX_TARGET {
         return Err(Rejection::TooLarge(Limit::RequestLine));
     }
-    if target.starts_with(b"/") {
-        return Ok(());
+    // It would put a path in front of "http://host?query".
+    if !target.starts_with(b"/") {
+        let after = memchr::memmem::find(target, b"://").and_then(|at| target.get(at + 3..)).unwrap_or_default();
+        if after.iter().find(|byte| matches!(byte, b'/' | b'?')) == Some(&b'?') {
+            return Err(Rejection::Malformed("target-form"));
+        }
     }
-    // The library would put a path in front of "http://host?query".
-    let after = memchr::memmem::find(target, b"://").and_then(|at| target.get(at + 3..)).unwrap_or_default();
-    let is_pathless = after.iter().find(|byte| matches!(byte, b'/' | b'?')) == Some(&b'?');
-    if is_pathless || Uri::try_from(target).is_err() {
-        return Err(Rejection::Malformed("target-form"));
-    }
-    Ok(())
+    Uri::from_maybe_shared(shared.slice_ref(target)).map_err(|_| Rejection::Malformed("target-form"))
 }
 
 /// The fields that decide where a request ends, and a connection.
@@ -134,10 +138,12 @@ struct Fields {
     upgrade: bool,
     close: bool,
     keep_alive: bool,
+    is_padded: bool,
 }
 
 impl Fields {
-    fn take(&mut self, line: &[u8]) -> Result<(), Rejection> {
+    /// `line` is a part of `shared`.
+    fn take(&mut self, line: &[u8], shared: &Bytes, headers: &mut HeaderMap) -> Result<(), Rejection> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(Rejection::Malformed("obs-fold"));
         }
@@ -146,16 +152,24 @@ impl Fields {
         if name.is_empty() || !name.iter().copied().all(is_token) {
             return Err(Rejection::Malformed("header-name"));
         }
-        let value = value.get(1..).unwrap_or_default();
-        if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        let blanks = value.get(1..).unwrap_or_default();
+        if blanks.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(Rejection::Malformed("header-value"));
         }
-        let value = value.trim_ascii();
+        let value = blanks.trim_ascii();
+        Self::append(name, value, shared, headers)?;
+        let is_plain = blanks.strip_prefix(b" ").unwrap_or(blanks) == value;
         match name.len() {
             7 => self.upgrade |= name.eq_ignore_ascii_case(b"upgrade"),
             10 if name.eq_ignore_ascii_case(b"connection") => return self.take_options(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => return self.take_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return self.take_coding(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.is_padded |= !is_plain;
+                return self.take_length(value);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.is_padded |= !is_plain;
+                return self.take_coding(value);
+            }
             // To what hands headers on as variables (CGI, WSGI) they are the same.
             14 if name.eq_ignore_ascii_case(b"content_length") => {
                 return Err(Rejection::Malformed("header-look-alike"));
@@ -165,6 +179,14 @@ impl Fields {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn append(name: &[u8], value: &[u8], shared: &Bytes, headers: &mut HeaderMap) -> Result<(), Rejection> {
+        let name = HeaderName::from_bytes(name).map_err(|_| Rejection::Malformed("header-name"))?;
+        let value = HeaderValue::from_maybe_shared(shared.slice_ref(value));
+        let value = value.map_err(|_| Rejection::Malformed("header-value"))?;
+        headers.try_append(name, value).map_err(|_| Rejection::TooLarge(Limit::Headers))?;
         Ok(())
     }
 

@@ -1,8 +1,10 @@
-//! Follows the requests of one connection through its bytes.
+//! Follows the requests of one connection through its bytes: decides that where each of them ends has one meaning.
+
+use http::Request;
 
 use super::{
-    chunk::Body,
-    head::{self, Framing},
+    chunk::{Body, Broken},
+    head::{self, Framing, Head, Parsed},
 };
 use crate::{
     http::Limits,
@@ -26,16 +28,38 @@ enum Place {
     Closed,
 }
 
-/// What a scan of bytes came to.
+/// What the next bytes are.
 #[derive(Debug)]
 pub enum Outcome {
-    /// This many bytes may go on; the rest is the beginning of a head, or is held.
+    /// A request, with as much of its body as is there.
+    Request(Box<Found>),
+    /// This many bytes go on with what began before; the rest is the beginning of a head, or is held.
     Pass(usize),
-    /// This many bytes may go on; then comes a request that is refused, number `index` (from 0) of the connection.
-    Refuse(usize, Rejection),
+    /// A request that is refused.
+    Refuse(Rejection),
     /// The body is not framed as it said.
     Broken,
 }
+
+/// A request at the beginning of some bytes.
+#[derive(Debug)]
+pub struct Found {
+    /// Its head, and of its body what is there.
+    pub request: Request<()>,
+    /// Where its head begins: behind empty lines.
+    pub start: usize,
+    /// Where its head ends.
+    pub head: usize,
+    /// Where what there is of its body ends.
+    pub end: usize,
+    /// It is the last one of its connection.
+    pub closes: bool,
+    /// It is to be sent on with fewer blanks.
+    pub is_padded: bool,
+}
+
+/// Where a head begins and ends, and what it says.
+type FoundHead = (usize, usize, Parsed);
 
 /// Where in the stream of requests a connection is.
 #[derive(Debug)]
@@ -44,8 +68,6 @@ pub struct Scanner {
     hold_after_body: bool,
     /// The newest request is the connection's last.
     closes: bool,
-    /// Of the newest request's body, something came.
-    body_began: bool,
     /// Of the incomplete head at the beginning of the bytes: known to hold no end.
     searched: usize,
     limits: Limits,
@@ -56,15 +78,7 @@ impl Scanner {
     /// At the first byte of a connection.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self {
-            place: Place::Head,
-            hold_after_body: false,
-            closes: false,
-            body_began: false,
-            searched: 0,
-            limits,
-            requests: 0,
-        }
+        Self { place: Place::Head, hold_after_body: false, closes: false, searched: 0, limits, requests: 0 }
     }
 
     /// Heads that passed.
@@ -97,12 +111,6 @@ impl Scanner {
         matches!(self.place, Place::Length(_) | Place::Chunks(_))
     }
 
-    /// Whether the newest request has a body of which nothing came yet.
-    #[must_use]
-    pub fn awaits_body(&self) -> bool {
-        self.is_in_body() && !self.body_began
-    }
-
     /// The protocol was switched.
     pub fn become_opaque(&mut self) {
         self.place = Place::Opaque;
@@ -115,63 +123,57 @@ impl Scanner {
         }
     }
 
-    /// `bytes`: what did not pass before, and what came since.
+    /// `bytes`: what did not pass before, and what came since. One request at a time.
     pub fn scan(&mut self, bytes: &[u8]) -> Outcome {
-        let mut at = 0;
-        // Where the newest request begins, if nothing of it passed yet.
-        let mut whole = None;
-        loop {
-            let rest = bytes.get(at..).unwrap_or_default();
-            match self.place {
-                Place::Opaque => return Outcome::Pass(bytes.len()),
-                Place::Hold => return Outcome::Pass(at),
-                Place::Closed => {
-                    return match whole.filter(|_| !is_blank(rest)) {
-                        Some(start) => self.refuse(start, "bytes-after-close"),
-                        None => Outcome::Pass(at),
-                    };
-                }
-                _ if rest.is_empty() => return Outcome::Pass(at),
-                Place::Length(left) => {
-                    self.body_began = true;
-                    let step = left.min(u64::try_from(rest.len()).unwrap_or(u64::MAX));
-                    at += usize::try_from(step).unwrap_or(0);
-                    self.place = Place::Length(left - step);
-                    if step == left {
-                        self.body_ended();
-                    }
-                }
-                Place::Chunks(mut chunks) => match chunks.advance(rest) {
-                    Ok(step) => {
-                        self.body_began = true;
-                        at += step;
-                        self.place = Place::Chunks(chunks);
-                        if chunks.is_over() {
-                            self.body_ended();
-                        }
-                    }
-                    Err(_) => return whole.map_or(Outcome::Broken, |start| self.refuse(start, "body-framing")),
-                },
-                Place::Head => match self.head(rest) {
-                    Ok(Some(length)) => {
-                        whole = Some(at);
-                        at += length;
-                    }
-                    Ok(None) => return Outcome::Pass(at),
-                    Err(rejection) => return Outcome::Refuse(at, rejection),
-                },
-            }
+        match self.place {
+            Place::Head => self.request(bytes),
+            Place::Opaque => Outcome::Pass(bytes.len()),
+            Place::Hold | Place::Closed => Outcome::Pass(0),
+            Place::Length(_) | Place::Chunks(_) => self.body(bytes).map_or(Outcome::Broken, Outcome::Pass),
         }
     }
 
-    /// Refuses the newest request, of which nothing passed.
-    fn refuse(&mut self, start: usize, why: &'static str) -> Outcome {
-        self.requests -= 1;
-        Outcome::Refuse(start, Rejection::Malformed(why))
+    fn request(&mut self, bytes: &[u8]) -> Outcome {
+        let (start, head, (parsed, request)) = match self.head(bytes) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Outcome::Pass(0),
+            Err(rejection) => return Outcome::Refuse(rejection),
+        };
+        let rest = bytes.get(head..).unwrap_or_default();
+        // What stands in the same bytes is looked at before anything of it goes on.
+        let Ok(length) = self.body(rest) else { return Outcome::Refuse(Rejection::Malformed("body-framing")) };
+        if self.place == Place::Closed && !is_blank(rest.get(length..).unwrap_or_default()) {
+            return Outcome::Refuse(Rejection::Malformed("bytes-after-close"));
+        }
+        self.requests += 1;
+        let Head { closes, is_padded, .. } = parsed;
+        Outcome::Request(Box::new(Found { request, start, head, end: head + length, closes, is_padded }))
     }
 
-    /// The length of the head at the beginning of `bytes`, or `None` while its end is missing.
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Rejection> {
+    /// How many of `bytes` belong to the body of the newest request.
+    fn body(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        let length = match &mut self.place {
+            Place::Length(left) => {
+                let step = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= u64::try_from(step).unwrap_or(0);
+                step
+            }
+            Place::Chunks(chunks) => chunks.advance(bytes)?,
+            Place::Head | Place::Hold | Place::Opaque | Place::Closed => return Ok(0),
+        };
+        let is_over = match &self.place {
+            Place::Length(left) => *left == 0,
+            Place::Chunks(chunks) => chunks.is_over(),
+            Place::Head | Place::Hold | Place::Opaque | Place::Closed => false,
+        };
+        if is_over {
+            self.place = if self.hold_after_body { Place::Hold } else { self.next_request() };
+        }
+        Ok(length)
+    }
+
+    /// Where the head at the beginning of `bytes` begins and ends, or `None` while its end is missing.
+    fn head(&mut self, bytes: &[u8]) -> Result<Option<FoundHead>, Rejection> {
         let start = empty_lines(bytes)?;
         let text = bytes.get(start..).unwrap_or_default();
         if text.first().is_some_and(|first| !head::is_token(*first) && *first != b'\r') {
@@ -181,29 +183,27 @@ impl Scanner {
         let found = memchr::memmem::find(bytes.get(from..).unwrap_or_default(), b"\r\n\r\n");
         let Some(found) = found else {
             self.searched = bytes.len();
-            return self.check_incomplete(bytes, start, from);
+            self.check_incomplete(bytes, start, from)?;
+            return Ok(None);
         };
         let end = from + found + 4;
         self.searched = 0;
         if end - start > self.limits.head_bytes {
             return Err(Rejection::TooLarge(Limit::Head));
         }
-        let head = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits)?;
-        self.requests += 1;
+        let (head, request) = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits)?;
         self.hold_after_body = head.upgrade;
         self.closes = head.closes;
-        self.body_began = false;
-        match head.framing {
-            Framing::Length(0) => self.body_ended(),
-            Framing::Length(length) => self.place = Place::Length(length),
-            Framing::Chunked => self.place = Place::Chunks(Body::new(self.limits.headers)),
-        }
-        Ok(Some(end))
+        self.place = match head.framing {
+            Framing::Length(length) => Place::Length(length),
+            Framing::Chunked => Place::Chunks(Body::new(self.limits.headers)),
+        };
+        Ok(Some((start, end, (head, request))))
     }
 
     /// What can be told of a head before its end came.
     /// `start`: behind empty lines; up to `from` it was looked at before.
-    fn check_incomplete(&self, bytes: &[u8], start: usize, from: usize) -> Result<Option<usize>, Rejection> {
+    fn check_incomplete(&self, bytes: &[u8], start: usize, from: usize) -> Result<(), Rejection> {
         if bytes.len() > self.limits.head_bytes {
             return Err(Rejection::TooLarge(Limit::Head));
         }
@@ -222,12 +222,7 @@ impl Scanner {
             }
             before = *byte;
         }
-        Ok(None)
-    }
-
-    fn body_ended(&mut self) {
-        self.place = if self.hold_after_body { Place::Hold } else { self.next_request() };
-        self.hold_after_body = false;
+        Ok(())
     }
 
     fn next_request(&self) -> Place {

@@ -21,23 +21,21 @@ const TIME: Duration = Duration::from_secs(1);
 
 /// Reads and throws away until the other end closes.
 #[derive(Debug)]
-pub struct Linger {
+pub(super) struct Linger {
     left: usize,
     until: Pin<Box<Sleep>>,
 }
 
 impl Linger {
     /// Begins now.
-    #[must_use]
-    pub fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         Self { left: BYTES, until: Box::pin(sleep(TIME)) }
     }
 
     /// Ready when the other end closed, or after a while.
-    pub fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = [0; 4096];
+    pub(super) fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<()> {
         while self.left > 0 {
-            let mut buffer = ReadBuf::new(&mut scratch);
+            let mut buffer = ReadBuf::new(scratch);
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.left = self.left.saturating_sub(buffer.filled().len());

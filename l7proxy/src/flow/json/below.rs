@@ -2,7 +2,7 @@
 
 use rules::Direction;
 
-use super::put;
+use super::text::put;
 use crate::flow::{ConnectionRecord, DropRecord};
 
 /// `TRACE_NOTIFY` of Cilium's monitor.

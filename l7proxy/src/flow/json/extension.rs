@@ -1,14 +1,19 @@
 //! What Hubble's records have no field for: a `google.protobuf.Struct`, so that Hubble's own programs can read it.
 
+use std::sync::Arc;
+
 use rules::{HeaderNote, HeaderNotes, Nearest, RuleRef};
 
-use super::{list, put, text};
+use super::{
+    fragments::Fragments,
+    text::{list, number, put, raw, text},
+};
 use crate::flow::{ConnectionEnd, ConnectionRecord, Process};
 
 /// What our extension says.
 #[derive(Default)]
 pub(super) struct Details<'a> {
-    pub(super) rule: Option<&'a RuleRef>,
+    pub(super) rule: Option<&'a Arc<RuleRef>>,
     pub(super) tier: Option<&'a str>,
     pub(super) nearest: Option<&'a Nearest>,
     pub(super) process: Option<&'a Process>,
@@ -24,18 +29,20 @@ pub(super) struct Details<'a> {
 const MAX_BACKENDS: usize = 8;
 
 /// The whole field.
-pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{");
-    put(out, format_args!("\"policyRevision\":{}", details.revision));
+pub(super) fn extension(rules: &mut Fragments<RuleRef>, details: &Details<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{\"policyRevision\":",
+    );
+    number(details.revision, out);
     if !details.reason.is_empty() {
-        put(out, format_args!(",\"reason\":\"{}\"", details.reason));
+        raw([",\"reason\":\"", details.reason, "\""], out);
     }
     if details.repeats != 0 {
         put(out, format_args!(",\"repeats\":{}", details.repeats));
     }
     if let Some(rule) = details.rule {
         out.push(b',');
-        rule_fields(rule, out);
+        rules.write(rule, 0, out, rule_fields);
     }
     if let Some(tier) = details.tier {
         out.extend_from_slice(b",\"tier\":");
@@ -43,7 +50,7 @@ pub(super) fn extension(details: &Details<'_>, out: &mut Vec<u8>) {
     }
     if let Some(nearest) = details.nearest {
         out.extend_from_slice(b",\"nearest\":{");
-        rule_fields(&nearest.rule, out);
+        rules.write(&nearest.rule, 0, out, rule_fields);
         out.extend_from_slice(b",\"field\":");
         text(&nearest.field, out);
         out.extend_from_slice(b",\"expected\":");

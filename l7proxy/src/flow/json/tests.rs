@@ -1,10 +1,12 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use rules::{HeaderNote, HeaderNotes, Nearest};
+use rules::{Direction, HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{ConnectionEnd, HttpInfo, Process};
+use crate::flow::{ConnectionEnd, HttpInfo, HttpRecord, Process, Verdict};
+
+mod every_field;
 
 fn key() -> Arc<PolicyKey> {
     Arc::new(PolicyKey {

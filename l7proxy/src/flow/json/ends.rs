@@ -1,0 +1,114 @@
+//! Who with whom, and by which policies: what many records have in common.
+
+use std::sync::Arc;
+
+use rules::{Direction, PolicyKey, RuleRef};
+
+use super::{
+    below,
+    fragments::Fragments,
+    text::{address, list, number, put, raw, text},
+};
+use crate::endpoint::{End, Peer};
+
+/// Addresses, ports, peers and Services, as `from` to `to`.
+pub(super) fn ends(peers: &mut Fragments<Peer>, from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
+    let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
+    out.extend_from_slice(b",\"IP\":{\"source\":\"");
+    address(source, out);
+    out.extend_from_slice(b"\",\"destination\":\"");
+    address(destination, out);
+    raw(["\",\"ipVersion\":\"", if destination.is_ipv4() { "IPv4" } else { "IPv6" }, "\"}"], out);
+    if !layer4.is_empty() {
+        raw([",\"l4\":{\"", layer4, "\":{"], out);
+        let mut separator = "\"";
+        for (name, port) in below::numbers(layer4, from.1.port(), to.1.port()) {
+            if port != 0 {
+                raw([separator, name, "\":"], out);
+                number(port, out);
+                separator = ",\"";
+            }
+        }
+        out.extend_from_slice(b"}}");
+    }
+    out.extend_from_slice(b",\"source\":");
+    peers.write(&from.0, 0, out, peer);
+    out.extend_from_slice(b",\"destination\":");
+    peers.write(&to.0, 0, out, peer);
+    service("source_service", &from.0, out);
+    service("destination_service", &to.0, out);
+}
+
+fn service(field: &str, peer: &Peer, out: &mut Vec<u8>) {
+    let Some(service) = &peer.service else { return };
+    raw([",\"", field, "\":{\"name\":"], out);
+    text(&service.name, out);
+    out.extend_from_slice(b",\"namespace\":");
+    text(&service.namespace, out);
+    out.push(b'}');
+}
+
+fn peer(peer: &Peer, out: &mut Vec<u8>) {
+    out.push(b'{');
+    if peer.id != 0 {
+        put(out, format_args!("\"ID\":{},", peer.id));
+    }
+    put(out, format_args!("\"identity\":{}", peer.identity));
+    for (name, value) in [("cluster_name", &peer.cluster), ("namespace", &peer.namespace), ("pod_name", &peer.pod)] {
+        if !value.is_empty() {
+            put(out, format_args!(",\"{name}\":"));
+            text(value, out);
+        }
+    }
+    if !peer.labels.is_empty() {
+        out.extend_from_slice(b",\"labels\":");
+        list(&peer.labels, out, |label, out| text(label, out));
+    }
+    if let Some((kind, name)) = &peer.workload {
+        out.extend_from_slice(b",\"workloads\":[{\"name\":");
+        text(name, out);
+        out.extend_from_slice(b",\"kind\":");
+        text(kind, out);
+        out.extend_from_slice(b"}]");
+    }
+    out.push(b'}');
+}
+
+/// `egress_denied_by` and its three sisters.
+pub(super) fn by_policies<'p>(
+    known: &mut Fragments<PolicyKey>,
+    (verb, direction): (&str, Direction),
+    policies: impl Iterator<Item = &'p Arc<PolicyKey>>,
+    revision: u64,
+    out: &mut Vec<u8>,
+) {
+    let mut policies = policies.peekable();
+    if policies.peek().is_none() {
+        return;
+    }
+    let direction = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    raw([",\"", direction, "_", verb, "_by\":"], out);
+    list(policies, out, |policy, out| known.write(policy, revision, out, |policy, out| by(policy, revision, out)));
+}
+
+fn by(policy: &PolicyKey, revision: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"name\":");
+    text(&policy.name, out);
+    if !policy.namespace.is_empty() {
+        out.extend_from_slice(b",\"namespace\":");
+        text(&policy.namespace, out);
+    }
+    put(out, format_args!(",\"revision\":\"{revision}\",\"kind\":\"{}\"}}", policy.kind));
+}
+
+/// `log.value` of the deciding rule's policy.
+pub(super) fn policy_log(rule: Option<&RuleRef>, out: &mut Vec<u8>) {
+    if let Some(log) = rule.and_then(|rule| rule.log.as_deref()) {
+        out.extend_from_slice(b",\"policy_log\":[");
+        text(log, out);
+        out.push(b']');
+    }
+}

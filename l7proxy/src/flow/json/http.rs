@@ -1,0 +1,105 @@
+//! Requests and responses: the lines that are written most.
+
+use std::ops::Range;
+
+use super::{
+    Formatter,
+    ends::{by_policies, ends, policy_log},
+    extension::Details,
+    reason_name,
+    text::{escape, number, raw},
+};
+use crate::flow::{Ends, HttpRecord, Verdict};
+
+impl Formatter {
+    pub(super) fn http(&mut self, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+        let Ends { direction, source, destination } = &*record.ends;
+        let (verdict, reason) = match &record.verdict {
+            Verdict::Forwarded(_) => ("FORWARDED", None),
+            Verdict::Dropped { reason, .. } => ("DROPPED", Some(*reason)),
+            Verdict::Audited { .. } => ("AUDIT", None),
+            Verdict::Error => ("ERROR", None),
+        };
+        self.open(record.time, verdict, reason, out);
+        // A response goes the other way.
+        let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
+        ends(&mut self.peers, from, to, "TCP", out);
+        raw([",\"Type\":\"L7\",\"node_name\":\"", &self.node, "\""], out);
+        let escaped = l7(record, is_reply, out);
+        let direction_name = match direction {
+            rules::Direction::Ingress => "INGRESS",
+            rules::Direction::Egress => "EGRESS",
+        };
+        let is_reply_name = if is_reply { "true" } else { "false" };
+        raw([",\"reply\":", is_reply_name, ",\"event_type\":{\"type\":129},\"traffic_direction\":\""], out);
+        raw([direction_name, "\""], out);
+        reason_name(reason, out);
+        raw([",\"is_reply\":", is_reply_name], out);
+        if let Some(trace) = &record.http.trace {
+            // Only hexadecimal digits: nothing to escape.
+            raw([",\"trace_context\":{\"parent\":{\"trace_id\":\"", trace, "\"}}"], out);
+        }
+        let mut details = Details { reason: record.reason, revision: record.revision, ..Details::default() };
+        details.notes = record.notes.as_deref();
+        match &record.verdict {
+            Verdict::Forwarded(rule) => {
+                let policies = rule.iter().map(|rule| &rule.policy);
+                by_policies(&mut self.policies, ("allowed", *direction), policies, record.revision, out);
+                details.rule = rule.as_ref();
+            }
+            Verdict::Dropped { denied_by, rule, tier, nearest, .. }
+            | Verdict::Audited { denied_by, rule, tier, nearest } => {
+                by_policies(&mut self.policies, ("denied", *direction), denied_by.iter(), record.revision, out);
+                details.rule = rule.as_ref();
+                details.tier = tier.as_deref();
+                details.nearest = nearest.as_ref();
+            }
+            Verdict::Error => {}
+        }
+        policy_log(details.rule.map(|rule| &**rule), out);
+        summary(record, is_reply, escaped, out);
+        self.close(&details, out);
+    }
+}
+
+/// Where method and URL stand, escaped.
+type Escaped = [Range<usize>; 2];
+
+fn l7(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
+    if is_reply {
+        out.extend_from_slice(b",\"l7\":{\"type\":\"RESPONSE\",\"latency_ns\":\"");
+        number(record.latency_ns, out);
+        out.extend_from_slice(b"\",\"http\":{");
+    } else {
+        out.extend_from_slice(b",\"l7\":{\"type\":\"REQUEST\",\"http\":{");
+    }
+    if record.code != 0 {
+        out.extend_from_slice(b"\"code\":");
+        number(record.code, out);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"method\":\"");
+    let method = out.len();
+    escape(&record.http.method, out);
+    let method = method..out.len();
+    out.extend_from_slice(b"\",\"url\":\"");
+    let url = out.len();
+    escape(&record.http.url, out);
+    let url = url..out.len();
+    raw(["\",\"protocol\":\"", record.http.protocol, "\"}}"], out);
+    [method, url]
+}
+
+fn summary(record: &HttpRecord, is_reply: bool, [method, url]: Escaped, out: &mut Vec<u8>) {
+    raw([",\"Summary\":\"", record.http.protocol, " "], out);
+    if is_reply {
+        number(record.code, out);
+        out.push(b' ');
+        number(record.latency_ns / 1_000_000, out);
+        out.extend_from_slice(b"ms (");
+    }
+    out.extend_from_within(method);
+    out.push(b' ');
+    out.extend_from_within(url);
+    out.extend_from_slice(if is_reply { b")\"" } else { b"\"" });
+}

@@ -136,7 +136,7 @@ impl Door {
         let [source, destination] = world.ends(self.endpoint, self.direction, local, remote);
         #[expect(clippy::disallowed_methods, reason = "this is where it happens")]
         let time = SystemTime::now();
-        worker.flows.emit(Record::Drop(DropRecord {
+        worker.flows.emit(Record::Drop(Box::new(DropRecord {
             time,
             direction: self.direction,
             protocol: Protocol::Tcp.number(),
@@ -154,7 +154,7 @@ impl Door {
             backends: None,
             repeats: 0,
             revision: world.revision,
-        }));
+        })));
     }
 
     /// `None`: nobody knows where it wanted to go; it is reset.

@@ -5,11 +5,11 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant, SystemTime},
 };
 
-use rules::{Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
+use rules::{Denial, Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 
 use crate::endpoint::Peer;
 
@@ -43,9 +43,9 @@ pub enum Record {
     /// It was answered, or ended without an answer.
     Response(HttpRecord),
     /// The kernel refused a connection or a datagram, or a connection was ended.
-    Drop(DropRecord),
+    Drop(Box<DropRecord>),
     /// A connection that policy allows without the proxy began or ended.
-    Connection(ConnectionRecord),
+    Connection(Box<ConnectionRecord>),
 }
 
 impl Record {
@@ -60,15 +60,28 @@ impl Record {
     }
 }
 
+/// What both records of a request say.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who with whom.
+    pub ends: Arc<Ends>,
+    /// Method, URL, protocol.
+    pub http: HttpInfo,
+    /// When it was judged.
+    time: SystemTime,
+    /// The same, to measure from.
+    started: Instant,
+    /// Its end was recorded.
+    ended: AtomicBool,
+}
+
 /// One request or response.
 #[derive(Debug)]
 pub struct HttpRecord {
     /// When.
     pub time: SystemTime,
-    /// Who with whom.
-    pub ends: Arc<Ends>,
-    /// Method, URL, protocol.
-    pub http: Arc<HttpInfo>,
+    /// Of what.
+    pub asked: Arc<Asked>,
     /// What was decided.
     pub verdict: Verdict,
     /// Status of a response; 0 for a request.
@@ -92,26 +105,11 @@ pub enum Verdict {
     Dropped {
         /// As Hubble names it.
         reason: DropReason,
-        /// The policy whose rule denies it, or those that put the pod under default deny.
-        denied_by: Arc<[Arc<PolicyKey>]>,
-        /// The rule that denies it, if one does.
-        rule: Option<Arc<RuleRef>>,
-        /// Calico's tier whose end denies it.
-        tier: Option<Arc<str>>,
-        /// The rule that came nearest.
-        nearest: Option<Nearest>,
+        /// By whom.
+        denial: Box<Denial>,
     },
     /// It was let pass, because what denies it is only audited.
-    Audited {
-        /// The policy whose rule denies it, or those that put the pod under default deny.
-        denied_by: Arc<[Arc<PolicyKey>]>,
-        /// The rule that denies it, if one does.
-        rule: Option<Arc<RuleRef>>,
-        /// Calico's tier whose end denies it.
-        tier: Option<Arc<str>>,
-        /// The rule that came nearest.
-        nearest: Option<Nearest>,
-    },
+    Audited(Box<Denial>),
     /// It was allowed, and failed afterwards.
     Error,
 }

@@ -29,7 +29,8 @@ pub(super) async fn drain(
                 reason = "the hook took no time; this is where the event is first seen"
             )]
             let now = SystemTime::now();
-            flows.emit(Record::Connection(record(connection, &store.current(), ids, now)));
+            let record = record(connection, &store.current(), ids, now);
+            flows.emit(Record::Connection(Box::new(record)));
         })
         .await
 }

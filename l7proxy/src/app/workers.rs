@@ -55,7 +55,7 @@ impl Workers {
             let (sender, receiver) = mpsc::channel(COMMANDS);
             let maps = redirect.data_maps().map_err(|error| RunError::of(&error))?;
             let seed = Seed {
-                flows: flows.clone(),
+                flows: flows.lane(config.proxy.workers),
                 counters: Arc::clone(counters),
                 watch: watch.clone(),
                 config: config.clone(),

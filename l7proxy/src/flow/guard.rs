@@ -1,16 +1,17 @@
 //! One verdict record and one end record per request, by construction.
 
 use std::{
-    cell::Cell,
-    rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
 use http::StatusCode;
-use rules::{Denial, HeaderNotes, Permit};
+use rules::{Denial, HeaderNotes, Permit, RuleRef};
 
-use super::{Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
+use super::{Asked, Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
 use crate::reject::{CLIENT_LEFT, Rejection};
 
 /// Lives as long as its request: whatever happens, both records are written.
@@ -19,58 +20,42 @@ pub struct FlowGuard {
     sink: Sink,
     trace: Trace,
     revision: u64,
-    /// The verdict, once it was recorded.
-    verdict: Option<Verdict>,
+    /// The rule that allowed it.
+    allowed_by: Option<Arc<RuleRef>>,
 }
 
 /// What is needed to record that a request was ended, while whoever serves it has its guard.
 #[derive(Clone, Debug)]
-pub struct Trace {
-    ends: Arc<Ends>,
-    http: Arc<HttpInfo>,
-    time: SystemTime,
-    started: Instant,
-    ended: Rc<Cell<bool>>,
-}
+pub struct Trace(Arc<Asked>);
 
 impl Trace {
     /// Policy of `revision` does not allow it any more.
     pub fn revoked(&self, sink: &Sink, rejection: &Rejection, revision: u64) {
-        sink.emit(self.end(denied(rejection).0, Rejection::Ended.code(), Rejection::Ended.reason(), revision));
+        self.end(sink, denied(rejection).0, Rejection::Ended.code(), Rejection::Ended.reason(), revision);
     }
 
     /// From now on nobody else records its end.
-    fn end(&self, verdict: Verdict, code: u16, reason: &'static str, revision: u64) -> Record {
-        self.ended.set(true);
-        let latency = self.started.elapsed();
-        Record::Response(HttpRecord {
-            time: self.time + latency,
+    fn end(&self, sink: &Sink, verdict: Verdict, code: u16, reason: &'static str, revision: u64) {
+        // All who have a part in a request are on one thread.
+        self.0.ended.store(true, Ordering::Relaxed);
+        let latency = self.0.started.elapsed();
+        sink.emit(Record::Response(HttpRecord {
+            time: self.0.time + latency,
+            asked: Arc::clone(&self.0),
+            verdict,
             code,
             latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
-            ..self.record(verdict, reason, revision)
-        })
-    }
-
-    /// Of its beginning.
-    fn record(&self, verdict: Verdict, reason: &'static str, revision: u64) -> HttpRecord {
-        HttpRecord {
-            time: self.time,
-            ends: Arc::clone(&self.ends),
-            http: Arc::clone(&self.http),
-            verdict,
-            code: 0,
-            latency_ns: 0,
             reason,
             notes: None,
             revision,
-        }
+        }));
     }
 }
 
 /// What a rejection says of who denies, and of headers.
 fn denied(rejection: &Rejection) -> (Verdict, Option<Arc<HeaderNotes>>) {
-    let Denial { denied_by, rule, tier, nearest, notes } = match rejection {
-        Rejection::Denied(denial) => Denial::clone(denial),
+    let denial = match rejection {
+        Rejection::Denied(denial) => denial.clone(),
         Rejection::NoPolicy
         | Rejection::Malformed(_)
         | Rejection::TooLarge(_)
@@ -78,9 +63,10 @@ fn denied(rejection: &Rejection) -> (Verdict, Option<Arc<HeaderNotes>>) {
         | Rejection::GoingAway
         | Rejection::Ended
         | Rejection::Upstream(_)
-        | Rejection::Client(_) => Denial::default(),
+        | Rejection::Client(_) => Box::default(),
     };
-    (Verdict::Dropped { reason: rejection.drop_reason(), denied_by, rule, tier, nearest }, notes)
+    let notes = denial.notes.clone();
+    (Verdict::Dropped { reason: rejection.drop_reason(), denial }, notes)
 }
 
 impl FlowGuard {
@@ -89,8 +75,8 @@ impl FlowGuard {
     pub fn new(sink: Sink, ends: Arc<Ends>, http: HttpInfo, revision: u64) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
         let time = SystemTime::now();
-        let trace = Trace { ends, http: Arc::new(http), time, started: Instant::now(), ended: Rc::default() };
-        Self { sink, trace, revision, verdict: None }
+        let asked = Asked { ends, http, time, started: Instant::now(), ended: AtomicBool::new(false) };
+        Self { sink, trace: Trace(Arc::new(asked)), revision, allowed_by: None }
     }
 
     /// For who may end it.
@@ -101,14 +87,14 @@ impl FlowGuard {
 
     /// It was allowed.
     pub fn forwarded(&mut self, permit: &Permit) {
-        self.judge(Verdict::Forwarded(permit.rule().cloned()), "", permit.notes());
+        self.allowed_by = permit.rule().cloned();
+        self.judge(Verdict::Forwarded(self.allowed_by.clone()), "", permit.notes());
     }
 
     /// It was let pass although policy denies it.
     pub fn audited(&mut self, denial: &Denial) {
-        let Denial { denied_by, rule, tier, nearest, notes } = denial.clone();
         let reason = Rejection::reason_of(denial);
-        self.judge(Verdict::Audited { denied_by, rule, tier, nearest }, reason, notes.as_ref());
+        self.judge(Verdict::Audited(Box::new(denial.clone())), reason, denial.notes.as_ref());
     }
 
     /// It was refused.
@@ -117,14 +103,10 @@ impl FlowGuard {
         self.judge(verdict, rejection.reason(), notes.as_ref());
     }
 
-    /// It was answered.
+    /// It was answered. Our own answer to a denied request was forwarded, as Hubble's users know it.
     pub fn answered(mut self, status: StatusCode) {
-        let verdict = match self.verdict.take() {
-            // Our own answer to a denied request was forwarded, as Hubble's users know it.
-            Some(Verdict::Forwarded(rule)) => Verdict::Forwarded(rule),
-            Some(Verdict::Dropped { .. } | Verdict::Audited { .. } | Verdict::Error) | None => Verdict::Forwarded(None),
-        };
-        self.end(verdict, status.as_u16(), "");
+        let rule = self.allowed_by.take();
+        self.end(Verdict::Forwarded(rule), status.as_u16(), "");
     }
 
     /// It was allowed and failed; the rejection blames who did.
@@ -133,14 +115,22 @@ impl FlowGuard {
     }
 
     fn judge(&mut self, verdict: Verdict, reason: &'static str, notes: Option<&Arc<HeaderNotes>>) {
-        self.verdict = Some(verdict.clone());
-        let record = self.trace.record(verdict, reason, self.revision);
-        self.sink.emit(Record::Request(HttpRecord { notes: notes.cloned(), ..record }));
+        let asked = Arc::clone(&self.trace.0);
+        self.sink.emit(Record::Request(HttpRecord {
+            time: asked.time,
+            asked,
+            verdict,
+            code: 0,
+            latency_ns: 0,
+            reason,
+            notes: notes.cloned(),
+            revision: self.revision,
+        }));
     }
 
     fn end(&mut self, verdict: Verdict, code: u16, reason: &'static str) {
-        if !self.trace.ended.get() {
-            self.sink.emit(self.trace.end(verdict, code, reason, self.revision));
+        if !self.trace.0.ended.load(Ordering::Relaxed) {
+            self.trace.end(&self.sink, verdict, code, reason, self.revision);
         }
     }
 }

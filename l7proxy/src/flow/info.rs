@@ -1,6 +1,6 @@
 //! What a record says of a request.
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use http::{Request, Version, header};
 
@@ -13,10 +13,10 @@ const HTTP11: &str = "HTTP/1.1";
 const HTTP2: &str = "HTTP/2";
 
 /// Method, URL and protocol, as sent.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpInfo {
     /// The method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// `http://host/path?query`, cut if it is too long.
     pub url: String,
     /// `HTTP/1` (for 1.0), `HTTP/1.1` or `HTTP/2`, as Hubble writes them.
@@ -33,8 +33,7 @@ impl HttpInfo {
         let uri = request.uri();
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         let url = url(host.or(uri.authority().map(http::uri::Authority::as_str)), path, original);
-        let mut method = request.method().as_str().to_owned();
-        cut(&mut method, MAX_METHOD);
+        let method = known(request.method().as_str());
         let protocol = match request.version() {
             Version::HTTP_10 => HTTP10,
             Version::HTTP_2 => HTTP2,
@@ -48,7 +47,7 @@ impl HttpInfo {
     /// Of an HTTP/2 request that nobody read.
     #[must_use]
     pub fn unread(original: SocketAddr) -> Self {
-        Self { method: String::new(), url: url(None, "", original), protocol: HTTP2, trace: None }
+        Self { method: Cow::Borrowed(""), url: url(None, "", original), protocol: HTTP2, trace: None }
     }
 
     /// Of what is no request, or not one with a single meaning, as far as it can be told from its first bytes.
@@ -68,11 +67,21 @@ impl HttpInfo {
             None if method == Some("CONNECT") => (target, ""),
             None => (host.unwrap_or_default(), target),
         };
-        let mut method = method.unwrap_or_default().to_owned();
-        cut(&mut method, MAX_METHOD);
+        let method = known(method.unwrap_or_default());
         let host = Some(host).filter(|host| !host.is_empty());
         Self { method, url: url(host, path, original), protocol, trace: None }
     }
+}
+
+/// Those of most requests take no memory.
+fn known(method: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"];
+    if let Some(known) = KNOWN.into_iter().find(|known| *known == method) {
+        return Cow::Borrowed(known);
+    }
+    let mut method = method.to_owned();
+    cut(&mut method, MAX_METHOD);
+    Cow::Owned(method)
 }
 
 fn url(host: Option<&str>, path: &str, original: SocketAddr) -> String {

@@ -1,9 +1,12 @@
 //! From many threads to one writer. Denials have a queue of their own: allows cannot push them out.
+//!
+//! Each thread that makes many records has a [`Lane`], which it shares with the writer alone. Both hold its lock for as long
+//! as it takes to move a few words: one record in, or all of them out.
 
 use std::{
-    io,
+    io, mem,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::Ordering,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -14,14 +17,14 @@ use std::{
 use super::{FileConfig, Record, Verdict, file::Files, json::Formatter};
 use crate::metrics::{Counters, count};
 
-/// Records of one kind that may wait.
+/// Records of one kind that may wait: of all data workers, and of everybody else.
 const ROOM: usize = 65_536;
 /// How long a record may wait for others.
 const FLUSH: Duration = Duration::from_millis(10);
-/// Records that are written in one go.
-const BATCH: usize = 1024;
 /// Bytes of lines that are written at once.
 const PIECE: usize = 128 << 10;
+/// Records that a list which is empty keeps room for.
+const KEPT: usize = 4096;
 
 /// Where records go.
 #[derive(Clone, Debug, Default)]
@@ -36,40 +39,79 @@ pub struct Config {
     pub cluster: String,
 }
 
-/// What travels on the queue of allows; `None`: there is something on the other queue.
-type Message = Option<Box<Record>>;
-
 /// Takes records; never waits.
 #[derive(Clone, Debug)]
-pub struct Sink {
-    allows: SyncSender<Message>,
-    denies: SyncSender<Box<Record>>,
+pub struct Sink(Arc<Lane>);
+
+/// The way of one thread's records.
+#[derive(Debug)]
+struct Lane {
+    waiting: Arc<Waiting>,
+    /// Records of one kind that may wait in it.
+    room: usize,
+    /// Rung when there is something where nothing was. Without any the writer ends.
+    bell: SyncSender<()>,
     counters: Arc<Counters>,
+    all: Arc<Lanes>,
+}
+
+type Lanes = Mutex<Vec<Arc<Waiting>>>;
+type Waiting = Mutex<Kinds>;
+
+/// Records by kind, each in the order in which they were made.
+#[derive(Debug, Default)]
+struct Kinds {
+    allows: Vec<Record>,
+    denies: Vec<Record>,
+    /// Nobody takes them any more.
+    closed: bool,
 }
 
 /// Writes records, on a thread of its own.
 #[derive(Debug)]
 pub struct Writer {
-    allows: Receiver<Message>,
-    denies: Receiver<Box<Record>>,
-    counters: Arc<Counters>,
-    files: Files,
+    lanes: Arc<Lanes>,
+    bell: Receiver<()>,
     formatter: Formatter,
+    output: Output,
     /// Losses that were told.
     told: u64,
+    /// What was taken out of the lanes; each gets back what is empty.
+    taken: Vec<Kinds>,
+}
+
+#[derive(Debug)]
+struct Output {
+    lines: Vec<u8>,
+    files: Files,
+    counters: Arc<Counters>,
 }
 
 /// Both ends. The file is opened here, so that a wrong path is told at once.
 pub fn pipeline(config: Config, counters: Arc<Counters>) -> io::Result<(Sink, Writer)> {
-    let (allow, allows) = sync_channel(ROOM);
-    let (deny, denies) = sync_channel(ROOM);
+    let (ring, bell) = sync_channel(1);
     let files = Files::open(config.file, config.stdout)?;
     let formatter = Formatter::new(&config.cluster, &config.node)?;
-    let sink = Sink { allows: allow, denies: deny, counters: Arc::clone(&counters) };
-    Ok((sink, Writer { allows, denies, counters, files, formatter, told: 0 }))
+    let lanes = Arc::new(Lanes::default());
+    let sink = Sink::new(ROOM, ring, Arc::clone(&counters), Arc::clone(&lanes));
+    let output = Output { lines: Vec::new(), files, counters };
+    Ok((sink, Writer { lanes, bell, formatter, output, told: 0, taken: Vec::new() }))
 }
 
 impl Sink {
+    fn new(room: usize, bell: SyncSender<()>, counters: Arc<Counters>, all: Arc<Lanes>) -> Self {
+        let waiting = Arc::<Waiting>::default();
+        lock(&all).push(Arc::clone(&waiting));
+        Self(Arc::new(Lane { waiting, room, bell, counters, all }))
+    }
+
+    /// For a thread of its own, one of so many that share the room.
+    #[must_use]
+    pub fn lane(&self, of: usize) -> Self {
+        let Lane { bell, counters, all, .. } = &*self.0;
+        Self::new(ROOM / of.max(1), bell.clone(), Arc::clone(counters), Arc::clone(all))
+    }
+
     /// Hands a record over, or counts it as lost.
     pub fn emit(&self, record: Record) {
         let is_denial = match &record {
@@ -78,87 +120,108 @@ impl Sink {
             Record::Connection(_) => false,
             Record::Drop(_) => true,
         };
-        if is_denial {
-            if self.denies.try_send(Box::new(record)).is_err() {
-                count(&self.counters.records_lost_dropped);
+        let mut waiting = lock(&self.0.waiting);
+        let Kinds { allows, denies, closed } = &mut *waiting;
+        let was_empty = allows.is_empty() && denies.is_empty();
+        let list = if is_denial { denies } else { allows };
+        if list.len() < self.0.room && !*closed {
+            list.push(record);
+            drop(waiting);
+            if was_empty {
+                self.ring();
             }
-            // When there is no room the writer is awake anyway.
-            drop(self.allows.try_send(None));
-        } else if self.allows.try_send(Some(Box::new(record))).is_err() {
-            count(&self.counters.records_lost_forwarded);
+            return;
         }
+        drop(waiting);
+        let counters = &self.0.counters;
+        count(if is_denial { &counters.records_lost_dropped } else { &counters.records_lost_forwarded });
     }
 
     /// Counts denials that never became records; the file says so.
     pub fn lost(&self, denials: u64) {
         if denials > 0 {
-            self.counters.records_lost_dropped.fetch_add(denials, Ordering::Relaxed);
-            // When there is no room the writer is awake anyway.
-            drop(self.allows.try_send(None));
+            self.0.counters.records_lost_dropped.fetch_add(denials, Ordering::Relaxed);
+            self.ring();
         }
+    }
+
+    fn ring(&self) {
+        // When it was rung before, the writer has yet to look.
+        self.0.bell.try_send(()).ok();
     }
 }
 
 impl Writer {
     /// Until every sink is gone and everything is written.
     ///
-    /// While records come it sleeps between looks: who hands a record to a thread that waits for it has to wake it, which
-    /// costs as much as the request.
+    /// Between looks it sleeps: who hands a record to a thread that waits for it has to wake it, which costs as much as the
+    /// request.
     pub fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut lines = Vec::new();
-        while let Ok(first) = self.allows.recv() {
-            let mut message = Some(first);
-            while let Some(first) = message {
-                thread::sleep(FLUSH);
-                batch.extend(first);
-                message = self.gather(&mut batch, &mut lines);
-            }
+        while self.bell.recv().is_ok() {
+            thread::sleep(FLUSH);
+            self.flush();
         }
-        self.flush(&mut batch, &mut lines);
+        self.flush();
     }
 
-    /// Writes all that is there; gives what came meanwhile.
-    #[expect(clippy::vec_box, reason = "the boxes come from the queue as they are")]
-    fn gather(&mut self, batch: &mut Vec<Box<Record>>, lines: &mut Vec<u8>) -> Option<Message> {
-        // Bounded: others go on handing over.
-        for _ in 0..ROOM {
-            let Ok(message) = self.allows.try_recv() else { break };
-            batch.extend(message);
-            if batch.len() >= BATCH {
-                self.flush(batch, lines);
+    /// Writes all that waits.
+    fn flush(&mut self) {
+        let Self { lanes, formatter, output, told, taken, .. } = self;
+        let lanes = lock(lanes);
+        taken.resize_with(lanes.len(), Kinds::default);
+        for (lane, taken) in lanes.iter().zip(&mut *taken) {
+            let mut lane = lock(lane);
+            mem::swap(&mut lane.allows, &mut taken.allows);
+            mem::swap(&mut lane.denies, &mut taken.denies);
+        }
+        drop(lanes);
+        let mut records: Vec<&Record> =
+            taken.iter().flat_map(|kinds| kinds.allows.iter().chain(&kinds.denies)).collect();
+        // Lanes and kinds have no order among them; readers expect that of time.
+        records.sort_by_key(|record| record.time());
+        for record in records {
+            formatter.record(record, &mut output.lines);
+            if output.lines.len() >= PIECE {
+                output.write();
             }
         }
-        self.flush(batch, lines);
-        self.allows.try_recv().ok()
-    }
-
-    /// Writes `batch`, and all denials that wait.
-    #[expect(clippy::vec_box, reason = "the boxes come from the queue as they are")]
-    fn flush(&mut self, batch: &mut Vec<Box<Record>>, lines: &mut Vec<u8>) {
-        batch.extend(self.denies.try_iter());
-        // Two queues have no order; readers expect that of time.
-        batch.sort_by_key(|record| record.time());
-        for record in batch.drain(..) {
-            self.formatter.record(&record, lines);
-            if lines.len() >= PIECE {
-                self.write(lines);
-            }
+        let lost = output.counters.records_lost_dropped.load(Ordering::Relaxed)
+            + output.counters.records_lost_forwarded.load(Ordering::Relaxed);
+        if lost > *told {
+            formatter.lost(lost - *told, &mut output.lines);
+            *told = lost;
         }
-        let lost = self.counters.records_lost_dropped.load(Ordering::Relaxed)
-            + self.counters.records_lost_forwarded.load(Ordering::Relaxed);
-        if lost > self.told {
-            self.formatter.lost(lost - self.told, lines);
-            self.told = lost;
+        output.write();
+        for list in taken.iter_mut().flat_map(|kinds| [&mut kinds.allows, &mut kinds.denies]) {
+            list.clear();
+            list.shrink_to(KEPT);
         }
-        self.write(lines);
     }
+}
 
-    fn write(&mut self, lines: &mut Vec<u8>) {
-        for error in self.files.write(lines) {
+impl Drop for Writer {
+    /// What comes after it is counted as lost.
+    fn drop(&mut self) {
+        for lane in lock(&self.lanes).iter() {
+            lock(lane).closed = true;
+        }
+    }
+}
+
+impl Output {
+    fn write(&mut self) {
+        for error in self.files.write(&self.lines) {
             count(&self.counters.records_write_errors);
             tracing::error!(%error, "records were not written");
         }
-        lines.clear();
+        self.lines.clear();
     }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in it is whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

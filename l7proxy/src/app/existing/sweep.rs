@@ -92,7 +92,7 @@ impl Sweep<'_> {
             Some(_) => (DropReason::PolicyDeny, "ended-policy-changed"),
             None => (DropReason::PolicyDenied, "ended-policy-changed"),
         };
-        self.shared.flows.emit(Record::Drop(DropRecord {
+        self.shared.flows.emit(Record::Drop(Box::new(DropRecord {
             time: now,
             direction,
             protocol,
@@ -111,6 +111,6 @@ impl Sweep<'_> {
             reason,
             detail,
             revision: world.revision,
-        }));
+        })));
     }
 }

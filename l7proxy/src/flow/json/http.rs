@@ -9,15 +9,16 @@ use super::{
     reason_name,
     text::{escape, number, raw},
 };
-use crate::flow::{Ends, HttpRecord, Verdict};
+use crate::flow::{Asked, Ends, HttpRecord, Verdict};
 
 impl Formatter {
     pub(super) fn http(&mut self, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
-        let Ends { direction, source, destination } = &*record.ends;
+        let Asked { ends: who, http, .. } = &*record.asked;
+        let Ends { direction, source, destination } = &**who;
         let (verdict, reason) = match &record.verdict {
             Verdict::Forwarded(_) => ("FORWARDED", None),
             Verdict::Dropped { reason, .. } => ("DROPPED", Some(*reason)),
-            Verdict::Audited { .. } => ("AUDIT", None),
+            Verdict::Audited(_) => ("AUDIT", None),
             Verdict::Error => ("ERROR", None),
         };
         self.open(record.time, verdict, reason, out);
@@ -35,7 +36,7 @@ impl Formatter {
         raw([direction_name, "\""], out);
         reason_name(reason, out);
         raw([",\"is_reply\":", is_reply_name], out);
-        if let Some(trace) = &record.http.trace {
+        if let Some(trace) = &http.trace {
             // Only hexadecimal digits: nothing to escape.
             raw([",\"trace_context\":{\"parent\":{\"trace_id\":\"", trace, "\"}}"], out);
         }
@@ -47,12 +48,12 @@ impl Formatter {
                 by_policies(&mut self.policies, ("allowed", *direction), policies, record.revision, out);
                 details.rule = rule.as_ref();
             }
-            Verdict::Dropped { denied_by, rule, tier, nearest, .. }
-            | Verdict::Audited { denied_by, rule, tier, nearest } => {
-                by_policies(&mut self.policies, ("denied", *direction), denied_by.iter(), record.revision, out);
-                details.rule = rule.as_ref();
-                details.tier = tier.as_deref();
-                details.nearest = nearest.as_ref();
+            Verdict::Dropped { denial, .. } | Verdict::Audited(denial) => {
+                let policies = denial.denied_by.iter();
+                by_policies(&mut self.policies, ("denied", *direction), policies, record.revision, out);
+                details.rule = denial.rule.as_ref();
+                details.tier = denial.tier.as_deref();
+                details.nearest = denial.nearest.as_ref();
             }
             Verdict::Error => {}
         }
@@ -80,18 +81,18 @@ fn l7(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
     }
     out.extend_from_slice(b"\"method\":\"");
     let method = out.len();
-    escape(&record.http.method, out);
+    escape(&record.asked.http.method, out);
     let method = method..out.len();
     out.extend_from_slice(b"\",\"url\":\"");
     let url = out.len();
-    escape(&record.http.url, out);
+    escape(&record.asked.http.url, out);
     let url = url..out.len();
-    raw(["\",\"protocol\":\"", record.http.protocol, "\"}}"], out);
+    raw(["\",\"protocol\":\"", record.asked.http.protocol, "\"}}"], out);
     [method, url]
 }
 
 fn summary(record: &HttpRecord, is_reply: bool, [method, url]: Escaped, out: &mut Vec<u8>) {
-    raw([",\"Summary\":\"", record.http.protocol, " "], out);
+    raw([",\"Summary\":\"", record.asked.http.protocol, " "], out);
     if is_reply {
         number(record.code, out);
         out.push(b' ');

@@ -1,10 +1,13 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
 
-use rules::{Direction, HeaderNote, HeaderNotes, Nearest};
+use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{ConnectionEnd, HttpInfo, HttpRecord, Process, Verdict};
+use crate::flow::{Asked, ConnectionEnd, HttpInfo, HttpRecord, Process, Verdict};
 
 mod every_field;
 
@@ -38,11 +41,15 @@ fn line(record: &Record) -> Value {
     serde_json::from_slice(&out).unwrap()
 }
 
+fn asked(ends: Arc<Ends>, http: HttpInfo) -> Arc<Asked> {
+    let (time, started, ended) = (SystemTime::UNIX_EPOCH, Instant::now(), AtomicBool::new(false));
+    Arc::new(Asked { ends, http, time, started, ended })
+}
+
 fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
     HttpRecord {
         time: SystemTime::UNIX_EPOCH,
-        ends: ends(),
-        http: Arc::new(HttpInfo { method: "GET".to_owned(), url: url.to_owned(), protocol: "HTTP/1.1", trace: None }),
+        asked: asked(ends(), HttpInfo { method: "GET".into(), url: url.to_owned(), protocol: "HTTP/1.1", trace: None }),
         verdict,
         code,
         latency_ns: 2_500_000,
@@ -55,13 +62,8 @@ fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
 fn dropped(tier: Option<Arc<str>>) -> Verdict {
     let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "GET /x".to_owned(), log: None };
     let nearest = Nearest { rule: Arc::new(rule), field: "path".to_owned(), expected: "/x".to_owned() };
-    Verdict::Dropped {
-        reason: DropReason::PolicyDenied,
-        denied_by: [key()].into(),
-        rule: None,
-        tier,
-        nearest: Some(nearest),
-    }
+    let denial = Denial { denied_by: [key()].into(), tier, nearest: Some(nearest), ..Denial::default() };
+    Verdict::Dropped { reason: DropReason::PolicyDenied, denial: Box::new(denial) }
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn ids_have_the_form_of_version_4() {
 #[test]
 fn a_refused_connection_names_the_process() {
     let ends = ends();
-    let record = DropRecord {
+    let record = Box::new(DropRecord {
         rule: None,
         tier: Some("platform \"x\"".into()),
         audit: false,
@@ -140,7 +142,7 @@ fn a_refused_connection_names_the_process() {
         backends: None,
         repeats: 0,
         revision: 7,
-    };
+    });
     let flow = &line(&Record::Drop(record))["flow"];
     assert_eq!(flow["Summary"], "TCP Flags: SYN");
     assert!(flow["extensions"]["value"]["repeats"].is_null());
@@ -155,7 +157,7 @@ fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
     let mut ends = (ends().source.clone(), ends().destination.clone());
     ends.0.1.set_port(source);
     ends.1.1.set_port(destination);
-    line(&Record::Drop(DropRecord {
+    line(&Record::Drop(Box::new(DropRecord {
         rule: None,
         tier: None,
         audit: false,
@@ -173,7 +175,7 @@ fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
         backends: None,
         repeats: 41,
         revision: 7,
-    }))
+    })))
 }
 
 #[test]
@@ -210,14 +212,14 @@ fn a_connection_begins_and_ends() {
     let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "80/TCP".to_owned(), log: None };
     let record = |end| {
         let (rule, process) = (Some(Arc::new(rule.clone())), Some(Process { pid: 7, command: "a".to_owned() }));
-        line(&Record::Connection(ConnectionRecord {
+        line(&Record::Connection(Box::new(ConnectionRecord {
             time: SystemTime::UNIX_EPOCH,
             ends: ends(),
             rule,
             process,
             end,
             revision: 7,
-        }))
+        })))
     };
     let begun = record(None);
     assert_eq!((&begun["flow"]["verdict"], &begun["flow"]["Type"]), (&"FORWARDED".into(), &"L3_L4".into()));

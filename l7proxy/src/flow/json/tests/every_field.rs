@@ -77,19 +77,16 @@ fn verdict() -> BoxedStrategy<Verdict> {
         prop::option::of(nearest),
     );
     let refused = (denial, any::<bool>()).prop_map(|((denied_by, rule, tier, nearest), audited)| {
-        if audited {
-            Verdict::Audited { denied_by, rule, tier, nearest }
-        } else {
-            Verdict::Dropped { reason: DropReason::PolicyDeny, denied_by, rule, tier, nearest }
-        }
+        let denial = Box::new(Denial { denied_by, rule, tier, nearest, notes: None });
+        if audited { Verdict::Audited(denial) } else { Verdict::Dropped { reason: DropReason::PolicyDeny, denial } }
     });
     prop_oneof![prop::option::of(rule()).prop_map(Verdict::Forwarded), refused, Just(Verdict::Error)].boxed()
 }
 
-fn info() -> BoxedStrategy<Arc<HttpInfo>> {
+fn info() -> BoxedStrategy<HttpInfo> {
     let trace = prop::option::of("[0-9a-f]{32}");
     (word(), word(), trace)
-        .prop_map(|(method, url, trace)| Arc::new(HttpInfo { method, url, protocol: "HTTP/1.1", trace }))
+        .prop_map(|(method, url, trace)| HttpInfo { method: method.into(), url, protocol: "HTTP/1.1", trace })
         .boxed()
 }
 
@@ -107,8 +104,7 @@ fn record() -> BoxedStrategy<HttpRecord> {
     (time, ends(), info(), verdict(), numbers, notes())
         .prop_map(|(time, ends, http, verdict, (code, latency_ns, revision, reason), notes)| HttpRecord {
             time,
-            ends,
-            http,
+            asked: asked(ends, http),
             verdict,
             code,
             latency_ns,
@@ -166,7 +162,7 @@ fn rule_of(rule: &RuleRef) -> Value {
 
 /// What `verdict` adds: to the flow, to its extension.
 fn verdict_of(record: &HttpRecord, flow: &mut Value, extension: &mut Value) {
-    let direction = match record.ends.direction {
+    let direction = match record.asked.ends.direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     };
@@ -175,11 +171,10 @@ fn verdict_of(record: &HttpRecord, flow: &mut Value, extension: &mut Value) {
             let policies = rule.iter().map(|rule| Arc::clone(&rule.policy)).collect();
             ("FORWARDED", "allowed", policies, rule.as_ref(), None, None)
         }
-        Verdict::Dropped { denied_by, rule, tier, nearest, .. } => {
-            ("DROPPED", "denied", denied_by.to_vec(), rule.as_ref(), tier.as_ref(), nearest.as_ref())
-        }
-        Verdict::Audited { denied_by, rule, tier, nearest } => {
-            ("AUDIT", "denied", denied_by.to_vec(), rule.as_ref(), tier.as_ref(), nearest.as_ref())
+        Verdict::Dropped { denial, .. } | Verdict::Audited(denial) => {
+            let name = if let Verdict::Audited(_) = record.verdict { "AUDIT" } else { "DROPPED" };
+            let Denial { denied_by, rule, tier, nearest, .. } = &**denial;
+            (name, "denied", denied_by.to_vec(), rule.as_ref(), tier.as_ref(), nearest.as_ref())
         }
         Verdict::Error => ("ERROR", "", Vec::new(), None, None, None),
     };
@@ -226,10 +221,10 @@ fn notes_of(notes: Option<&HeaderNotes>, extension: &mut Value) {
 
 /// The whole line as it must be; its id is any.
 fn wanted(record: &HttpRecord, is_reply: bool, id: &Value) -> Value {
-    let Ends { direction, source, destination } = &*record.ends;
+    let Ends { direction, source, destination } = &*record.asked.ends;
     let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
     let (from_ip, to_ip) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
-    let http = &*record.http;
+    let http = &record.asked.http;
     let mut l7 = json!({
         "type": if is_reply { "RESPONSE" } else { "REQUEST" },
         "http": {"method": http.method, "url": http.url, "protocol": http.protocol},
@@ -290,15 +285,17 @@ proptest! {
         let mut before: Option<HttpRecord> = None;
         for (mut record, kept, is_reply) in records {
             if let Some(before) = before.take() {
-                if kept.ends {
-                    record.ends = Arc::clone(&before.ends);
-                } else if kept.peers {
-                    let Ends { direction, source, destination } = &*record.ends;
-                    record.ends = Arc::new(Ends {
+                let Ends { direction, source, destination } = &*record.asked.ends;
+                let mut ends = Arc::clone(&before.asked.ends);
+                if kept.peers {
+                    ends = Arc::new(Ends {
                         direction: *direction,
-                        source: (Arc::clone(&before.ends.destination.0), source.1),
-                        destination: (Arc::clone(&before.ends.source.0), destination.1),
+                        source: (Arc::clone(&before.asked.ends.destination.0), source.1),
+                        destination: (Arc::clone(&before.asked.ends.source.0), destination.1),
                     });
+                }
+                if kept.ends || kept.peers {
+                    record.asked = asked(ends, record.asked.http.clone());
                 }
                 if kept.verdict {
                     record.verdict = before.verdict.clone();
@@ -324,12 +321,14 @@ fn who_comes_to_live_where_another_one_did_is_written_as_itself() {
         let peer = |name: &str| Arc::new(Peer { identity: number, pod: named(name), ..Peer::default() });
         let policy = PolicyKey { kind: rules::Kind::CiliumNetworkPolicy, namespace: "d".to_owned(), name: named("p") };
         let rule = RuleRef { policy: Arc::new(policy), rule: named("r"), summary: named("s"), log: None };
+        let ends = Ends {
+            direction: Direction::Ingress,
+            source: (peer("a"), "10.0.0.1:1".parse().unwrap()),
+            destination: (peer("b"), "10.0.0.2:2".parse().unwrap()),
+        };
+        let info = HttpInfo { method: "GET".into(), url: named("http://"), protocol: "HTTP/2", trace: None };
         let record = HttpRecord {
-            ends: Arc::new(Ends {
-                direction: Direction::Ingress,
-                source: (peer("a"), "10.0.0.1:1".parse().unwrap()),
-                destination: (peer("b"), "10.0.0.2:2".parse().unwrap()),
-            }),
+            asked: asked(Arc::new(ends), info),
             verdict: Verdict::Forwarded(Some(Arc::new(rule))),
             ..http(Verdict::Error, 0, "http://b/")
         };

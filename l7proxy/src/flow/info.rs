@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, net::SocketAddr};
 
-use http::{Request, Version, header};
+use http::{HeaderName, Request, Version, header};
 
 /// Bytes of a URL that a record keeps: a line must stay below 64 KiB for Hubble's reader.
 const MAX_URL: usize = 8 << 10;
 /// Bytes of a method that a record keeps.
 const MAX_METHOD: usize = 64;
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const HTTP10: &str = "HTTP/1";
 const HTTP11: &str = "HTTP/1.1";
 const HTTP2: &str = "HTTP/2";
@@ -39,7 +40,7 @@ impl HttpInfo {
             Version::HTTP_2 => HTTP2,
             _ => HTTP11,
         };
-        let mut traces = request.headers().get_all("traceparent").iter();
+        let mut traces = request.headers().get_all(&TRACEPARENT).iter();
         let trace = traces.next().filter(|_| traces.next().is_none()).and_then(|value| trace_id(value.as_bytes()));
         Self { method, url, protocol, trace }
     }

@@ -125,3 +125,21 @@ fn without_a_writer_every_record_is_counted_as_lost() {
     assert_eq!(counters.records_lost_forwarded.load(Ordering::Relaxed), 1);
     assert_eq!(counters.records_lost_dropped.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn a_record_is_written_while_others_may_come() {
+    let (directory, _, sink, writer) = stage();
+    let writer = thread::spawn(move || writer.run());
+    let lane = sink.lane(1);
+    // Each finds the writer waiting, or about to wait.
+    for (number, second) in (1..=20).enumerate() {
+        lane.emit(if second % 2 == 0 { deny(second) } else { allow(second) });
+        let begin = Instant::now();
+        while written(&directory).len() <= number {
+            assert!(begin.elapsed() < Duration::from_secs(10), "record {second} waits for the next one");
+            thread::sleep(FLUSH / 10);
+        }
+    }
+    drop((sink, lane));
+    writer.join().unwrap();
+}

@@ -33,7 +33,8 @@ pub async fn serve(stream: TcpStream, connection: Connection, worker: Rc<Worker>
         () = worker.drain.draining() => return,
     };
     match first {
-        Ok(first) if first.is_http2 => http2::serve(stream, first, connection, worker).await,
+        // Its state is large; most connections have none.
+        Ok(first) if first.is_http2 => Box::pin(http2::serve(stream, first, connection, worker)).await,
         Ok(first) => http1::serve(stream, first, connection, worker).await,
         Err(error) => tracing::debug!(%error, "connection"),
     }

@@ -40,6 +40,8 @@ use end::Ending;
 
 /// Bytes that are read at once, and so the most that wait for a side that does not take them.
 const READ: usize = 16 << 10;
+/// The same, while the other side takes all that comes.
+const READ_MORE: usize = 64 << 10;
 /// Bytes of requests that may wait for the answer to the one before them.
 const AHEAD: usize = 4 << 10;
 

@@ -28,11 +28,13 @@ pub(super) struct Side {
     pub(super) ended: bool,
     /// Nothing more is sent to it.
     finished: bool,
+    /// The newest read found as much as was asked for.
+    pub(super) is_full: bool,
 }
 
 impl Side {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, unread: Vec::new(), unsent: Vec::new(), sent: 0, ended: false, finished: false }
+        Self { stream, unread: Vec::new(), unsent: Vec::new(), sent: 0, ended: false, finished: false, is_full: false }
     }
 
     /// Whether it takes more.
@@ -86,6 +88,7 @@ impl Side {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         self.ended = buffer.filled().is_empty();
+        self.is_full = buffer.remaining() == 0;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 

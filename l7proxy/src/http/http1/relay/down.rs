@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::{End, READ, Relay, Turn, Upstream};
+use super::{End, READ, READ_MORE, Relay, Turn, Upstream};
 use crate::{
     http::http1::{
         State,
@@ -22,7 +22,8 @@ impl Relay {
             if side.ended {
                 break;
             }
-            let buffer = scratch.get_mut(..READ).unwrap_or_default();
+            let length = if side.is_full { READ_MORE } else { READ };
+            let buffer = scratch.get_mut(..length).unwrap_or_default();
             match side.read(cx, buffer) {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => {
@@ -42,6 +43,9 @@ impl Relay {
                 }
             }
             moved = true;
+        }
+        if let Upstream::Open(side) = &mut self.upstream {
+            side.is_full &= self.client.is_flushed();
         }
         Ok(moved)
     }

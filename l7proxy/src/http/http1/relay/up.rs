@@ -6,7 +6,7 @@ use http::{Request, Response};
 
 use rules::Permit;
 
-use super::{AHEAD, End, READ, Relay, Turn, Upstream};
+use super::{AHEAD, End, READ, READ_MORE, Relay, Turn, Upstream};
 use crate::{
     http::{
         Refused,
@@ -46,6 +46,7 @@ impl Relay {
             }
             moved = true;
         }
+        self.client.is_full &= self.upstream_takes();
         Ok(moved)
     }
 
@@ -64,7 +65,7 @@ impl Relay {
             return None;
         }
         if self.may_pass() {
-            return Some(READ);
+            return Some(if self.client.is_full { READ_MORE } else { READ });
         }
         let is_ahead = self.requests.is_in_head() || self.requests.is_held();
         AHEAD.checked_sub(self.client.unread.len()).filter(|room| is_ahead && *room > 0)

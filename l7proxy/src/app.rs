@@ -31,7 +31,7 @@ mod rule_ids;
 mod status;
 mod workers;
 
-pub use assemble::{Assembled, Assembler, path_options};
+pub use assemble::{Assembled, Assembler};
 pub use rule_ids::{KnownRule, RuleIds};
 pub use status::{DirectionStatus, EndpointStatus, KernelStatus, Status};
 

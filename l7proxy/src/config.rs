@@ -11,12 +11,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod path;
 mod pods;
 mod proxy;
 mod services;
 
+pub use path::PathRules;
 pub use pods::{ContainerPort, Endpoint, Remote};
-pub use proxy::{Admin, Backstop, Errno, Existing, Flows, FlowsFile, Limits, PathRules, Proxy, Redirect, Unenrolled};
+pub use proxy::{Admin, Backstop, Errno, Existing, Flows, FlowsFile, Limits, Proxy, Redirect, Unenrolled};
 pub use services::{Service, ServicePort, ServiceProtocol, TargetPort};
 
 /// The whole file.

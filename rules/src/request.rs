@@ -11,13 +11,14 @@ mod bytes;
 mod path;
 
 /// How a path is brought to its normal form. Everything that is `false` by default is a relaxation, by name: what it
-/// allows stays in the path as it was sent. An encoded NUL is never allowed.
+/// allows stays in the path as it was sent. A NUL, however encoded, and `..` above the root are never allowed.
 #[expect(clippy::struct_excessive_bools, reason = "one switch for each relaxation, so that each can be shown by name")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathOptions {
     /// `//` becomes `/`.
     pub merge_slashes: bool,
-    /// `;` inside a segment passes (servlet containers cut segments there: `/admin;x` may be `/admin` to them).
+    /// `;` inside a segment passes (servlet containers cut segments there: `/admin;x` may be `/admin` to them), but not
+    /// behind dots alone: `/..;x` may be `/..` to them.
     pub allow_path_parameters: bool,
     /// `%2F` passes and is no separator.
     pub allow_encoded_slash: bool,
@@ -25,7 +26,7 @@ pub struct PathOptions {
     pub allow_encoded_backslash: bool,
     /// `%01` to `%1F` and `%7F` pass.
     pub allow_encoded_control: bool,
-    /// `%252E`, `%252F`, `%255C` and `%2500` pass.
+    /// `%252E`, `%252F` and `%255C` pass, however often encoded.
     pub allow_double_encoding: bool,
     /// Escapes that are no UTF-8 pass.
     pub allow_non_utf8: bool,
@@ -73,7 +74,7 @@ pub enum Malformed {
     /// `%01` to `%1F`, `%7F`.
     #[error("the path has an encoded control character")]
     EncodedControl,
-    /// `%252e`, `%252f`, `%255c`.
+    /// `%252e`, `%252f`, `%255c`, `%2500`.
     #[error("the path has a doubly encoded dot, slash, backslash or NUL")]
     DoubleEncoding,
     /// Escapes that are no UTF-8, overlong forms included.

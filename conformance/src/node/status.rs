@@ -23,6 +23,8 @@ pub struct Status {
     pub errors: Vec<String>,
     /// The kernel side.
     pub kernel: Kernel,
+    /// What is relaxed of paths' normal form.
+    pub path_relaxed: Vec<String>,
     /// What is asked for and not done.
     #[serde(default)]
     pub not_enforced: Vec<String>,

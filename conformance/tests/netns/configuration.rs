@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use anyhow::{Result, bail};
-use conformance::{Node, Process, node::l7proxy, process::output};
+use conformance::{Node, Process, client::curl, node::l7proxy, process::output, server};
 use serde_json::json;
 
 use crate::{WHOLE_NODE, manifests::READ_ONLY};
@@ -35,6 +35,37 @@ fn an_unknown_key() -> Result<()> {
     let text = "cluster: default\npolicies: [policies/]\nendpoint: []\n";
     fs::write(node.config(), text)?;
     must_not_start(&node, &["config.yaml:3", "endpoint"])
+}
+
+#[test]
+fn a_relaxation_that_there_is_not() -> Result<()> {
+    let node = node()?;
+    fs::write(node.config(), "policies: [policies/]\nproxy:\n  path:\n    allowNul: true\n")?;
+    must_not_start(&node, &["config.yaml:4", "allowNul", "allowEncodedSlash"])
+}
+
+#[test]
+fn what_is_relaxed_is_told() -> Result<()> {
+    let mut node = Node::new()?;
+    let client = node.pod("default/client", &[("app", "client")])?;
+    let api = node.pod("default/api", &[("app", "api")])?;
+    let server = server::http(&api, 8080)?;
+    node.write_manifest("policy.yaml", READ_ONLY)?;
+    node.set("proxy", json!({ "path": { "allowEncodedSlash": true, "mergeSlashes": false } }));
+    node.start()?;
+    let ask = |path: &str| Ok::<_, anyhow::Error>(curl(&client, &[], &format!("http://{}:8080{path}", api.v4))?.status);
+    assert_eq!([ask("/read/a%2fb")?, ask("/read//a")?, ask("//read")?, ask("/read/a%5cb")?], [200, 200, 403, 400]);
+    let targets: Vec<String> = server.seen()?.into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets, ["/read/a%2fb", "/read//a"]);
+    assert_eq!(node.status()?.path_relaxed, ["mergeSlashes: false", "allowEncodedSlash: true"]);
+    let text = String::from_utf8(node.run("status", &[])?.stdout)?;
+    assert!(text.contains("\nrelaxed: proxy.path.allowEncodedSlash: true\n"), "{text}");
+    // It takes effect at start only; what is told is what is in force.
+    node.set("proxy", json!({}));
+    node.write_config()?;
+    let status = node.wait_status("the change to be told", |status| !status.errors.is_empty())?;
+    assert_eq!(status.path_relaxed.len(), 2);
+    Ok(())
 }
 
 #[test]

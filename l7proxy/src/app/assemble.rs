@@ -9,8 +9,8 @@ use std::{
 
 use ipnet::IpNet;
 use rules::{
-    Action, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PathOptions, PodLabels, PortNames,
-    Resolver, RuleRef, Service, Subject,
+    Action, EndpointPolicy, Identities, Identity, InForce, Labels, MapEntry, PodLabels, PortNames, Resolver, RuleRef,
+    Service, Subject,
 };
 
 use super::{
@@ -372,14 +372,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>, drain: drain::Watch) -> Worker {
     let limits = limits(&config.proxy.limits);
     let changes = Changes::new((config.proxy.existing == config::Existing::End).then_some(GRACE));
-    let scratch = Scratch::default();
-    Worker { flows, counters, limits, path: path_options(config), changes, drain, scratch }
-}
-
-/// How paths are brought to their normal form.
-#[must_use]
-pub fn path_options(config: &Config) -> PathOptions {
-    PathOptions { merge_slashes: config.proxy.path.merge_slashes, ..PathOptions::default() }
+    let (path, scratch) = (config.proxy.path.options(), Scratch::default());
+    Worker { flows, counters, limits, path, changes, drain, scratch }
 }
 
 pub(super) fn flow_config(config: &Config) -> flow::Config {

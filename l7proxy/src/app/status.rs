@@ -33,6 +33,8 @@ pub struct Status {
     pub skipped: Vec<String>,
     /// The kernel side.
     pub kernel: KernelStatus,
+    /// What is relaxed of the path's normal form, as it is written in the configuration below `proxy.path`.
+    pub path_relaxed: Vec<&'static str>,
     /// What the configuration asks for and this version does not do.
     pub not_enforced: Vec<String>,
     /// Counters by name.

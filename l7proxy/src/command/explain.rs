@@ -16,7 +16,6 @@ use super::{
     say, trouble,
 };
 use crate::{
-    app::path_options,
     http::edit,
     source::{Versions, standalone},
 };
@@ -100,7 +99,7 @@ impl Explain {
             scene.side(&from.peer, Direction::Egress, to.peer.identity()),
             scene.side(&to.peer, Direction::Ingress, from.peer.identity()),
         ];
-        let options = path_options(scene.config());
+        let options = scene.config().proxy.path.options();
         let asked = Asked { from, to, number, protocol: self.protocol.into(), all: self.all };
         let mut report = Report::new(asked, scene.places());
         match request {

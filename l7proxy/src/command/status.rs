@@ -78,6 +78,7 @@ fn lines(status: &Value) -> Vec<String> {
     for policy in policies {
         of_policy(policy, &pods, &mut lines);
     }
+    lines.extend(list(at(status, "/pathRelaxed")).iter().map(|line| format!("relaxed: proxy.path.{}", word(line))));
     lines.extend(list(at(status, "/notEnforced")).iter().map(|line| format!("not enforced: {}", word(line))));
     let skipped = list(at(status, "/skipped"));
     lines.extend(skipped.iter().take(MAX_SKIPPED).map(|line| format!("skipped: {}", word(line))));

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::PathRules;
+
 /// Where the kernel side is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -145,25 +147,6 @@ impl Default for Proxy {
 /// A quarter of the cores, at least two.
 fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| (cores.get() / 4).max(2))
-}
-
-/// How a path is brought to its normal form.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct PathRules {
-    /// `//` becomes `/`.
-    #[serde(default = "yes")]
-    pub merge_slashes: bool,
-}
-
-impl Default for PathRules {
-    fn default() -> Self {
-        Self { merge_slashes: true }
-    }
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What a client may cost. Absent: the defaults of `docs/limits.md`.

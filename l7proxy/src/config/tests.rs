@@ -62,6 +62,33 @@ fn an_unknown_key_is_refused_with_its_line() {
     assert!(error.starts_with("FILE:4:5: unknown field `netnss`"), "{error}");
 }
 
+/// Each relaxation is known by its name, alone, and means its own option; without any, all is as strict as it can be.
+#[test]
+fn paths_are_relaxed_by_name() {
+    let load = |path: &str| load_text(&format!("proxy:\n  path: {{{path}}}\n")).map(|config| config.proxy.path);
+    let strict = rules::PathOptions::default();
+    for (line, options) in [
+        ("mergeSlashes: false", rules::PathOptions { merge_slashes: false, ..strict }),
+        ("allowPathParameters: true", rules::PathOptions { allow_path_parameters: true, ..strict }),
+        ("allowEncodedSlash: true", rules::PathOptions { allow_encoded_slash: true, ..strict }),
+        ("allowEncodedBackslash: true", rules::PathOptions { allow_encoded_backslash: true, ..strict }),
+        ("allowEncodedControl: true", rules::PathOptions { allow_encoded_control: true, ..strict }),
+        ("allowDoubleEncoding: true", rules::PathOptions { allow_double_encoding: true, ..strict }),
+        ("allowNonUtf8: true", rules::PathOptions { allow_non_utf8: true, ..strict }),
+    ] {
+        let path = load(line).unwrap();
+        assert_eq!(path.options(), options, "{line}");
+        assert_eq!(path.relaxed(), [line]);
+    }
+    let path = load("").unwrap();
+    assert_eq!((path.options(), path.relaxed()), (strict, Vec::new()));
+    assert!(load_text("{}\n").unwrap().proxy.path == path);
+    for line in ["allowNul: true", "allowAboveRoot: true", "AllowEncodedSlash: true", "allowEncodedSlash: yes please"] {
+        let error = load(line).unwrap_err().to_string();
+        assert!(error.starts_with("FILE:2:"), "{line}: {error}");
+    }
+}
+
 #[test]
 fn overlapping_addresses_name_both_owners() {
     let error = refused(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use l7proxy::http::Limits;
+use rules::PathOptions;
 
 use crate::{
     stage::{OK, POLICY, Stage, told},
@@ -103,6 +104,23 @@ fn pipelined_requests_are_answered_in_their_order() {
     assert_eq!((statuses, end), (vec!["200", "403", "200", "400"], End::Closed));
     let (more, _) = server.rest();
     assert_eq!(more, "", "nothing after the ambiguous one");
+}
+
+#[test]
+fn what_is_relaxed_is_judged_and_forwarded_as_it_was_sent() {
+    let stage = Stage::relaxed(PathOptions { allow_encoded_slash: true, ..PathOptions::default() });
+    let mut client = stage.client();
+    client.send("GET /read/a%2f..%2Fb HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut server = stage.accept();
+    assert!(server.head().starts_with("GET /read/a%2f..%2Fb HTTP/1.1\r\n"));
+    server.send(OK);
+    client.exactly(OK.len());
+    // No rule is about it, though one is about what it would be without escapes.
+    client.send("GET /%2fread HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.exactly(DENIED.len()), DENIED);
+    client.send("GET /read/a%5cb HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.rest().0.starts_with("HTTP/1.1 400 "), "another one is not relaxed");
+    assert_eq!(server.rest().0, "");
 }
 
 #[test]

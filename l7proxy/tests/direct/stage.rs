@@ -72,15 +72,20 @@ impl Stage {
     }
 
     pub(crate) fn with(limits: Limits) -> Self {
-        Self::of(limits, true)
+        Self::of(limits, true, PathOptions::default())
     }
 
     /// What is not allowed any more goes on.
     pub(crate) fn leaving() -> Self {
-        Self::of(Limits::default(), false)
+        Self::of(Limits::default(), false, PathOptions::default())
     }
 
-    fn of(limits: Limits, ends: bool) -> Self {
+    /// With what is relaxed of the path's normal form.
+    pub(crate) fn relaxed(path: PathOptions) -> Self {
+        Self::of(Limits::default(), true, path)
+    }
+
+    fn of(limits: Limits, ends: bool, path: PathOptions) -> Self {
         let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let original = upstream.local_addr().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -91,8 +96,8 @@ impl Stage {
         let store = Arc::new(Store::default());
         let (stop, stopped) = oneshot::channel();
         let (drain, watch) = drain::new();
-        let plane =
-            Plane { watch, original, store: Arc::clone(&store), counters: Arc::clone(&counters), limits, ends, sink };
+        let (of_store, of_counters) = (Arc::clone(&store), Arc::clone(&counters));
+        let plane = Plane { watch, original, store: of_store, counters: of_counters, limits, path, ends, sink };
         let threads = vec![thread::spawn(move || writer.run()), thread::spawn(move || plane.run(listener, stopped))];
         let stage = Self { upstream, front, store, counters, drain, stop: Some(stop), threads, directory };
         stage.publish(POLICY);
@@ -223,6 +228,7 @@ struct Plane {
     store: Arc<Store>,
     counters: Arc<Counters>,
     limits: Limits,
+    path: PathOptions,
     /// Whether what is not allowed any more is ended.
     ends: bool,
     sink: flow::Sink,
@@ -237,7 +243,7 @@ impl Plane {
                 flows: self.sink.clone(),
                 counters: Arc::clone(&self.counters),
                 limits: self.limits,
-                path: PathOptions::default(),
+                path: self.path,
                 changes: Changes::new(self.ends.then_some(GRACE)),
                 drain: self.watch,
                 scratch: Scratch::default(),

@@ -19,7 +19,7 @@ pub(super) fn normalize(target: &str, options: PathOptions) -> Result<Cow<'_, st
     }
     let decoded = decode(path, options)?;
     // Looked for in what was decoded: "%25%32%65" is "%252e" by now.
-    if !options.allow_double_encoding && decoded.split("%25").skip(1).any(is_double) {
+    if decoded.split("%25").skip(1).any(|after| is_double(after, options)) {
         return Err(Malformed::DoubleEncoding);
     }
     let mut normal = remove_dots(&decoded, options)?;
@@ -90,11 +90,16 @@ fn escaped(text: &str) -> Result<u8, Malformed> {
     u8::from_str_radix(digits, 16).map_err(|_| Malformed::Escape)
 }
 
-/// Whether what follows `%25` makes it an encoded dot, slash, backslash or NUL, however often encoded.
-fn is_double(after: &str) -> bool {
+/// Whether what follows `%25` makes it an encoded dot, slash, backslash or NUL, however often encoded; a NUL also where the
+/// others are allowed.
+fn is_double(after: &str, options: PathOptions) -> bool {
     let after = after.trim_start_matches("25");
     let digits = after.get(..2).map(str::to_ascii_lowercase);
-    digits.is_some_and(|digits| matches!(digits.as_str(), "2e" | "2f" | "5c" | "00"))
+    digits.is_some_and(|digits| match digits.as_str() {
+        "00" => true,
+        "2e" | "2f" | "5c" => !options.allow_double_encoding,
+        _ => false,
+    })
 }
 
 /// Length of the escapes at the beginning of `text` that are one character outside ASCII. Overlong forms, surrogates and
@@ -114,6 +119,11 @@ fn utf8_length(text: &str) -> Result<usize, Malformed> {
     Err(Malformed::Utf8)
 }
 
+/// `..;x`: one step up for what cuts segments at `;`.
+fn is_dots_with_parameters(segment: &str) -> bool {
+    segment.split_once(';').is_some_and(|(name, _)| matches!(name, "." | ".."))
+}
+
 /// RFC 3986 §5.2.4, but `..` above the root is refused, and `//` merged if asked.
 fn remove_dots(path: &str, options: PathOptions) -> Result<String, Malformed> {
     let inside = path.strip_prefix('/').ok_or(Malformed::Target)?;
@@ -130,6 +140,7 @@ fn remove_dots(path: &str, options: PathOptions) -> Result<String, Malformed> {
                     kept.push("");
                 }
             }
+            segment if is_dots_with_parameters(segment) => return Err(Malformed::PathParameter),
             "" if options.merge_slashes && !last => {}
             segment => kept.push(segment),
         }

@@ -100,19 +100,53 @@ fn relaxations_relax_only_what_they_name() {
     assert_eq!(path_with("/a//../b", slashes).as_deref(), Ok("/a/b"));
     let parameters = PathOptions { allow_path_parameters: true, ..PathOptions::default() };
     assert_eq!(path_with("/a;x=1/b", parameters).as_deref(), Ok("/a;x=1/b"));
+    assert_eq!(path_with("/a;x/../;y/...;z", parameters).as_deref(), Ok("/;y/...;z"));
+    for sent in ["/a/..;/b", "/a/.;x", "/..;", "/a/%2e%2E;/b", "/a/.%2e;x=1"] {
+        assert_eq!(path_with(sent, parameters), Err(Malformed::PathParameter), "{sent}");
+    }
     let encoded = PathOptions { allow_encoded_slash: true, ..PathOptions::default() };
     assert_eq!(path_with("/a%2fb", encoded).as_deref(), Ok("/a%2fb"));
     assert_eq!(path_with("/a%2f..%2fb", encoded).as_deref(), Ok("/a%2f..%2fb"), "no separator");
+}
+
+/// One relaxation each: its option, what it lets pass as it stands, and how that is refused without it. The last ones are
+/// refused whatever is relaxed.
+#[test]
+fn each_relaxation_is_about_its_own_paths() {
     let strict = PathOptions::default();
-    for (sent, options) in [
-        ("/a%5cb", PathOptions { allow_encoded_backslash: true, ..strict }),
-        ("/a%0Ab%7f", PathOptions { allow_encoded_control: true, ..strict }),
-        ("/%252e%252E/a", PathOptions { allow_double_encoding: true, ..strict }),
-        ("/%c0%ae/%ff", PathOptions { allow_non_utf8: true, ..strict }),
-    ] {
-        assert!(path(sent).is_err(), "{sent}");
-        assert_eq!(path_with(sent, options).as_deref(), Ok(sent));
-        assert_eq!(path_with("/%00", options), Err(Malformed::EncodedNul));
+    let table = [
+        (PathOptions { allow_path_parameters: true, ..strict }, "/a;x=1/b;", Malformed::PathParameter),
+        (PathOptions { allow_encoded_slash: true, ..strict }, "/a%2fb/%2F", Malformed::EncodedSlash),
+        (PathOptions { allow_encoded_backslash: true, ..strict }, "/a%5cb/%5C", Malformed::Backslash),
+        (PathOptions { allow_encoded_control: true, ..strict }, "/a%0Ab%7f/%01", Malformed::EncodedControl),
+        (PathOptions { allow_double_encoding: true, ..strict }, "/%252e%252E/%25252f/%255c", Malformed::DoubleEncoding),
+        (PathOptions { allow_non_utf8: true, ..strict }, "/%c0%ae/%ff/%C3", Malformed::Utf8),
+        (PathOptions { merge_slashes: false, ..strict }, "/%00", Malformed::EncodedNul),
+        (strict, "/a%2500", Malformed::DoubleEncoding),
+        (strict, "/a%252500", Malformed::DoubleEncoding),
+        (strict, "/a/../..", Malformed::AboveRoot),
+        (strict, "/%2e%2e/a", Malformed::AboveRoot),
+        (strict, "/a\\b", Malformed::Backslash),
+        (strict, "/a%", Malformed::Escape),
+    ];
+    let everything = PathOptions {
+        merge_slashes: false,
+        allow_path_parameters: true,
+        allow_encoded_slash: true,
+        allow_encoded_backslash: true,
+        allow_encoded_control: true,
+        allow_double_encoding: true,
+        allow_non_utf8: true,
+    };
+    let passes = 6;
+    for (at, (_, sent, why)) in table.into_iter().enumerate() {
+        assert_eq!(path(sent), Err(why), "{sent}");
+        for (other, (options, ..)) in table.into_iter().enumerate() {
+            let wanted = if other == at && at < passes { Ok(sent) } else { Err(why) };
+            assert_eq!(path_with(sent, options).as_deref(), wanted.as_ref().copied(), "{sent} {options:?}");
+        }
+        let wanted = if at < passes { Ok(sent.to_owned()) } else { Err(why) };
+        assert_eq!(path_with(sent, everything), wanted, "{sent}");
     }
 }
 

@@ -9,7 +9,6 @@ use rules::{Identity, PathOptions, Protocol, RequestView, RuleRef};
 
 use super::read::{End, Flow, Request};
 use crate::{
-    app::path_options,
     command::{
         judge::{Answer, Scene, Side, pod_name},
         place::Places,
@@ -43,7 +42,7 @@ pub(super) enum Now {
 
 impl Comparison {
     pub(super) fn new(scene: Scene) -> Self {
-        let options = path_options(scene.config());
+        let options = scene.config().proxy.path.options();
         let (mut by_pod, mut by_labels) = (HashMap::new(), HashMap::new());
         for peer in scene.addresses().into_values() {
             if let Some(pod) = pod_name(&peer) {

@@ -40,6 +40,7 @@ fn what_is_wrong_comes_first() {
     let mut status = status(&endpoints, &policies);
     status["errors"] = json!(["q.yaml: cannot be read"]);
     status["kernel"]["lacking"] = json!(["tcx (Linux 6.6): the backstop is attached by clsact: no"]);
+    status["pathRelaxed"] = json!(["allowEncodedSlash: true", "mergeSlashes: false"]);
     status["counters"]["kernel_refused"] = 5.into();
     let told = [
         "ready   revision 9   pid 42",
@@ -59,6 +60,8 @@ fn what_is_wrong_comes_first() {
         "  p.yaml: secret default/s: there is none",
         "policy CNP default/good: in force since revision 3; for default/a",
         "policy Tier t: in force since revision 3",
+        "relaxed: proxy.path.allowEncodedSlash: true",
+        "relaxed: proxy.path.mergeSlashes: false",
         "counter kernel_refused: 5",
     ];
     assert_eq!(lines(&status), told);

@@ -2,9 +2,13 @@
 //!
 //! Owns how each is called and how its answer is read. Must never judge the answer.
 
+pub mod autobahn;
 pub mod curl;
+pub mod go;
 pub mod grpc;
 pub mod h2spec;
+pub mod node;
+pub mod slow;
 mod tools;
 
 pub use curl::{Answer, curl};

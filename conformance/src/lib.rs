@@ -18,4 +18,4 @@ pub mod tracer;
 pub mod traffic;
 
 pub use node::{Node, Pod};
-pub use process::{Process, eventually, skipped, told};
+pub use process::{Process, eventually, missing, skipped, told};

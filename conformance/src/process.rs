@@ -3,7 +3,7 @@
 //! Owns how they end: by their own id and nothing else. Start at [`Process`].
 
 use std::{
-    fmt,
+    env, fmt,
     io::{self, BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
@@ -138,6 +138,15 @@ impl Drop for Process {
 /// Says what was not tested and why, also when the test passes.
 pub fn skipped(what: impl fmt::Display) {
     told(format_args!("SKIPPED: {what}"));
+}
+
+/// Of a program that `cargo xtask setup` installs and that is not there: a skip, and in CI a failure.
+pub fn missing(what: &str) -> Result<()> {
+    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+        bail!("{what} is not installed, and in CI nothing may be skipped");
+    }
+    skipped(format_args!("{what} is not installed; `cargo xtask setup` does it where it can"));
+    Ok(())
 }
 
 /// Says something of a test that passes.

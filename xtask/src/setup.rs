@@ -16,6 +16,7 @@ pub(crate) mod bench;
 pub(crate) mod debian;
 pub(crate) mod judges;
 pub(crate) mod servers;
+pub(crate) mod suites;
 pub(crate) mod toolchain;
 
 use self::toolchain::{LINKER_VERSION, Toolchain};

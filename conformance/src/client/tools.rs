@@ -1,6 +1,11 @@
-//! Programs that `cargo xtask setup` installs below `.tools`.
+//! Programs that `cargo xtask setup` installs below `.tools`, and those of `conformance/clients`.
 
 use std::path::{Path, PathBuf};
+
+/// A directory of programs of our own.
+pub(super) fn clients(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+}
 
 /// The program, if it is installed.
 pub(super) fn find(name: &str) -> Option<PathBuf> {

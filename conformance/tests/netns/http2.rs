@@ -6,7 +6,7 @@ use anyhow::Result;
 use conformance::{
     Node, Pod,
     client::{curl, grpc, h2spec},
-    server, skipped,
+    missing, server,
 };
 
 /// Clients may ask everything of the API but `/write` and below.
@@ -77,8 +77,7 @@ const EXPECTED: &[Expected] = &[(
 #[test]
 fn h2spec_as_expected() -> Result<()> {
     if h2spec::program().is_none() {
-        skipped("h2spec is not installed; `cargo xtask setup` does it where Go is");
-        return Ok(());
+        return missing("h2spec");
     }
     let stage = Stage::new()?;
     let _server = server::http2(&stage.api, 8080)?;
@@ -116,8 +115,7 @@ const CASES: [&str; 13] = [
 #[test]
 fn grpc_interop() -> Result<()> {
     if grpc::programs().is_none() {
-        skipped("the gRPC interop programs are not installed; `cargo xtask setup` does it where Go is");
-        return Ok(());
+        return missing("gRPC's interoperability client and server");
     }
     let stage = Stage::new()?;
     // Nobody listens yet: a client is told so as without us.

@@ -5,6 +5,7 @@ mod audit;
 mod backstop;
 mod baseline;
 mod chaos;
+mod clients;
 mod configuration;
 mod datagram;
 mod egress;
@@ -31,8 +32,10 @@ mod reload;
 mod replay;
 mod restart;
 mod services;
+mod slow;
 mod sockets;
 mod untouched;
+mod websocket;
 
 /// Held by tests that ask who else is attached above, or attach there themselves.
 static WHOLE_NODE: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -15,6 +15,21 @@ spec:
             http: [{method: GET, path: "/read.*"}]
 "#;
 
+/// Clients may do anything below /read of the API.
+pub(crate) const READ: &str = r#"
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: read, namespace: default}
+spec:
+  endpointSelector: {matchLabels: {app: client}}
+  egress:
+    - toEndpoints: [{matchLabels: {app: api}}]
+      toPorts:
+        - ports: [{port: "8080", protocol: TCP}]
+          rules:
+            http: [{path: "/read.*"}]
+"#;
+
 pub(crate) const READ_ONLY_NAME: &str = "CiliumNetworkPolicy default/read-only";
 
 /// The API is guarded on its own side.

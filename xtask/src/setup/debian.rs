@@ -4,9 +4,12 @@
 
 use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use crate::repo;
+use crate::{
+    repo::{self, Repo},
+    say,
+};
 
 pub(crate) fn is_root() -> bool {
     // The owner of a process's directory is its effective user.
@@ -39,6 +42,26 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         }
         result => result,
     }
+}
+
+/// Unpacks a package into the clone's tools, in a directory of its name; nothing is installed on the machine.
+pub(crate) fn unpack(repo: &Repo, package: &str) -> Result<()> {
+    ensure!(is_debian(), "this machine is not Debian or Ubuntu");
+    let directory = repo.tools().join(package);
+    say(format_args!("setup: unpacking Debian's {package} into {}", directory.display()))?;
+    fs::create_dir_all(&directory).with_context(|| format!("{}: cannot be made", directory.display()))?;
+    let fetch = || repo::run(Command::new("apt-get").args(["download", package]).current_dir(&directory));
+    if fetch().is_err() {
+        repo::run(Command::new("apt-get").arg("update"))?;
+        fetch()?;
+    }
+    let shown = || format!("{}: cannot be listed", directory.display());
+    let file = fs::read_dir(&directory)
+        .with_context(shown)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.extension().is_some_and(|kind| kind == "deb"))
+        .context("apt-get downloaded no package")?;
+    repo::run(Command::new("dpkg-deb").arg("--extract").arg(file).arg(&directory))
 }
 
 fn has_candidate(package: &str) -> bool {

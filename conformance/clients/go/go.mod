@@ -1,0 +1,3 @@
+module l7proxy/conformance/clients
+
+go 1.24

@@ -83,10 +83,9 @@ impl Stage {
 
     /// So many requests of each server's were denied by the proxy, and no other.
     fn denied(&self, count: usize) -> Result<()> {
-        let is_denied = |flow: &Flow| flow.verdict() == "DROPPED";
+        let is_denied = |flow: &Flow| flow.verdict() == "DROPPED" && flow.0.pointer("/flow/l7").is_some();
         let flows = self.node.wait_flows(0, 2 * count, is_denied)?;
-        let denied = flows.iter().filter(|flow| is_denied(flow)).count();
-        assert_eq!(denied, 2 * count, "{flows:?}");
+        assert_eq!(flows.len(), 2 * count, "{flows:?}");
         Ok(())
     }
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -246,7 +245,7 @@ func raw(address string) error {
 	return nil
 }
 
-// Sends, ends the sending side, and prints all that comes.
+// Sends, ends the sending side, and prints every byte that comes.
 func exchange(address, sent string) error {
 	connection, err := net.Dial("tcp", address)
 	if err != nil {
@@ -258,30 +257,10 @@ func exchange(address, sent string) error {
 		return err
 	}
 	connection.(*net.TCPConn).CloseWrite()
-	reader := bufio.NewReader(connection)
-	fmt.Printf("raw %q\n", sent)
-	for request := 0; ; request++ {
-		if _, err := reader.Peek(1); err != nil {
-			fmt.Println("  end:", err)
-			return nil
-		}
-		method := "GET"
-		if slices.Contains(strings.Fields(sent), "HEAD") && request == 2 {
-			method = "HEAD"
-		}
-		response, err := http.ReadResponse(reader, &http.Request{Method: method})
-		if err != nil {
-			return err
-		}
-		body, err := io.ReadAll(response.Body)
-		if len(body) > 2000 {
-			body = fmt.Appendf(nil, "%d %x", len(body), sha256.Sum256(body))
-		}
-		fmt.Println(" ", response.Proto, response.Status, response.Close, response.Header, response.ContentLength)
-		fmt.Printf("  %q %v\n", body, err)
-		if response.StatusCode == 101 {
-			rest, err := io.ReadAll(reader)
-			fmt.Printf("  %q %v\n", rest, err)
-		}
+	got, err := io.ReadAll(connection)
+	if head, body, long := bytes.Cut(got, []byte("\r\n\r\n")); long && len(body) > 2000 {
+		got = fmt.Appendf(head, " %d %x", len(body), sha256.Sum256(body))
 	}
+	fmt.Printf("raw %q\n  %q %v\n", sent, got, err)
+	return nil
 }

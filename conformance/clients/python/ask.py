@@ -6,6 +6,7 @@ Left out are cases of 12 and 13 but the first of each group: the others send the
 
 import asyncio
 import hashlib
+import os
 import sys
 
 from kosoku import FailureError, run_fuzzingclient
@@ -33,3 +34,6 @@ def digest(received: object) -> str:
 
 
 asyncio.run(main(sys.argv[1]))
+sys.stdout.flush()
+# Without the interpreter's own end: every other time kosoku 0.1.0 aborts in it, when all is done.
+os._exit(0)

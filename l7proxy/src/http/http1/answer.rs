@@ -5,7 +5,7 @@
 
 use super::{
     chunk::Body,
-    head::{Framing, is_token},
+    head::{Framing, has_control, is_token},
 };
 
 /// Bytes of an answer's head.
@@ -177,10 +177,6 @@ fn parse_status_line(line: &[u8]) -> Result<(bool, u16), NoAnswer> {
     }
     let status = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(NoAnswer)?;
     if status < 100 { Err(NoAnswer) } else { Ok((http10, status)) }
-}
-
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }
 
 /// The fields that decide where an answer ends.

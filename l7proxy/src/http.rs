@@ -18,7 +18,7 @@ mod serve;
 
 pub use changes::Changes;
 pub use http1::{Found, Outcome, Scanner};
-pub use http2::{CONNECTION_WINDOW, Frame, Frames, STREAM_WINDOW};
+pub use http2::{Broken, Code, Decoder, Encoder, Field, Frames, Piece};
 pub use serve::serve;
 
 /// What is known of a connection that was redirected here.
@@ -55,21 +55,24 @@ pub struct Worker {
     pub scratch: Scratch,
 }
 
-/// Bytes that one connection of a worker uses at a time, while it is its turn: those that wait hold none.
+/// What one connection of a worker uses at a time, while it is its turn: those that wait hold none of it.
 #[derive(Default)]
-pub struct Scratch(Cell<Vec<u8>>);
+pub struct Scratch {
+    bytes: Cell<Vec<u8>>,
+    http2: Cell<http2::Spare>,
+}
 
 impl Scratch {
     /// As much as anybody reads at once.
     const SIZE: usize = 64 << 10;
 
     pub(in crate::http) fn take(&self) -> Vec<u8> {
-        let bytes = self.0.take();
+        let bytes = self.bytes.take();
         if bytes.is_empty() { vec![0; Self::SIZE] } else { bytes }
     }
 
     pub(in crate::http) fn give_back(&self, bytes: Vec<u8>) {
-        self.0.set(bytes);
+        self.bytes.set(bytes);
     }
 }
 

@@ -27,7 +27,8 @@ pub enum Limit {
     Resets,
     /// HTTP/2 frames that carry nothing of a message, in a second.
     ControlFrames,
-    /// What the HTTP/2 library counts: broken streams, empty frames, frames of one head, the size of what a head unpacks to.
+    /// What else of HTTP/2 costs more than requests do: broken streams, frames of one head, the size of what a head unpacks to,
+    /// what waits in front of a tunnel.
     Flood,
 }
 

@@ -1,7 +1,7 @@
 //! The pipeline: view → permit → forward → record, the same for HTTP/1 and HTTP/2.
 //!
-//! Owns the order of the steps. Never builds a rule, a socket or a line of a log itself; what differs by protocol is the
-//! [`Carrier`]'s. Start at [`Exchange::handle`].
+//! Owns the order of the steps. Never builds a rule, a socket or a line of a log itself; how a request is carried is not its
+//! business. Start at [`Exchange::judge`].
 
 use std::{
     cell::RefCell,
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri::Authority};
+use http::{HeaderValue, Request, StatusCode, Uri, Version, header, uri::Authority};
 use rules::{PathOptions, Permit, RequestView, Verdict};
 use tokio::sync::watch;
 
@@ -58,45 +58,6 @@ struct Judged {
     permit: Permit,
     kept: Option<Kept>,
     normal: Option<String>,
-}
-
-/// A request ends with a reset: there is no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Aborted(&'static str);
-
-/// What carries one request and its answer: a turn of an HTTP/1 connection, or an HTTP/2 stream.
-pub trait Carrier {
-    /// A request's body.
-    type Body;
-    /// An answer's body.
-    type Answer;
-
-    /// The refusal, if the request has no single meaning in its protocol or is over a limit.
-    fn refused(&mut self, request: &Request<Self::Body>) -> Option<Refused>;
-
-    /// To this client's own upstream: headers and bodies unchanged.
-    #[expect(async_fn_in_trait, reason = "everything of a connection stays on its worker's thread")]
-    async fn forward(
-        &mut self,
-        request: Request<Self::Body>,
-        permit: Permit,
-    ) -> Result<Response<Self::Answer>, Rejection>;
-
-    /// Deals with what is left of the body of a request that is not forwarded.
-    fn discard(&mut self, body: Self::Body);
-
-    /// Our own answer; `close`: nothing more is read from this client.
-    fn answer(&mut self, response: Response<&'static str>, close: bool) -> Response<Self::Answer>;
-
-    /// There is no answer.
-    fn reset(&mut self, rejection: &Rejection);
-
-    /// What tells that policy does not allow the request any more.
-    fn revoked(&self) -> Rc<Revoked>;
-
-    /// The request is under way as long as the ticket lives.
-    fn begun(&mut self, ticket: Ticket);
 }
 
 /// One downstream connection, as its requests see it.
@@ -163,41 +124,6 @@ impl Exchange {
             None => flow.failed(rejection),
         }
         answer
-    }
-
-    /// From a request to its answer: steps 6 to 10 of `ARCHITECTURE.md`.
-    pub async fn handle<C: Carrier>(
-        &self,
-        request: Request<C::Body>,
-        carrier: &mut C,
-    ) -> Result<Response<C::Answer>, Aborted> {
-        let refused = carrier.refused(&request);
-        let (parts, body) = request.into_parts();
-        let (rejection, is_grpc, flow) = match self.judge(Request::from_parts(parts, ()), refused, &carrier.revoked()) {
-            Ok(Allowed { request, permit, flow, ticket, .. }) => {
-                let is_grpc = is_grpc(&request);
-                if let Some(ticket) = ticket {
-                    carrier.begun(ticket);
-                }
-                match carrier.forward(request.map(|()| body), permit).await {
-                    Ok(response) => {
-                        flow.answered(response.status());
-                        return Ok(response);
-                    }
-                    Err(rejection) => (rejection, is_grpc, flow),
-                }
-            }
-            Err(barred) => {
-                let Barred { rejection, is_grpc, flow } = *barred;
-                carrier.discard(body);
-                (rejection, is_grpc, flow)
-            }
-        };
-        if let Some((response, close)) = self.refuse(&rejection, is_grpc, flow) {
-            return Ok(carrier.answer(response, close));
-        }
-        carrier.reset(&rejection);
-        Err(Aborted(rejection.reason()))
     }
 
     /// The newest rules judge the normal form, and the normal form takes the request's place, with the headers that the

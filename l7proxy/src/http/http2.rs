@@ -1,183 +1,113 @@
 //! An HTTP/2 connection by prior knowledge: many requests at once, all to one upstream connection of their own.
 //!
-//! Built on the h2 library itself, not on hyper: hyper adds headers (content-length) and keeps to itself with which code a
-//! stream was reset and which interim answers came. Owns the connection's life; its streams are `http2/stream.rs`. Never
-//! speaks HTTP/1 to an upstream: what one side resets or takes back, the other must be able to hear. Start at [`serve`].
+//! A relay of frames, not a server and a client: a stream has the same number on both sides, what one side gives of its window
+//! the other is told, and what one side resets or takes back the other hears. Heads are unpacked, judged and packed again;
+//! bodies are passed on as they come. Never speaks HTTP/1 to an upstream. Start at [`serve`].
 
 use std::{
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
     rc::{Rc, Weak},
-    time::Duration,
+    task::{Context, Waker},
 };
 
-use bytes::Bytes;
-use h2::{Reason, server};
-use tokio::{net::TcpStream, task::JoinSet, time};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::{
-    Connection, Limits, Worker,
+    Connection, Worker,
     changes::{Changed, Changes, Due},
-    serve::First,
+    serve::{First, PREFACE},
 };
-use crate::{request::Exchange, upstream::Http2};
+use crate::{metrics::count, reject::Rejection, request::Exchange};
 
+mod floods;
 mod frames;
-mod pump;
-mod socket;
-mod stream;
-mod watch;
+mod head;
+mod hpack;
+mod leg;
+mod pace;
+mod relay;
+mod settings;
+mod streams;
 
-pub use frames::{Frame, Frames};
-use socket::{Signals, Socket};
-use watch::Watch;
+pub use frames::{Code, Frames, Piece};
+pub use hpack::{Broken, Decoder, Encoder, Field};
+pub(super) use leg::Spare;
+use relay::Relay;
+use streams::Stream;
 
-/// Of one stream, and of a whole connection, this much may be on its way without having been passed on.
-pub const STREAM_WINDOW: u32 = 64 << 10;
-/// As [`STREAM_WINDOW`].
-pub const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// How long a client that is shed may take to hear of it.
-const ENDING: Duration = Duration::from_secs(1);
-/// Streams that break the protocol, of one connection.
-const BROKEN_STREAMS: usize = 100;
-/// Streams that were reset before anybody was given them.
-const RESETS_PENDING: usize = 20;
-/// Bytes of the table that heads are packed with.
-const PACKING_TABLE: u32 = 4 << 10;
-
-/// What the streams of a connection share.
+/// What the streams of a connection share, and changes of policy know.
 #[derive(Debug)]
 struct Line {
     exchange: Exchange,
-    upstream: Http2,
     worker: Rc<Worker>,
-    /// Requests whose verdict or answer is not known yet.
-    deciding: Cell<usize>,
-}
-
-/// One of them.
-struct Deciding<'l>(&'l Cell<usize>);
-
-impl Drop for Deciding<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
+    /// Something that is under way is not allowed any more.
+    changed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Changed for Line {
     fn policy_changed(&self, due: Due) {
-        self.exchange.policy_changed(due == Due::Tunnels);
+        if self.exchange.policy_changed(due == Due::Tunnels) > 0 {
+            self.changed.set(true);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
     }
 }
 
 impl Line {
-    fn deciding(&self) -> Deciding<'_> {
-        self.deciding.set(self.deciding.get() + 1);
-        Deciding(&self.deciding)
+    /// Wakes whoever asks when something changed.
+    fn follow(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn has_changed(&self) -> bool {
+        self.changed.take()
+    }
+
+    /// A request that was allowed has ended before its end.
+    fn record(&self, stream: &mut Stream, rejection: &Rejection) {
+        if let Some(flow) = stream.flow.take() {
+            // Its client is told by a reset.
+            let _none = self.exchange.refuse(rejection, false, *flow);
+        } else if matches!(rejection, Rejection::Ended) {
+            count(&self.worker.counters.requests_ended);
+        }
     }
 }
 
 /// Serves streams until the client, the upstream or the process ends.
-pub(super) async fn serve(stream: TcpStream, first: First, connection: Connection, worker: Rc<Worker>) {
+pub(super) async fn serve(mut stream: TcpStream, first: First, connection: Connection, worker: Rc<Worker>) {
+    // All of it is there: it was looked at.
+    if first.taken.is_empty()
+        && let Err(error) = stream.read_exact(&mut [0; PREFACE.len()]).await
+    {
+        return tracing::debug!(%error, "connection");
+    }
     let (exchange, dialer) = Exchange::new(connection, Rc::clone(&worker));
-    let signals = Signals::default();
-    let upstream = Http2::new(dialer, signals.leaving.clone(), signals.broken.clone());
-    let line = Rc::new(Line { exchange, upstream, worker: Rc::clone(&worker), deciding: Cell::new(0) });
-    let watch = Rc::new(RefCell::new(Watch::new(Rc::clone(&line))));
-    let socket = Socket::new(stream, first.taken, Rc::clone(&watch), worker.limits.header_timeout, &signals);
-    let handshake = builder(&worker.limits).handshake::<_, Bytes>(socket);
-    let client = match time::timeout(worker.limits.header_timeout, handshake).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(error)) => return tracing::debug!(%error, "connection"),
-        Err(_) => return tracing::debug!("connection: the preface took too long"),
-    };
+    let (changed, waker) = (Cell::new(false), RefCell::new(None));
+    let line = Rc::new(Line { exchange, worker: Rc::clone(&worker), changed, waker });
     let who: Weak<dyn Changed> = Rc::<Line>::downgrade(&line);
     let _told = Changes::add(&worker, who, line.exchange.revisions());
-    let mut serving = Serving { line, client, watch, signals, streams: JoinSet::new() };
-    let goes_away = serving.run().await;
-    serving.end(goes_away).await;
-}
-
-/// A connection that is being served.
-struct Serving {
-    line: Rc<Line>,
-    client: server::Connection<Socket, Bytes>,
-    watch: Rc<RefCell<Watch>>,
-    signals: Signals,
-    streams: JoinSet<()>,
-}
-
-impl Serving {
-    /// Says whether the client was told to go away.
-    async fn run(&mut self) -> bool {
-        let drain = &self.line.worker.drain;
-        let mut ending = false;
-        loop {
-            tokio::select! {
-                biased;
-                // Nothing more is written: the client's connection ends as the upstream's did.
-                () = self.signals.broken.cancelled() => return ending,
-                () = self.signals.over.cancelled() => {
-                    self.shed().await;
-                    return ending;
-                }
-                accepted = self.client.accept() => match accepted {
-                    Some(Ok((request, respond))) => {
-                        self.watch.borrow_mut().accepted(respond.stream_id().as_u32());
-                        self.streams.spawn_local(stream::serve(Rc::clone(&self.line), Box::new(request), respond));
-                    }
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "connection");
-                        return ending;
-                    }
-                    None => return ending,
-                },
-                Some(_) = self.streams.join_next() => {}
-                // What is new goes to another connection: the client is told, and loses nothing.
-                () = drain.leaving(), if !ending => {
-                    ending = true;
-                    self.client.graceful_shutdown();
-                }
-                () = self.signals.leaving.cancelled(), if !ending => {
-                    ending = true;
-                    self.client.graceful_shutdown();
-                }
+    let mut relay = Relay::new(line, Rc::clone(&worker), dialer, stream);
+    let end = {
+        let mut leaving = pin!(worker.drain.leaving());
+        let mut is_leaving = false;
+        poll_fn(|cx| {
+            if !is_leaving && leaving.as_mut().poll(cx).is_ready() {
+                is_leaving = true;
+                relay.go_away();
             }
-        }
-    }
-
-    /// Until it is said; but a client that floods may not read.
-    async fn shed(&mut self) {
-        self.client.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        let saying = async { while let Some(Ok(_)) = self.client.accept().await {} };
-        if time::timeout(ENDING, saying).await.is_err() {
-            tracing::debug!("a client that was shed does not read");
-        }
-    }
-
-    async fn end(mut self, goes_away: bool) {
-        if self.signals.broken.is_cancelled() {
-            // What waits for an answer fails with the upstream, and its record says so: not before may the client be gone.
-            while self.line.deciding.get() > 0 && self.streams.join_next().await.is_some() {}
-            self.streams.abort_all();
-        }
-        drop(self.client);
-        self.watch.borrow_mut().ended(goes_away);
-        while self.streams.join_next().await.is_some() {}
-    }
-}
-
-fn builder(limits: &Limits) -> server::Builder {
-    let mut builder = server::Builder::new();
-    builder
-        .max_concurrent_streams(limits.streams)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .enable_connect_protocol()
-        .header_table_size(PACKING_TABLE)
-        .max_local_error_reset_streams(Some(BROKEN_STREAMS))
-        .max_pending_accept_reset_streams(RESETS_PENDING)
-        .max_send_buffer_size(usize::try_from(STREAM_WINDOW).unwrap_or(usize::MAX));
-    builder
+            relay.poll(cx)
+        })
+        .await
+    };
+    // Boxed: the room is for a moment only.
+    Box::pin(relay.finish(end)).await;
 }

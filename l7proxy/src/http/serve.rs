@@ -11,7 +11,7 @@ use super::{Connection, Worker, http1, http2};
 use crate::metrics::count;
 
 /// What an HTTP/2 client begins with when it knows that the server speaks it (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the first bytes say.
 #[derive(Debug)]

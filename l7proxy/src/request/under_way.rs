@@ -30,6 +30,12 @@ impl Revoked {
         }
     }
 
+    /// Whether it was told.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.is_set.get()
+    }
+
     /// Ready when it was told.
     pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_set.get() {

@@ -4,7 +4,7 @@
 //! stays found.
 
 use http::{Method, Uri};
-use l7proxy::http::{Found, Frame, Frames, Limits, Outcome, Scanner};
+use l7proxy::http::{Code, Decoder, Encoder, Found, Frames, Limits, Outcome, Piece, Scanner};
 
 /// Header lines that the HTTP library has room for here.
 const ROOM: usize = 101;
@@ -166,50 +166,86 @@ fn chunks(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// A direction of an HTTP/2 connection: however it is cut, the same frames are found, and they are those of the whole.
-pub(crate) fn frames(data: &[u8]) {
-    let expected = frames_of(data);
-    for part in [data.len().max(1), 1, 2, 7, 64] {
-        let mut watched = Frames::new(0);
-        let mut found = Vec::new();
-        for mut bytes in data.chunks(part) {
-            while let Some(frame) = watched.next(&mut bytes) {
-                found.push(frame);
+/// A block of fields or another frame: stream, what says what it is, and what it carries.
+type Whole = (u32, [u8; 2], Vec<u8>);
+
+/// Stream, bytes, padding, and whether it ended.
+type Body = (u32, Vec<u8>, u32, bool);
+
+/// What is found in one direction of an HTTP/2 connection, as far as it does not depend on how it is cut.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct OneWay {
+    /// All that does not come in pieces.
+    frames: Vec<Whole>,
+    /// Pieces of a body that stand side by side are one.
+    bodies: Vec<Body>,
+    broken: Option<Code>,
+}
+
+impl OneWay {
+    fn of(data: &[u8], part: usize, most: usize) -> Self {
+        let (mut found, mut frames, mut rest) = (Self::default(), Frames::default(), Vec::new());
+        for bytes in data.chunks(part) {
+            rest.extend_from_slice(bytes);
+            let mut left = rest.as_slice();
+            loop {
+                match frames.next(&mut left, most) {
+                    Ok(Some(piece)) => found.add(piece),
+                    Ok(None) => break,
+                    Err(code) => {
+                        found.broken = Some(code);
+                        return found;
+                    }
+                }
             }
-            assert!(bytes.is_empty(), "all that came is taken");
+            rest = left.to_vec();
+            assert!(rest.len() < 9 + (16 << 10), "a frame that is there is taken");
         }
-        assert_eq!((found, watched.is_in_block()), expected, "in parts of {part}");
+        found
+    }
+
+    fn add(&mut self, piece: Piece<'_>) {
+        match piece {
+            Piece::Data { stream, bytes, padding, ends, .. } => match self.bodies.last_mut() {
+                Some((known, body, padded, ended)) if *known == stream && !*ended => {
+                    body.extend_from_slice(bytes);
+                    *padded += padding;
+                    *ended = ends;
+                }
+                Some(_) | None => self.bodies.push((stream, bytes.to_vec(), padding, ends)),
+            },
+            Piece::Block { stream, fragment, begins, is_whole, ends, is_circular } => {
+                let flags =
+                    [begins, is_whole, ends, is_circular].into_iter().fold(0, |all, one| all * 2 + u8::from(one));
+                self.frames.push((stream, [u8::from(begins), flags], fragment.to_vec()));
+            }
+            Piece::Other { kind, flags, stream, payload } => {
+                self.frames.push((stream, [kind, flags], payload.to_vec()));
+            }
+        }
     }
 }
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-/// All frames whose head, and code where one is of interest, is there; and whether a block of headers is open at the end.
-fn frames_of(data: &[u8]) -> (Vec<Frame>, bool) {
-    let (mut found, mut open, mut rest) = (Vec::new(), false, data);
-    while let Some((head, payload)) = rest.split_first_chunk::<9>() {
-        let [a, b, c, kind, flags, stream @ ..] = *head;
-        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).expect("24 bits");
-        let from = match kind {
-            RST_STREAM => 0..length.min(4),
-            GOAWAY => length.min(4)..length.min(8),
-            _ => 0..0,
-        };
-        // Of the code what is there; all of it must have come.
-        let Some(code) = payload.get(from) else { break };
-        let mut bytes = [0; 4];
-        bytes.get_mut(..code.len()).expect("four at most").copy_from_slice(code);
-        let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-        found.push(Frame { kind, flags, stream, length, code: u32::from_be_bytes(bytes) });
-        let after = payload.get(length..);
-        if kind == HEADERS || kind == CONTINUATION {
-            open = flags & 4 == 0 || after.is_none();
-        }
-        let Some(after) = after else { break };
-        rest = after;
+/// A direction of an HTTP/2 connection: however it is cut, the same is found; and whatever its blocks of fields are, they are
+/// unpacked, packed and unpacked again to the same.
+pub(crate) fn frames(data: &[u8]) {
+    let expected = OneWay::of(data, data.len().max(1), usize::MAX);
+    for (part, most) in [(1, usize::MAX), (2, 1), (7, 3), (64, usize::MAX)] {
+        assert_eq!(OneWay::of(data, part, most), expected, "in parts of {part}");
     }
-    (found, open)
+    let (mut theirs, mut ours, mut others) = (Decoder::default(), Encoder::default(), Decoder::default());
+    for (_, _, block) in &expected.frames {
+        let (mut fields, mut again, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+        let Ok(size) = theirs.decode(block, LIMIT, &mut fields) else { break };
+        assert_eq!(size <= LIMIT, size == fields.iter().map(|field| field.size()).sum::<usize>());
+        ours.begin(&mut packed);
+        for field in &fields {
+            ours.field(field, &mut packed);
+        }
+        assert_eq!(others.decode(&packed, LIMIT, &mut again), Ok(fields.iter().map(|field| field.size()).sum()));
+        assert!(fields.iter().map(|field| &**field).eq(again.iter().map(|field| &**field)));
+    }
 }
+
+/// Bytes of a block's fields.
+const LIMIT: usize = 60 << 10;

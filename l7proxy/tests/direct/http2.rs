@@ -9,3 +9,5 @@ mod passed;
 pub(crate) mod peers;
 mod refused;
 mod tunnels;
+mod upstream;
+mod windows;

@@ -35,6 +35,11 @@ impl Wire {
         Self { stream, ahead: Vec::new() }
     }
 
+    /// The same socket, for another thread.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.stream.try_clone().unwrap())
+    }
+
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();

@@ -1,225 +1,325 @@
-//! Finds the frames in one direction of a connection (RFC 9113 §4.1), without what they carry.
+//! Frames (RFC 9113 §4.1, §6): found in what one side sends, and written for the other.
 //!
-//! Must never keep more than a frame's head and the code of resets and goodbyes. Start at [`Frames::next`].
-
-/// Bytes of a frame's head.
-const HEAD: usize = 9;
-/// Of a GOAWAY: the last stream and the code. Of a reset the first half is the code.
-const CODE: usize = 8;
+//! Owns what a frame may look like by itself: sizes, streams, padding. Must never keep a byte: what is not complete is left
+//! to whoever reads. Bodies are handed on as they come, a frame in pieces. Start at [`Frames::next`].
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
+pub(super) const PRIORITY: u8 = 2;
 pub(super) const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PUSH_PROMISE: u8 = 5;
+pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
 
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const ACK: u8 = 1;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const WITH_PRIORITY: u8 = 0x20;
 
-/// A frame's head.
+/// Bytes of a frame's head.
+pub(super) const HEAD: usize = 9;
+/// Bytes behind it, at most: nobody is told that we take more, and so nobody sends more or is sent more.
+pub(super) const LARGEST: usize = 16 << 10;
+
+/// Why a stream or a connection ends (RFC 9113 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Its type.
-    pub kind: u8,
-    /// What its bits mean depends on the type.
-    pub flags: u8,
-    /// 0: the connection's.
-    pub stream: u32,
-    /// Bytes behind the head.
-    pub length: usize,
-    /// Of a reset, or a GOAWAY.
-    pub code: u32,
+pub struct Code(pub u32);
+
+impl Code {
+    pub(super) const NO_ERROR: Self = Self(0);
+    pub(super) const PROTOCOL_ERROR: Self = Self(1);
+    pub(super) const FLOW_CONTROL_ERROR: Self = Self(3);
+    pub(super) const STREAM_CLOSED: Self = Self(5);
+    pub(super) const FRAME_SIZE_ERROR: Self = Self(6);
+    pub(super) const REFUSED_STREAM: Self = Self(7);
+    pub(super) const CANCEL: Self = Self(8);
+    pub(super) const COMPRESSION_ERROR: Self = Self(9);
+    pub(super) const ENHANCE_YOUR_CALM: Self = Self(11);
 }
 
-impl Frame {
-    pub(super) fn ends_stream(&self) -> bool {
-        self.flags & END_STREAM != 0
+/// What the next bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'b> {
+    /// Of a body.
+    Data {
+        /// The stream.
+        stream: u32,
+        /// Some bytes, or none.
+        bytes: &'b [u8],
+        /// Bytes that count for windows, and are none of the body.
+        padding: u32,
+        /// Nothing more follows of this stream.
+        ends: bool,
+        /// Nothing more follows of this frame.
+        last: bool,
+    },
+    /// A part of a block of fields.
+    Block {
+        /// The stream.
+        stream: u32,
+        /// Without padding and priority.
+        fragment: &'b [u8],
+        /// It begins one.
+        begins: bool,
+        /// It is the last part.
+        is_whole: bool,
+        /// Nothing follows the block on this stream.
+        ends: bool,
+        /// It is said to depend on itself.
+        is_circular: bool,
+    },
+    /// Any other frame, of the size that it must have.
+    Other {
+        /// Its type.
+        kind: u8,
+        /// Its flags.
+        flags: u8,
+        /// 0: the connection's.
+        stream: u32,
+        /// What it carries.
+        payload: &'b [u8],
+    },
+}
+
+/// A frame's head.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+impl Head {
+    fn of([a, b, c, kind, flags, stream @ ..]: [u8; HEAD]) -> Self {
+        let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
+        Self { length, kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff }
     }
 
-    /// Whether it is a GOAWAY.
-    #[must_use]
-    pub fn is_go_away(&self) -> bool {
-        self.kind == GOAWAY
+    fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
     }
 
-    /// Whether it says what its sender wants.
-    #[must_use]
-    pub fn is_settings(&self) -> bool {
-        self.kind == SETTINGS && self.flags & ACK == 0
-    }
-
-    fn ends_headers(&self) -> bool {
-        self.flags & END_HEADERS != 0
-    }
-
-    fn of(kept: &[u8; HEAD + CODE]) -> Self {
-        let [a, b, c, kind, flags, s0, s1, s2, s3, code @ ..] = *kept;
-        let [c0, c1, c2, c3, c4, c5, c6, c7] = code;
-        let code = if kind == GOAWAY { [c4, c5, c6, c7] } else { [c0, c1, c2, c3] };
-        let length = u32::from_be_bytes([0, a, b, c]);
-        Self {
-            kind,
-            flags,
-            stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
-            length: usize::try_from(length).unwrap_or(usize::MAX),
-            code: u32::from_be_bytes(code),
+    /// What can be said of it before its payload is there.
+    fn check(&self) -> Result<(), Code> {
+        let is_of_stream = match self.kind {
+            DATA | HEADERS | PRIORITY | RST_STREAM | PUSH_PROMISE | CONTINUATION => Some(true),
+            SETTINGS | PING | GOAWAY => Some(false),
+            _ => None,
+        };
+        if is_of_stream.is_some_and(|is_of_stream| is_of_stream != (self.stream != 0)) {
+            return Err(Code::PROTOCOL_ERROR);
         }
+        let is_sized = match self.kind {
+            PRIORITY => self.length == 5,
+            RST_STREAM | WINDOW_UPDATE => self.length == 4,
+            SETTINGS => self.length.is_multiple_of(6) && (self.length == 0 || !self.is(ACK)),
+            PING => self.length == 8,
+            GOAWAY => self.length >= 8,
+            _ => true,
+        };
+        if is_sized && self.length <= LARGEST { Ok(()) } else { Err(Code::FRAME_SIZE_ERROR) }
     }
+}
 
-    /// Bytes behind the head that are of interest.
-    fn kept(&self) -> usize {
-        match self.kind {
-            RST_STREAM => self.length.min(CODE / 2),
-            GOAWAY => self.length.min(CODE),
-            _ => 0,
-        }
-    }
+/// A body's frame that was begun.
+#[derive(Clone, Copy, Debug)]
+struct Body {
+    stream: u32,
+    left: usize,
+    padding: usize,
+    ends: bool,
 }
 
 /// One direction of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Frames {
-    kept: [u8; HEAD + CODE],
-    /// How much of that is there.
-    length: usize,
-    /// Still to come of what is not looked at.
-    skip: usize,
-    /// A block of headers began, and its last frame was not there yet.
-    block: bool,
-    /// The block ends with what is skipped.
-    last: bool,
+    body: Option<Body>,
+    /// The stream whose block of fields is not complete, and whether the stream ends with it.
+    block: Option<(u32, bool)>,
 }
 
 impl Frames {
-    /// `preface`: bytes before the first frame.
+    /// The stream whose block of fields is not complete.
     #[must_use]
-    pub fn new(preface: usize) -> Self {
-        Self { kept: [0; HEAD + CODE], length: 0, skip: preface, block: false, last: false }
+    pub fn open_block(&self) -> Option<u32> {
+        self.block.map(|(stream, _)| stream)
     }
 
-    /// Whether the last frame is there to its end, and no other began.
-    #[must_use]
-    pub fn is_between(&self) -> bool {
-        self.skip == 0 && self.length == 0
+    /// Whether a body's frame began and is not complete.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.body.is_some()
     }
 
-    /// Whether a block of headers began and is not complete.
-    #[must_use]
-    pub fn is_in_block(&self) -> bool {
-        self.block
+    /// Whether `rest`, which is not enough for a piece, is the beginning of fields.
+    pub(super) fn begins_block(&self, rest: &[u8]) -> bool {
+        self.body.is_none() && rest.len() >= HEAD && matches!(rest.get(3), Some(&(HEADERS | CONTINUATION)))
     }
 
-    /// Takes bytes off the front of `bytes` up to where the next frame is known; `None`: all of them.
-    pub fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
-        loop {
-            let passed = self.skip.min(bytes.len());
-            self.skip -= passed;
-            *bytes = bytes.get(passed..).unwrap_or_default();
-            if self.skip > 0 {
-                return None;
-            }
-            if std::mem::take(&mut self.last) {
-                self.block = false;
-            }
-            if bytes.is_empty() {
-                return None;
-            }
-            if let Some(frame) = self.keep(bytes) {
-                return Some(frame);
-            }
+    /// Takes the next piece off the front of `bytes`, of a body at most `most` bytes; `None`: more is needed, or a body's bytes
+    /// may not be taken. What is left must be shown again.
+    pub fn next<'b>(&mut self, bytes: &mut &'b [u8], most: usize) -> Result<Option<Piece<'b>>, Code> {
+        if let Some(body) = self.body.take() {
+            return Ok(self.go_on(body, bytes, most));
         }
-    }
-
-    fn keep(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
-        let wanted = if self.length < HEAD { HEAD } else { HEAD + Frame::of(&self.kept).kept() };
-        let taken = wanted.saturating_sub(self.length).min(bytes.len());
-        let (head, rest) = bytes.split_at_checked(taken)?;
-        if let Some(room) = self.kept.get_mut(self.length..self.length + taken) {
-            room.copy_from_slice(head);
+        let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else { return Ok(None) };
+        let head = Head::of(*head);
+        let is_in_order = match self.block {
+            Some((stream, _)) => head.kind == CONTINUATION && head.stream == stream,
+            None => head.kind != CONTINUATION,
+        };
+        if !is_in_order {
+            return Err(Code::PROTOCOL_ERROR);
         }
-        self.length += taken;
+        head.check()?;
+        if head.kind == DATA {
+            return self.begin(head, bytes, most);
+        }
+        let Some((payload, rest)) = rest.split_at_checked(head.length) else { return Ok(None) };
         *bytes = rest;
-        if self.length < HEAD {
+        let Head { kind, flags, stream, .. } = head;
+        match kind {
+            HEADERS | CONTINUATION => self.fields(head, payload).map(Some),
+            _ => Ok(Some(Piece::Other { kind, flags, stream, payload })),
+        }
+    }
+
+    fn fields<'b>(&mut self, head: Head, payload: &'b [u8]) -> Result<Piece<'b>, Code> {
+        let begins = head.kind == HEADERS;
+        let (fragment, is_circular) = if begins { unwrap(head, payload)? } else { (payload, false) };
+        let ends = self.block.take().map_or(head.is(END_STREAM), |(_, ends)| ends);
+        let is_whole = head.is(END_HEADERS);
+        if !is_whole {
+            self.block = Some((head.stream, ends));
+        }
+        Ok(Piece::Block { stream: head.stream, fragment, begins, is_whole, ends, is_circular })
+    }
+
+    fn begin<'b>(&mut self, head: Head, bytes: &mut &'b [u8], most: usize) -> Result<Option<Piece<'b>>, Code> {
+        let rest = bytes.get(HEAD..).unwrap_or_default();
+        let mut body = Body { stream: head.stream, left: head.length, padding: 0, ends: head.is(END_STREAM) };
+        if !head.is(PADDED) {
+            *bytes = rest;
+            return Ok(self.go_on(body, bytes, most));
+        }
+        // Its own length is padding too.
+        let Some(padding) = rest.first().map(|padding| usize::from(*padding) + 1) else {
+            return if head.length == 0 { Err(Code::FRAME_SIZE_ERROR) } else { Ok(None) };
+        };
+        body.left = head.length.checked_sub(padding).ok_or(Code::PROTOCOL_ERROR)?;
+        body.padding = padding - 1;
+        *bytes = rest.get(1..).unwrap_or_default();
+        let piece = self.go_on(body, bytes, most);
+        let first = Piece::Data { stream: head.stream, bytes: &[], padding: 0, ends: false, last: false };
+        match piece.unwrap_or(first) {
+            Piece::Data { stream, bytes, padding, ends, last } => {
+                Ok(Some(Piece::Data { stream, bytes, padding: padding + 1, ends, last }))
+            }
+            other @ (Piece::Block { .. } | Piece::Other { .. }) => Ok(Some(other)),
+        }
+    }
+
+    /// What there is of a body's frame.
+    fn go_on<'b>(&mut self, mut body: Body, bytes: &mut &'b [u8], most: usize) -> Option<Piece<'b>> {
+        let is_over = body.left + body.padding == 0;
+        if (bytes.is_empty() && !is_over) || (most == 0 && body.left > 0) {
+            self.body = Some(body);
             return None;
         }
-        let frame = Frame::of(&self.kept);
-        if self.length < HEAD + frame.kept() {
-            return None;
+        let taken = body.left.min(bytes.len()).min(most);
+        let (data, rest) = bytes.split_at_checked(taken)?;
+        body.left -= taken;
+        let padding = if body.left == 0 { body.padding.min(rest.len()) } else { 0 };
+        body.padding -= padding;
+        *bytes = rest.get(padding..).unwrap_or_default();
+        let last = body.left + body.padding == 0;
+        if !last {
+            self.body = Some(body);
         }
-        self.length = 0;
-        self.skip = frame.length - frame.kept();
-        if matches!(frame.kind, HEADERS | CONTINUATION) {
-            self.block = true;
-            self.last = frame.ends_headers();
-        }
-        self.kept = [0; HEAD + CODE];
-        Some(frame)
+        let padding = u32::try_from(padding).unwrap_or(u32::MAX);
+        Some(Piece::Data { stream: body.stream, bytes: data, padding, ends: last && body.ends, last })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A fragment, and whether its stream is said to depend on itself.
+type Unwrapped<'b> = (&'b [u8], bool);
 
-    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(payload.len()).unwrap();
-        [&[0, 0, length, kind, flags, 0x80, 0, 0, stream], payload].concat()
+/// A block's first fragment without what stands around it.
+fn unwrap(head: Head, mut payload: &[u8]) -> Result<Unwrapped<'_>, Code> {
+    let mut padding = 0;
+    if head.is(PADDED) {
+        let (length, rest) = payload.split_first().ok_or(Code::FRAME_SIZE_ERROR)?;
+        (padding, payload) = (usize::from(*length), rest);
     }
+    let mut is_circular = false;
+    if head.is(WITH_PRIORITY) {
+        let (priority, rest) = payload.split_first_chunk::<5>().ok_or(Code::FRAME_SIZE_ERROR)?;
+        is_circular = depends_on(priority) == head.stream;
+        payload = rest;
+    }
+    let length = payload.len().checked_sub(padding).ok_or(Code::PROTOCOL_ERROR)?;
+    Ok((payload.get(..length).unwrap_or_default(), is_circular))
+}
 
-    /// All frames, and whether a block was open after each piece.
-    fn seen(bytes: &[u8], piece: usize) -> (Vec<Frame>, Vec<bool>) {
-        let mut frames = Frames::new(3);
-        let (mut found, mut open) = (Vec::new(), Vec::new());
-        for mut part in bytes.chunks(piece) {
-            while let Some(frame) = frames.next(&mut part) {
-                found.push(frame);
-            }
-            open.push(frames.is_in_block());
+/// The stream that a priority is relative to.
+pub(super) fn depends_on(priority: &[u8]) -> u32 {
+    number(priority) & 0x7fff_ffff
+}
+
+/// The first four bytes.
+pub(super) fn number(bytes: &[u8]) -> u32 {
+    bytes.first_chunk::<4>().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+/// Appends a frame of at most [`LARGEST`] bytes.
+pub(super) fn write(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&head(kind, flags, stream, payload.len()));
+    out.extend_from_slice(payload);
+}
+
+fn head(kind: u8, flags: u8, stream: u32, length: usize) -> [u8; HEAD] {
+    let [.., a, b, c] = length.to_be_bytes();
+    let [s0, s1, s2, s3] = stream.to_be_bytes();
+    [a, b, c, kind, flags, s0, s1, s2, s3]
+}
+
+/// Appends a block of fields, which `pack` makes, in as many frames as it needs.
+pub(super) fn write_block(stream: u32, ends: bool, out: &mut Vec<u8>, pack: impl FnOnce(&mut Vec<u8>)) {
+    let begin = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    pack(out);
+    let end = if ends { END_STREAM } else { 0 };
+    let length = out.len() - begin - HEAD;
+    if length <= LARGEST {
+        if let Some(room) = out.get_mut(begin..begin + HEAD) {
+            room.copy_from_slice(&head(HEADERS, END_HEADERS | end, stream, length));
         }
-        (found, open)
+        return;
     }
+    let block = out.split_off(begin + HEAD);
+    out.truncate(begin);
+    let mut parts = block.chunks(LARGEST).peekable();
+    let (mut kind, mut flags) = (HEADERS, end);
+    while let Some(part) = parts.next() {
+        let last = if parts.peek().is_none() { END_HEADERS } else { 0 };
+        write(kind, flags | last, stream, part, out);
+        (kind, flags) = (CONTINUATION, 0);
+    }
+}
 
-    #[test]
-    fn frames_are_found_however_they_are_cut() {
-        let bytes = [
-            b"PRI".to_vec(),
-            frame(SETTINGS, 0, 0, &[]),
-            frame(HEADERS, END_STREAM, 1, b"abc"),
-            frame(CONTINUATION, END_HEADERS, 1, b""),
-            frame(DATA, 0, 3, &[7; 200]),
-            frame(RST_STREAM, 0, 3, &[0, 0, 1, 2]),
-            frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 11, b'x']),
-            frame(RST_STREAM, 0, 3, &[9]),
-            frame(DATA, END_STREAM, 5, &[]),
-        ]
-        .concat();
-        for piece in 1..bytes.len() {
-            let (found, open) = seen(&bytes, piece);
-            let told: Vec<_> = found.iter().map(|frame| (frame.kind, frame.stream, frame.length, frame.code)).collect();
-            let expected = [
-                (SETTINGS, 0, 0, 0),
-                (HEADERS, 1, 3, 0),
-                (CONTINUATION, 1, 0, 0),
-                (DATA, 3, 200, 0),
-                (RST_STREAM, 3, 4, 0x102),
-                (GOAWAY, 0, 9, 11),
-                (RST_STREAM, 3, 1, 0x0900_0000),
-                (DATA, 5, 0, 0),
-            ];
-            assert_eq!(told, expected, "in pieces of {piece}");
-            assert!(!open.last().unwrap(), "in pieces of {piece}");
-        }
-    }
+pub(super) fn write_reset(stream: u32, code: Code, out: &mut Vec<u8>) {
+    write(RST_STREAM, 0, stream, &code.0.to_be_bytes(), out);
+}
 
-    #[test]
-    fn a_block_is_open_until_its_last_byte() {
-        let bytes = [b"PRI".to_vec(), frame(HEADERS, 0, 1, b"ab"), frame(CONTINUATION, END_HEADERS, 1, b"c")].concat();
-        let (_, open) = seen(&bytes, 1);
-        let first = open.iter().position(|open| *open).unwrap();
-        assert_eq!(first, 3 + HEAD - 1, "from the frame's head on");
-        assert!(open[first..open.len() - 1].iter().all(|open| *open));
-        assert!(!open[open.len() - 1]);
-    }
+pub(super) fn write_window(stream: u32, more: u32, out: &mut Vec<u8>) {
+    write(WINDOW_UPDATE, 0, stream, &more.to_be_bytes(), out);
+}
+
+pub(super) fn write_goaway(last: u32, code: Code, said: &[u8], out: &mut Vec<u8>) {
+    let said = said.get(..said.len().min(LARGEST - 8)).unwrap_or_default();
+    write(GOAWAY, 0, 0, &[&last.to_be_bytes(), &code.0.to_be_bytes(), said].concat(), out);
 }

@@ -57,14 +57,16 @@ fn rapid_reset() {
 }
 
 #[test]
-fn resets_that_nobody_was_given() {
-    // The library's own limit: all come in one piece, so that no stream is given to anybody in between.
+fn resets_below_the_limit() {
     let stage = Stage::new();
     let mut wire = connect(&stage);
-    let one = |stream| [get(stream, "/write"), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
+    let one = |stream| [get(stream, "/any"), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
     let all: Vec<u8> = (0..400).flat_map(|at| one(2 * at + 1)).collect();
-    flood(&mut wire, &all);
-    is_shed(stage, wire, "http2-flood");
+    wire.send(&all);
+    wire.send(get(1001, "/write"));
+    while next(&mut wire).stream != 1001 {}
+    assert_eq!(stage.counter("http2_floods"), 0);
+    assert_eq!(told(&stage.records(802)).len(), 802, "two each");
 }
 
 #[test]
@@ -100,13 +102,30 @@ fn empty_data() {
 }
 
 #[test]
-fn tiny_data_that_nobody_reads() {
+fn tiny_data_waits_with_nobody() {
     let stage = Stage::new();
     let mut wire = connect(&stage);
     wire.send(frame(HEADERS, END_HEADERS, 1, &pseudo("POST", "/any")));
-    // The server does not speak, so nothing is taken from the stream.
-    flood(&mut wire, &frame(DATA, 0, 1, &[7]).repeat(20_000));
-    is_shed(stage, wire, "http2-flood");
+    // The server does not read: what was sent is in its socket.
+    wire.send(frame(DATA, 0, 1, &[7]).repeat(20_000));
+    wire.send(get(3, "/write"));
+    while next(&mut wire).stream != 3 {}
+    let mut server = stage.accept();
+    server.skip(20_000 * 10);
+    assert_eq!(stage.counter("http2_floods"), 0);
+}
+
+#[test]
+fn too_much_in_front_of_a_tunnel() {
+    let stage = Stage::new();
+    let mut wire = connect(&stage);
+    let tunnel = [field(":method", "CONNECT"), field(":authority", "inside:22")].concat();
+    wire.send(frame(HEADERS, END_HEADERS, 1, &tunnel));
+    // More than its window, and the server did not agree.
+    wire.send(frame(DATA, 0, 1, &[7; 16 << 10]).repeat(5));
+    assert_eq!(was_reset(&mut wire, 1), ENHANCE_YOUR_CALM);
+    others_are_served(&stage);
+    assert_eq!(told(&stage.records(4))[1], "ERROR CONNECT / 429 http2-flood");
 }
 
 #[test]

@@ -12,13 +12,17 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
+pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const PRIORITIZED: u8 = 0x20;
 /// A whole request.
 pub(crate) const WHOLE: u8 = END_STREAM | END_HEADERS;
 
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
 pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -67,6 +71,7 @@ pub(crate) fn connect(stage: &Stage) -> Wire {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
+    pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
@@ -78,14 +83,33 @@ pub(crate) fn parse(mut bytes: &[u8]) -> Vec<Frame> {
         let length = usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
         let stream = u32::from_be_bytes(bytes[5..9].try_into().unwrap());
         let payload = bytes[9..(9 + length).min(bytes.len())].to_vec();
-        frames.push(Frame { kind: bytes[3], stream, payload });
+        frames.push(Frame { kind: bytes[3], flags: bytes[4], stream, payload });
         bytes = &bytes[(9 + length).min(bytes.len())..];
     }
     frames
 }
 
-fn code(payload: &[u8]) -> u32 {
+pub(crate) fn number(payload: &[u8]) -> u32 {
     u32::from_be_bytes(payload.try_into().unwrap())
+}
+
+/// The server's end of the next connection, which begins with `greeting`.
+pub(crate) fn serve(stage: &Stage, greeting: &[u8]) -> Wire {
+    let mut wire = stage.accept();
+    assert_eq!(wire.exactly_bytes(24), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    wire.send(greeting);
+    wire
+}
+
+/// Reads until a frame of a kind.
+#[track_caller]
+pub(crate) fn until(wire: &mut Wire, kind: u8) -> Frame {
+    loop {
+        let next = next(wire);
+        if next.kind == kind {
+            return next;
+        }
+    }
 }
 
 /// Reads to the end, and gives the code of the GOAWAY with an error.
@@ -93,7 +117,7 @@ fn code(payload: &[u8]) -> u32 {
 pub(crate) fn gone_away(wire: &mut Wire) -> u32 {
     let (bytes, _) = wire.rest_bytes();
     let frames = parse(&bytes);
-    let mut codes = frames.iter().filter(|frame| frame.kind == GOAWAY).map(|frame| code(&frame.payload[4..8]));
+    let mut codes = frames.iter().filter(|frame| frame.kind == GOAWAY).map(|frame| number(&frame.payload[4..8]));
     codes.rfind(|code| *code != 0).unwrap_or_else(|| panic!("no GOAWAY: {frames:?}"))
 }
 
@@ -103,7 +127,7 @@ pub(crate) fn was_reset(wire: &mut Wire, stream: u32) -> u32 {
     loop {
         let next = next(wire);
         if next.kind == RST_STREAM && next.stream == stream {
-            return code(&next.payload);
+            return number(&next.payload);
         }
     }
 }
@@ -113,5 +137,5 @@ pub(crate) fn next(wire: &mut Wire) -> Frame {
     let head = wire.exactly_bytes(9);
     let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
     let payload = wire.exactly_bytes(length);
-    Frame { kind: head[3], stream: u32::from_be_bytes(head[5..9].try_into().unwrap()), payload }
+    Frame { kind: head[3], flags: head[4], stream: u32::from_be_bytes(head[5..9].try_into().unwrap()), payload }
 }

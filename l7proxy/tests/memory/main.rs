@@ -13,6 +13,7 @@
 #[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
 #[path = "../direct/http2/frames.rs"]
 mod frames;
+mod held;
 mod http2;
 #[expect(dead_code, reason = "shared with the tests of whole connections, which ask for more")]
 #[path = "../direct/stage.rs"]
@@ -82,7 +83,13 @@ const TARGETS: &[(&str, &str)] = &[
     ("a query", "?"),
 ];
 
+/// What is counted is the whole process's: one after the other.
 #[test]
+fn little_is_held() {
+    held::little_is_held();
+    ten_kib_hold_no_more_than_one_mib();
+}
+
 fn ten_kib_hold_no_more_than_one_mib() {
     let mut streams: Vec<Stream> = Vec::new();
     for (name, before, again, after) in STREAMS {

@@ -178,7 +178,7 @@ impl Relay {
         let has_more = self.requests.is_in_body();
         let Barred { rejection, is_grpc, flow } = barred;
         // Nobody knows whether a client that waits for leave sends its body now: end there.
-        let mut ends = own.closes || (own.waits && has_more);
+        let mut ends = own.closes || (own.waits && has_more) || self.line.worker.drain.is_retiring();
         if let Some((response, close)) = self.line.exchange.refuse(&rejection, is_grpc, flow) {
             ends |= close;
             self.answer(cx, &response, own, ends);

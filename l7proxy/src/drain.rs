@@ -84,6 +84,12 @@ impl Watch {
         self.signal.cancelled().await;
     }
 
+    /// Whether draining began.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.signal.is_cancelled()
+    }
+
     /// Ready when draining or retiring began.
     pub async fn leaving(&self) {
         tokio::select! {

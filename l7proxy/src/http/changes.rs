@@ -1,4 +1,4 @@
-//! Changes of policy, told to the connections of one worker that have something under way.
+//! What the connections of one worker are told: changes of policy, and that the process ends.
 //!
 //! Start at [`Changes::add`].
 
@@ -13,6 +13,7 @@ use std::{
 use tokio::{sync::watch, task, time};
 
 use super::Worker;
+use crate::drain;
 
 /// Connections after which others have their turn.
 const TURN: usize = 256;
@@ -30,6 +31,9 @@ pub(super) enum Due {
 pub(super) trait Changed {
     /// Policy is another one: what is `due` and not allowed any more ends.
     fn policy_changed(&self, due: Due);
+
+    /// The process ends: nothing new is begun. (Who looks at the drain by itself need not be told.)
+    fn leave(&self) {}
 }
 
 type Open = BTreeMap<u64, Weak<dyn Changed>>;
@@ -78,25 +82,33 @@ impl Changes {
         self.grace.is_some()
     }
 
-    /// Tells `who` of each new one of `revisions`.
+    /// Tells `who` of each new one of `revisions`, and of the process' end.
     pub(super) fn add(worker: &Rc<Worker>, who: Weak<dyn Changed>, revisions: watch::Receiver<u64>) -> Told {
         let changes = &worker.changes;
         let number = changes.next.replace(changes.next.get() + 1);
         changes.open.borrow_mut().insert(number, who);
-        if let Some(grace) = changes.grace
-            && !changes.watched.replace(true)
-        {
-            task::spawn_local(watch(Rc::downgrade(worker), revisions, grace));
+        if !changes.watched.replace(true) {
+            task::spawn_local(watch_drain(Rc::downgrade(worker), worker.drain.clone()));
+            if let Some(grace) = changes.grace {
+                task::spawn_local(watch(Rc::downgrade(worker), revisions, grace));
+            }
         }
         Told { worker: Rc::clone(worker), number }
     }
 
-    async fn tell(&self, due: Due) {
+    async fn tell(&self, what: impl Fn(&dyn Changed)) {
         let open: Vec<_> = self.open.borrow().values().cloned().collect();
         for some in open.chunks(TURN) {
-            some.iter().filter_map(Weak::upgrade).for_each(|who| who.policy_changed(due));
+            some.iter().filter_map(Weak::upgrade).for_each(|who| what(&*who));
             task::yield_now().await;
         }
+    }
+}
+
+async fn watch_drain(worker: Weak<Worker>, drain: drain::Watch) {
+    drain.draining().await;
+    if let Some(worker) = worker.upgrade() {
+        worker.changes.tell(|who| who.leave()).await;
     }
 }
 
@@ -104,7 +116,7 @@ async fn watch(worker: Weak<Worker>, mut revisions: watch::Receiver<u64>, grace:
     while revisions.changed().await.is_ok() {
         for due in [Due::Tunnels, Due::All] {
             let Some(worker) = worker.upgrade() else { return };
-            worker.changes.tell(due).await;
+            worker.changes.tell(|who| who.policy_changed(due)).await;
             drop(worker);
             if due == Due::Tunnels {
                 time::sleep(grace).await;

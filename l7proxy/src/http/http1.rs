@@ -38,23 +38,15 @@ pub use scan::{Found, Outcome, Scanner};
 /// Serves requests until the client, the upstream or the process ends.
 pub(super) async fn serve(stream: TcpStream, first: First, connection: Connection, worker: Rc<Worker>) {
     let (exchange, dialer) = Exchange::new(connection, Rc::clone(&worker));
-    let line = Rc::new(Line { exchange, worker, revoked: Rc::default(), state: Cell::default() });
+    let line =
+        Rc::new(Line { exchange, worker, revoked: Rc::default(), state: Cell::default(), leaves: Cell::default() });
     let who: Weak<dyn Changed> = Rc::<Line>::downgrade(&line);
     let _told = Changes::add(&line.worker, who, line.exchange.revisions());
+    line.leaves.set(line.worker.drain.is_draining());
     let mut relay = Relay::new(Rc::clone(&line), stream, dialer, first.taken, first.since);
-    if line.revoked.or(run(&mut relay, &line)).await.is_none() {
+    if line.revoked.or(poll_fn(|cx| relay.poll(cx))).await.is_none() {
         count(&line.worker.counters.requests_ended);
     }
-}
-
-async fn run(relay: &mut Relay, line: &Line) {
-    tokio::select! {
-        biased;
-        _ = poll_fn(|cx| relay.poll(cx)) => return,
-        () = line.worker.drain.draining() => {}
-    }
-    relay.leave();
-    poll_fn(|cx| relay.poll(cx)).await;
 }
 
 /// What a connection's requests share, and what others may know of it.
@@ -65,6 +57,8 @@ struct Line {
     /// Tells that the newest request, or the tunnel, is not allowed any more.
     revoked: Rc<Revoked>,
     state: Cell<State>,
+    /// Nothing new is begun.
+    leaves: Cell<bool>,
 }
 
 /// What is under way.
@@ -93,6 +87,11 @@ impl Changed for Line {
         if is_due {
             self.exchange.policy_changed(false);
         }
+    }
+
+    fn leave(&self) {
+        self.leaves.set(true);
+        self.revoked.wake();
     }
 }
 

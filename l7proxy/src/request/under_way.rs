@@ -25,6 +25,11 @@ pub struct Revoked {
 impl Revoked {
     fn set(&self) {
         self.is_set.set(true);
+        self.wake();
+    }
+
+    /// Whoever waits for it looks at what else there is.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }

@@ -92,8 +92,6 @@ pub(super) struct Relay {
     discarding: Option<usize>,
     /// Runs while a head is incomplete.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Nothing new is begun.
-    is_leaving: bool,
     ending: Option<Ending>,
     end: Option<End>,
 }
@@ -121,15 +119,9 @@ impl Relay {
             is_incomplete: false,
             discarding: None,
             deadline,
-            is_leaving: false,
             ending: None,
             end: None,
         }
-    }
-
-    /// From now on nothing new is begun.
-    pub(super) fn leave(&mut self) {
-        self.is_leaving = true;
     }
 
     /// Ready when both sides are over, with how they shall end: they do when this is dropped.

@@ -36,7 +36,7 @@ impl Relay {
         let is_over = if self.line.is_tunnel() {
             self.client.ended && matches!(&self.upstream, Upstream::Open(side) if side.ended && side.is_flushed())
         } else {
-            self.turn.is_none() && (self.is_leaving || (self.client.ended && is_read))
+            self.turn.is_none() && (self.line.leaves.get() || (self.client.ended && is_read))
         };
         if is_over {
             self.begin_end();

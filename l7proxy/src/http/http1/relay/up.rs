@@ -55,13 +55,13 @@ impl Relay {
         if self.discarding.is_some() {
             return true;
         }
-        let is_free = self.turn.is_none() && !self.is_leaving;
+        let is_free = self.turn.is_none() && !self.line.leaves.get();
         self.upstream_takes() && !self.requests.is_held() && (is_free || !self.requests.is_in_head())
     }
 
     /// How much may be read, if anything.
     fn room(&self) -> Option<usize> {
-        if self.client.ended || (self.is_leaving && self.turn.is_none()) {
+        if self.client.ended || (self.line.leaves.get() && self.turn.is_none()) {
             return None;
         }
         if self.may_pass() {

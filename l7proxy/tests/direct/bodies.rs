@@ -29,6 +29,39 @@ fn what_nobody_reads_is_not_taken() {
 }
 
 #[test]
+fn denied_requests_are_not_taken_from_who_does_not_read() {
+    const MOST: usize = 8 << 20;
+    let stage = Stage::new();
+    let mut client = Wire::connect_small(stage.front());
+    let block = "GET /write HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1000);
+    let mut sent = 0;
+    client.set_patience_ms(1000);
+    while sent < MOST && client.try_send(&block).is_ok() {
+        sent += block.len();
+    }
+    // One thread serves all: what was there before these was looked at.
+    let mut other = stage.client();
+    for _ in 0..100 {
+        other.send("GET /write HTTP/1.1\r\nHost: h\r\n\r\n");
+        other.until("Access denied\r\n");
+    }
+    // Their answers fill the kernel's buffers (4 MiB), and little more.
+    let denied = stage.counter("requests_denied");
+    assert!(denied < 100_000, "{denied} requests were answered while nobody read");
+}
+
+#[test]
+fn an_answer_is_not_lost_to_the_reset_behind_it() {
+    let stage = Stage::new();
+    let (mut client, mut server) = half_sent(&stage);
+    let answer = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    server.send(answer);
+    client.until("\r\n\r\nno");
+    server.abort();
+    assert_eq!(client.rest(), (String::new(), End::Closed));
+}
+
+#[test]
 fn interim_answers_that_nobody_reads_are_not_taken() {
     const MOST: usize = 256 << 20;
     let stage = Stage::new();

@@ -51,6 +51,35 @@ fn a_server_that_does_not_switch_goes_on_in_http() {
 }
 
 #[test]
+fn an_answer_before_the_body_s_end_switches_nothing() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(UPGRADE.replace("GET /read/ws", "POST /any").replace("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\nhe"));
+    let mut server = stage.accept();
+    server.until("he");
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    client.send("lloGET /write HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(server.exactly(3), "llo");
+    assert!(client.head().starts_with("HTTP/1.1 403 "), "what follows is judged");
+}
+
+#[test]
+fn head_may_ask_to_switch() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send(UPGRADE.replace("GET /read/ws", "HEAD /any"));
+    let mut server = stage.accept();
+    for _ in 0..2 {
+        server.head();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        server.send(answer);
+        assert_eq!(client.exactly(answer.len()), answer);
+        client.send("HEAD /any HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+}
+
+#[test]
 fn an_offer_of_http2_is_not_passed_on() {
     let stage = Stage::new();
     let mut client = stage.client();

@@ -6,6 +6,7 @@
 use super::{
     chunk::Body,
     head::{Framing, has_control, is_token},
+    upgrade::Protocol,
 };
 
 /// Bytes of an answer's head.
@@ -15,15 +16,10 @@ const MAX_TRAILERS: usize = 1000;
 
 /// What an answer is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// To HEAD: there is no body, whatever the head says.
-    Head,
-    /// For a tunnel.
-    Tunnel,
-    /// For another protocol.
-    Upgrade,
-    /// Anything else.
-    Other,
+pub(super) struct Asked {
+    /// HEAD: there is no body, whatever the head says.
+    pub(super) is_head: bool,
+    pub(super) switch: Protocol,
 }
 
 /// A head of an answer.
@@ -143,17 +139,17 @@ fn parse(head: &[u8], asked: Asked) -> Result<(Head, Place), NoAnswer> {
         fields.take(line)?;
     }
     let framing = fields.framing(http10)?;
-    let granted = match (asked, status) {
+    let granted = match (asked.switch, status) {
         // A tunnel with 204 is one to some and none to others; unasked, what would follow is nothing that anybody judged.
-        (Asked::Tunnel, 204) => return Err(NoAnswer),
-        (Asked::Tunnel, 200..=299) | (Asked::Upgrade, 101) => true,
+        (Protocol::Tunnel, 204) => return Err(NoAnswer),
+        (Protocol::Tunnel, 200..=299) | (Protocol::Other, 101) => true,
         (_, 101) => return Err(NoAnswer),
         _ => false,
     };
     let is_interim = status < 200 && !granted;
     let place = match framing {
         _ if granted => Place::Opaque,
-        _ if is_interim || asked == Asked::Head || matches!(status, 204 | 304) => Place::Head,
+        _ if is_interim || asked.is_head || matches!(status, 204 | 304) => Place::Head,
         Some(Framing::Length(0)) => Place::Head,
         Some(Framing::Length(length)) => Place::Length(length),
         Some(Framing::Chunked) => Place::Chunks(Body::new(MAX_TRAILERS)),
@@ -262,12 +258,16 @@ mod tests {
         Ok(found)
     }
 
+    fn asked(switch: Protocol) -> Asked {
+        Asked { is_head: false, switch }
+    }
+
     #[test]
     fn answers_end_where_they_end_however_they_come() {
         let stream = b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\
             HTTP/1.0 204 No\nX: y\n\nHTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nto the end";
         for step in 1..stream.len() {
-            let found = parts(stream, Asked::Other, step);
+            let found = parts(stream, asked(Protocol::None), step);
             assert_eq!(found, Ok(vec![(103, 0), (200, 5), (204, 0), (200, 12), (200, 10)]), "in steps of {step}");
         }
     }
@@ -275,19 +275,28 @@ mod tests {
     #[test]
     fn only_who_asked_gets_a_tunnel() {
         let switched = b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\nanything";
-        assert_eq!(parts(switched, Asked::Upgrade, 7), Ok(vec![(101, 8)]));
-        assert_eq!(parts(switched, Asked::Other, 7), Err(NoAnswer));
+        assert_eq!(parts(switched, asked(Protocol::Other), 7), Ok(vec![(101, 8)]));
+        assert_eq!(parts(switched, asked(Protocol::None), 7), Err(NoAnswer));
         assert_eq!(
-            parts(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nanything", Asked::Tunnel, 7),
+            parts(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nanything", asked(Protocol::Tunnel), 7),
             Ok(vec![(200, 8)])
         );
-        assert_eq!(parts(b"HTTP/1.1 204 No\r\n\r\n", Asked::Tunnel, 7), Err(NoAnswer));
+        assert_eq!(parts(b"HTTP/1.1 204 No\r\n\r\n", asked(Protocol::Tunnel), 7), Err(NoAnswer));
+    }
+
+    #[test]
+    fn to_head_there_is_no_body_whatever_else_was_asked() {
+        let answers =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for switch in [Protocol::None, Protocol::Http2, Protocol::Other] {
+            assert_eq!(parts(answers, Asked { is_head: true, switch }, 7), Ok(vec![(200, 0), (200, 0)]));
+        }
     }
 
     #[test]
     fn a_head_without_end_is_given_up() {
         let endless = [&b"HTTP/1.1 200 OK\r\nX: "[..], &vec![b'x'; MAX_HEAD]].concat();
-        assert_eq!(parts(&endless, Asked::Other, 4096), Err(NoAnswer));
-        assert_eq!(parts(b"SSH-2.0-x", Asked::Other, 1), Err(NoAnswer), "without waiting for an end of line");
+        assert_eq!(parts(&endless, asked(Protocol::None), 4096), Err(NoAnswer));
+        assert_eq!(parts(b"SSH-2.0-x", asked(Protocol::None), 1), Err(NoAnswer), "without waiting for an end of line");
     }
 }

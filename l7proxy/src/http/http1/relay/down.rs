@@ -28,7 +28,11 @@ impl Relay {
                 Poll::Pending => break,
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(%error, "upstream");
-                    return Err(self.upstream_failed(UpstreamFailure::Closed));
+                    if !self.turn.as_ref().is_some_and(|turn| turn.is_answered) {
+                        return Err(self.upstream_failed(UpstreamFailure::Closed));
+                    }
+                    // It had enough of a body: its answer must not be lost to a reset of our own.
+                    self.begin_end();
                 }
                 Poll::Ready(Ok(0)) => self.upstream_ended(cx)?,
                 Poll::Ready(Ok(length)) => {
@@ -107,10 +111,6 @@ impl Relay {
             self.line.state.set(State::Tunnel);
             return None;
         }
-        if self.requests.is_held() {
-            self.requests.resume();
-            self.is_incomplete = false;
-        }
         // The client's next connection goes to the next process. Closed while it is idle, a request that is on its way would
         // be lost.
         let is_last = self.line.worker.drain.is_retiring();
@@ -133,6 +133,10 @@ impl Relay {
 
     /// The request is over with its answer and its own last byte.
     pub(super) fn turn_is_over(&mut self) {
+        if !self.line.is_tunnel() && self.turn.as_ref().is_none_or(|turn| turn.flow.is_none()) {
+            // Nothing was switched, or ever will be: what comes is the next request.
+            self.requests.resume();
+        }
         if let Some(Turn { is_answered: true, closes, .. }) = self.turn
             && !self.requests.is_in_body()
         {

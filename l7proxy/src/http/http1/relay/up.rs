@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 
 use rules::Permit;
 
@@ -55,7 +55,8 @@ impl Relay {
         if self.discarding.is_some() {
             return true;
         }
-        let is_free = self.turn.is_none() && !self.line.leaves.get();
+        // Answers of our own wait for a client that does not read them: so do its next requests.
+        let is_free = self.turn.is_none() && self.client.is_flushed() && !self.line.leaves.get();
         self.upstream_takes() && !self.requests.is_held() && (is_free || !self.requests.is_in_head())
     }
 
@@ -141,7 +142,7 @@ impl Relay {
                 let turn = Turn {
                     flow: Some(flow),
                     is_grpc: own.is_grpc,
-                    asked: of(&request, protocol),
+                    asked: Asked { is_head: request.method() == Method::HEAD, switch: protocol },
                     closes,
                     is_answered: false,
                     _ticket: ticket,
@@ -215,10 +216,6 @@ impl Relay {
                 }
             },
         }
-        if self.turn.is_none() {
-            // What comes behind a request that is not forwarded is no tunnel.
-            self.requests.resume();
-        }
         self.turn_is_over();
     }
 
@@ -237,14 +234,5 @@ impl Relay {
             return Err(self.fail(&Rejection::Client(ClientFailure::Left)));
         }
         Ok(())
-    }
-}
-
-fn of(request: &Request<()>, protocol: Protocol) -> Asked {
-    match protocol {
-        Protocol::Tunnel => Asked::Tunnel,
-        Protocol::Other => Asked::Upgrade,
-        Protocol::None | Protocol::Http2 if request.method() == http::Method::HEAD => Asked::Head,
-        Protocol::None | Protocol::Http2 => Asked::Other,
     }
 }

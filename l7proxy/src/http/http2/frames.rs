@@ -206,10 +206,11 @@ impl Frames {
             *bytes = rest;
             return Ok(self.go_on(body, bytes, most));
         }
+        if head.length == 0 {
+            return Err(Code::FRAME_SIZE_ERROR);
+        }
         // Its own length is padding too.
-        let Some(padding) = rest.first().map(|padding| usize::from(*padding) + 1) else {
-            return if head.length == 0 { Err(Code::FRAME_SIZE_ERROR) } else { Ok(None) };
-        };
+        let Some(padding) = rest.first().map(|padding| usize::from(*padding) + 1) else { return Ok(None) };
         body.left = head.length.checked_sub(padding).ok_or(Code::PROTOCOL_ERROR)?;
         body.padding = padding - 1;
         *bytes = rest.get(1..).unwrap_or_default();

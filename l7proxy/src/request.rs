@@ -36,6 +36,8 @@ pub struct Allowed {
     pub permit: Permit,
     /// Its target, if that is another than the one that came.
     pub normal: Option<String>,
+    /// How its client wants to be told if it fails.
+    pub is_grpc: bool,
     /// To be told how it ended.
     pub flow: FlowGuard,
     /// The request is under way as long as it lives.
@@ -106,7 +108,7 @@ impl Exchange {
                 }
                 let begun = kept.map(|kept| Begun { kept, trace: flow.trace(), revoked: Rc::clone(revoked) });
                 let ticket = begun.map(|begun| self.under_way.begin(begun));
-                Ok(Allowed { request, permit, normal, flow, ticket })
+                Ok(Allowed { request, permit, normal, is_grpc, flow, ticket })
             }
             Err(rejection) => {
                 flow.dropped(&rejection);
@@ -289,8 +291,7 @@ fn with_target(sent: &Uri, target: &str) -> Option<Uri> {
 }
 
 /// By its content type.
-#[must_use]
-pub fn is_grpc<B>(request: &Request<B>) -> bool {
+fn is_grpc<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.and_then(|kind| kind.strip_prefix(b"application/grpc"))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))

@@ -21,7 +21,7 @@ pub fn apply(edits: &[HeaderEdit], headers: &mut HeaderMap) {
 }
 
 /// The map's own way to remove puts the last header in the place of the removed one.
-pub(super) fn remove(name: &HeaderName, headers: &mut HeaderMap) {
+fn remove(name: &HeaderName, headers: &mut HeaderMap) {
     let mut kept = HeaderMap::with_capacity(headers.len());
     for (known, value) in headers.iter().filter(|(known, _)| *known != name) {
         kept.append(known, value.clone());

@@ -5,7 +5,7 @@
 
 use super::{
     chunk::Body,
-    head::{Framing, has_control, is_token},
+    head::{Framing, content_length, has_control, is_token},
     upgrade::Protocol,
 };
 
@@ -201,11 +201,8 @@ impl Fields {
                 }
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
-                let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-                if self.length.replace(length.ok_or(NoAnswer)?).is_some() {
-                    return Err(NoAnswer);
-                }
+                let is_repeated = self.length.replace(content_length(value).ok_or(NoAnswer)?).is_some();
+                return if is_repeated { Err(NoAnswer) } else { Ok(()) };
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {

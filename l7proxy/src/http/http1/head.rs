@@ -204,9 +204,7 @@ impl Fields {
     }
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
-        let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
-        let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-        let length = length.ok_or(Rejection::Malformed("content-length"))?;
+        let length = content_length(value).ok_or(Rejection::Malformed("content-length"))?;
         if self.length.replace(length).is_some() {
             return Err(Rejection::Malformed("content-length-repeated"));
         }
@@ -229,6 +227,12 @@ impl Fields {
             (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }
+}
+
+/// 1 to 18 digits.
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 /// RFC 9110 §5.6.2.

@@ -4,15 +4,12 @@ use std::io::Write;
 
 use http::{HeaderValue, Method, Request, Response, Version, header};
 
-use crate::request::is_grpc;
-
 /// What an own answer to a request must fit.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is said by something else in the request")]
 pub(super) struct Own {
     is_head: bool,
     http10: bool,
-    pub(super) is_grpc: bool,
     /// The connection ends with it.
     pub(super) closes: bool,
     /// Its client waits for leave to send its body.
@@ -25,7 +22,6 @@ impl Own {
         Self {
             is_head: request.method() == Method::HEAD,
             http10: request.version() == Version::HTTP_10,
-            is_grpc: is_grpc(request),
             closes,
             waits: expect.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")),
         }
@@ -33,7 +29,7 @@ impl Own {
 
     /// To what is no request.
     pub(super) fn to_nobody() -> Self {
-        Self { is_head: false, http10: false, is_grpc: false, closes: true, waits: false }
+        Self { is_head: false, http10: false, closes: true, waits: false }
     }
 
     /// `ends`: the connection does with it.

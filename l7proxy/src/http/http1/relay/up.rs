@@ -132,7 +132,7 @@ impl Relay {
         let own = Own::to(&request, closes);
         match self.line.exchange.judge(request, None, &self.line.revoked) {
             Ok(allowed) => {
-                let Allowed { request, permit, normal, flow, ticket } = allowed;
+                let Allowed { request, permit, normal, is_grpc, flow, ticket } = allowed;
                 let rewrite = Rewrite {
                     target: normal.as_deref(),
                     edits: permit.edits(),
@@ -141,7 +141,7 @@ impl Relay {
                 };
                 let turn = Turn {
                     flow: Some(flow),
-                    is_grpc: own.is_grpc,
+                    is_grpc,
                     asked: Asked { is_head: request.method() == Method::HEAD, switch: protocol },
                     closes,
                     is_answered: false,

@@ -15,12 +15,14 @@ use crate::endpoint::Peer;
 
 mod file;
 mod guard;
+mod headers;
 mod info;
 mod json;
 mod queue;
 
 pub use file::FileConfig;
 pub use guard::{FlowGuard, Trace};
+pub use headers::{Headers, RawHeaders, Redaction};
 pub use info::HttpInfo;
 pub use queue::{Config, Sink, Writer, pipeline};
 
@@ -35,6 +37,19 @@ pub struct Ends {
     pub destination: (Arc<Peer>, SocketAddr),
 }
 
+/// A record as it is shown: with its place among those of this node.
+#[derive(Debug)]
+pub struct Flow {
+    /// Counts from 1; what makes its uuid.
+    pub number: u64,
+    /// When: later than that of the flow before it, so that it is nobody else's on this node.
+    pub time: SystemTime,
+    /// Of the message that the record is about, if it is one.
+    pub headers: Headers,
+    /// What happened.
+    pub record: Record,
+}
+
 /// What is recorded.
 #[derive(Debug)]
 pub enum Record {
@@ -46,6 +61,8 @@ pub enum Record {
     Drop(Box<DropRecord>),
     /// A connection that policy allows without the proxy began or ended.
     Connection(Box<ConnectionRecord>),
+    /// Records are missing.
+    Lost(Box<LostRecord>),
 }
 
 impl Record {
@@ -56,8 +73,33 @@ impl Record {
             Self::Request(http) | Self::Response(http) => http.time,
             Self::Drop(refusal) => refusal.time,
             Self::Connection(connection) => connection.time,
+            Self::Lost(lost) => lost.last,
         }
     }
+}
+
+/// Records that are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostRecord {
+    /// Where they were lost.
+    pub source: LostSource,
+    /// How many.
+    pub count: u64,
+    /// When the first was lost, as far as it is known.
+    pub first: SystemTime,
+    /// When the last was.
+    pub last: SystemTime,
+}
+
+/// Where records were lost, as Hubble names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostSource {
+    /// The kernel had no room.
+    PerfEventRingBuffer,
+    /// The writer had none.
+    ObserverEventsQueue,
+    /// A reader was overtaken.
+    HubbleRingBuffer,
 }
 
 /// What both records of a request say.
@@ -90,6 +132,8 @@ pub struct HttpRecord {
     pub latency_ns: u64,
     /// Why, in one stable word; empty when it was simply allowed.
     pub reason: &'static str,
+    /// Of a response: its fields; empty where they are not kept.
+    pub answer: RawHeaders,
     /// Of a request: headers that its rules expected or rejected.
     pub notes: Option<Arc<HeaderNotes>>,
     /// Revision of what was in force.

@@ -11,7 +11,7 @@ use std::{
 use http::StatusCode;
 use rules::{Denial, HeaderNotes, Permit, RuleRef};
 
-use super::{Asked, Ends, HttpInfo, HttpRecord, Record, Sink, Verdict};
+use super::{Asked, Ends, HttpInfo, HttpRecord, RawHeaders, Record, Sink, Verdict};
 use crate::reject::{CLIENT_LEFT, Rejection};
 
 /// Lives as long as its request: whatever happens, both records are written.
@@ -46,6 +46,7 @@ impl Trace {
             code,
             latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
             reason,
+            answer: RawHeaders::default(),
             notes: None,
             revision,
         }));
@@ -123,6 +124,7 @@ impl FlowGuard {
             code: 0,
             latency_ns: 0,
             reason,
+            answer: RawHeaders::default(),
             notes: notes.cloned(),
             revision: self.revision,
         }));

@@ -4,6 +4,8 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderName, Request, Version, header};
 
+use super::RawHeaders;
+
 /// Bytes of a URL that a record keeps: a line must stay below 64 KiB for Hubble's reader.
 const MAX_URL: usize = 8 << 10;
 /// Bytes of a method that a record keeps.
@@ -24,6 +26,8 @@ pub struct HttpInfo {
     pub protocol: &'static str,
     /// Trace id of `traceparent` (W3C Trace Context), if there is a valid one.
     pub trace: Option<String>,
+    /// The request's fields; empty where they are not kept.
+    pub headers: RawHeaders,
 }
 
 impl HttpInfo {
@@ -42,13 +46,19 @@ impl HttpInfo {
         };
         let mut traces = request.headers().get_all(&TRACEPARENT).iter();
         let trace = traces.next().filter(|_| traces.next().is_none()).and_then(|value| trace_id(value.as_bytes()));
-        Self { method, url, protocol, trace }
+        Self { method, url, protocol, trace, headers: RawHeaders::default() }
     }
 
     /// Of an HTTP/2 request that nobody read.
     #[must_use]
     pub fn unread(original: SocketAddr) -> Self {
-        Self { method: Cow::Borrowed(""), url: url(None, "", original), protocol: HTTP2, trace: None }
+        Self {
+            method: Cow::Borrowed(""),
+            url: url(None, "", original),
+            protocol: HTTP2,
+            trace: None,
+            headers: RawHeaders::default(),
+        }
     }
 
     /// Of what is no request, or not one with a single meaning, as far as it can be told from its first bytes.
@@ -70,7 +80,7 @@ impl HttpInfo {
         };
         let method = known(method.unwrap_or_default());
         let host = Some(host).filter(|host| !host.is_empty());
-        Self { method, url: url(host, path, original), protocol, trace: None }
+        Self { method, url: url(host, path, original), protocol, trace: None, headers: RawHeaders::default() }
     }
 }
 

@@ -65,6 +65,7 @@ impl Formatter {
             Record::Response(http) => self.http(http, true, out),
             Record::Drop(refusal) => self.refusal(refusal, out),
             Record::Connection(connection) => self.connection(connection, out),
+            Record::Lost(lost) => self.lost(lost.count, out),
         }
     }
 

@@ -117,7 +117,7 @@ impl Sink {
         let is_denial = match &record {
             Record::Request(http) => !matches!(http.verdict, Verdict::Forwarded(_)),
             Record::Response(http) => matches!(http.verdict, Verdict::Dropped { .. }),
-            Record::Connection(_) => false,
+            Record::Connection(_) | Record::Lost(_) => false,
             Record::Drop(_) => true,
         };
         let mut waiting = lock(&self.0.waiting);

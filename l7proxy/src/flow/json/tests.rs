@@ -7,7 +7,7 @@ use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{Asked, ConnectionEnd, HttpInfo, HttpRecord, Process, Verdict};
+use crate::flow::{Asked, ConnectionEnd, HttpInfo, HttpRecord, Process, RawHeaders, Verdict};
 
 mod every_field;
 
@@ -49,11 +49,21 @@ fn asked(ends: Arc<Ends>, http: HttpInfo) -> Arc<Asked> {
 fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
     HttpRecord {
         time: SystemTime::UNIX_EPOCH,
-        asked: asked(ends(), HttpInfo { method: "GET".into(), url: url.to_owned(), protocol: "HTTP/1.1", trace: None }),
+        asked: asked(
+            ends(),
+            HttpInfo {
+                method: "GET".into(),
+                url: url.to_owned(),
+                protocol: "HTTP/1.1",
+                trace: None,
+                headers: RawHeaders::default(),
+            },
+        ),
         verdict,
         code,
         latency_ns: 2_500_000,
         reason: "no-rule",
+        answer: RawHeaders::default(),
         notes: None,
         revision: 7,
     }

@@ -10,17 +10,33 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::flow::{Asked, Ends, HttpInfo, HttpRecord};
+use crate::flow::{Asked, Ends, HttpInfo, HttpRecord, RawHeaders};
 
 /// A request at this second.
 fn request(second: u64, verdict: Verdict) -> Record {
     let end = || (Arc::default(), (Ipv4Addr::LOCALHOST, 80).into());
     let ends = Arc::new(Ends { direction: Direction::Egress, source: end(), destination: end() });
-    let http = HttpInfo { method: "GET".into(), url: second.to_string(), protocol: "HTTP/1.1", trace: None };
+    let http = HttpInfo {
+        method: "GET".into(),
+        url: second.to_string(),
+        protocol: "HTTP/1.1",
+        trace: None,
+        headers: RawHeaders::default(),
+    };
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
     let asked = Asked { ends, http, time, started: Instant::now(), ended: AtomicBool::new(false) };
     let (asked, code, latency_ns, reason, notes, revision) = (Arc::new(asked), 0, 0, "", None, 1);
-    Record::Request(HttpRecord { time, asked, verdict, code, latency_ns, reason, notes, revision })
+    Record::Request(HttpRecord {
+        time,
+        asked,
+        verdict,
+        code,
+        latency_ns,
+        reason,
+        answer: RawHeaders::default(),
+        notes,
+        revision,
+    })
 }
 
 fn allow(second: u64) -> Record {

@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 use super::*;
 use crate::{
     endpoint::{End, ServicePeer},
-    flow::HttpInfo,
+    flow::{HttpInfo, RawHeaders},
 };
 
 fn word() -> BoxedStrategy<String> {
@@ -86,7 +86,13 @@ fn verdict() -> BoxedStrategy<Verdict> {
 fn info() -> BoxedStrategy<HttpInfo> {
     let trace = prop::option::of("[0-9a-f]{32}");
     (word(), word(), trace)
-        .prop_map(|(method, url, trace)| HttpInfo { method: method.into(), url, protocol: "HTTP/1.1", trace })
+        .prop_map(|(method, url, trace)| HttpInfo {
+            method: method.into(),
+            url,
+            protocol: "HTTP/1.1",
+            trace,
+            headers: RawHeaders::default(),
+        })
         .boxed()
 }
 
@@ -109,6 +115,7 @@ fn record() -> BoxedStrategy<HttpRecord> {
             code,
             latency_ns,
             reason,
+            answer: RawHeaders::default(),
             notes,
             revision,
         })
@@ -326,7 +333,13 @@ fn who_comes_to_live_where_another_one_did_is_written_as_itself() {
             source: (peer("a"), "10.0.0.1:1".parse().unwrap()),
             destination: (peer("b"), "10.0.0.2:2".parse().unwrap()),
         };
-        let info = HttpInfo { method: "GET".into(), url: named("http://"), protocol: "HTTP/2", trace: None };
+        let info = HttpInfo {
+            method: "GET".into(),
+            url: named("http://"),
+            protocol: "HTTP/2",
+            trace: None,
+            headers: RawHeaders::default(),
+        };
         let record = HttpRecord {
             asked: asked(Arc::new(ends), info),
             verdict: Verdict::Forwarded(Some(Arc::new(rule))),

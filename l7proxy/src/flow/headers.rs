@@ -1,0 +1,149 @@
+//! Header fields of a request or an answer, as records show them.
+//!
+//! Owns their form: names as Go writes them (`User-Agent`), sorted by name, values cut and redacted. Never shows a value that is
+//! to be redacted: all that is kept comes from [`Redaction::show`]. Start at [`Headers::iter`].
+
+use std::fmt;
+
+/// Bytes of all fields of a message that are kept; what comes after them is left out.
+const MAX_BYTES: usize = 8 << 10;
+/// Bytes of a value that are kept.
+const MAX_VALUE: usize = 1 << 10;
+/// What stands for a value that is not to be seen, as in Hubble.
+const REDACTED: &str = "HUBBLE_REDACTED";
+
+/// Fields as they came, a line each: `name: value`. Not to be shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RawHeaders(Box<[u8]>);
+
+impl RawHeaders {
+    /// Of a list of fields.
+    pub fn of<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone) -> Self {
+        let length = fields.clone().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut lines = Vec::with_capacity(length);
+        for (name, value) in fields {
+            lines.extend_from_slice(name);
+            lines.push(b':');
+            lines.extend_from_slice(value);
+            lines.push(b'\n');
+        }
+        Self(lines.into())
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let lines = self.0.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        lines.filter_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (name, value) = line.split_at_checked(colon)?;
+            Some((name, value.get(1..).unwrap_or_default().trim_ascii()))
+        })
+    }
+}
+
+impl fmt::Debug for RawHeaders {
+    /// They may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of fields", self.0.len())
+    }
+}
+
+/// Fields that may be shown, sorted by name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(Box<str>);
+
+impl Headers {
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.lines().filter_map(|line| line.split_once(':'))
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them: a line each, `Name:value`.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Of what [`Self::text`] gave.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Which values of header fields are not to be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redaction {
+    /// Of these, in lower case.
+    Of(Vec<String>),
+    /// Of all but these, in lower case.
+    AllBut(Vec<String>),
+}
+
+impl Redaction {
+    /// The fields of a message, and of its request what an answer repeats.
+    #[must_use]
+    pub fn show(&self, raw: &RawHeaders, repeated: Option<(&str, &str)>) -> Headers {
+        let mut fields: Vec<(String, String)> = raw.fields().map(|(name, value)| self.field(name, value)).collect();
+        fields.extend(repeated.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut text = String::with_capacity(fields.iter().map(|(name, value)| name.len() + value.len() + 2).sum());
+        for (name, value) in fields {
+            if text.len() + name.len() + value.len() + 2 > MAX_BYTES {
+                continue;
+            }
+            text.push_str(&name);
+            text.push(':');
+            text.push_str(&value);
+            text.push('\n');
+        }
+        Headers(text.into())
+    }
+
+    fn field(&self, name: &[u8], value: &[u8]) -> (String, String) {
+        let name = canonical(name);
+        if self.hides(&name) {
+            return (name, REDACTED.to_owned());
+        }
+        let mut value: String = String::from_utf8_lossy(value)
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        if value.len() > MAX_VALUE {
+            value.truncate(value.floor_char_boundary(MAX_VALUE));
+            value.push_str("...");
+        }
+        (name, value)
+    }
+
+    fn hides(&self, name: &str) -> bool {
+        let is_in = |names: &[String]| names.iter().any(|listed| listed.eq_ignore_ascii_case(name));
+        match self {
+            Self::Of(names) => is_in(names),
+            Self::AllBut(names) => !is_in(names),
+        }
+    }
+}
+
+/// As Go's `CanonicalMIMEHeaderKey`: the first letter, and each behind a hyphen, in upper case, others in lower.
+fn canonical(name: &[u8]) -> String {
+    let mut is_first = true;
+    let mut canonical = String::with_capacity(name.len());
+    for byte in name {
+        let byte = if is_first { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        is_first = byte == b'-';
+        canonical.push(char::from(byte));
+    }
+    canonical
+}

@@ -14,11 +14,13 @@ use rules::{Denial, Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 use crate::endpoint::Peer;
 
 mod file;
+mod fragments;
 mod guard;
 mod headers;
 mod info;
 mod json;
 mod queue;
+mod summary;
 
 pub use file::FileConfig;
 pub use guard::{FlowGuard, Trace};

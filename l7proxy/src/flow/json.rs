@@ -9,20 +9,19 @@ use std::{
 
 use rules::{PolicyKey, RuleRef};
 
-use super::{ConnectionRecord, DropReason, DropRecord, Ends, Record};
+use super::{ConnectionRecord, DropReason, DropRecord, Ends, Record, fragments::Fragments, summary};
 use crate::endpoint::Peer;
 
 mod below;
 mod ends;
 mod extension;
-mod fragments;
+
 mod http;
 mod text;
 
 use self::{
     ends::{by_policies, ends, policy_log},
     extension::{Details, extension},
-    fragments::Fragments,
     text::{Stamp, escape, id, number, put, raw},
 };
 
@@ -83,14 +82,7 @@ impl Formatter {
     fn refusal(&mut self, record: &DropRecord, out: &mut Vec<u8>) {
         let (verdict, reason) = if record.audit { ("AUDIT", None) } else { ("DROPPED", Some(record.reason)) };
         self.open(record.time, verdict, reason, out);
-        let layer4 = match record.protocol {
-            1 => "ICMPv4",
-            6 => "TCP",
-            17 => "UDP",
-            58 => "ICMPv6",
-            132 => "SCTP",
-            _ => "",
-        };
+        let layer4 = summary::layer4(record.protocol);
         ends(&mut self.peers, &record.source, &record.destination, layer4, out);
         let (event, number) =
             if record.audit { (EVENT_POLICY_VERDICT, 0) } else { (EVENT_DROP, record.reason.hubble().0) };
@@ -104,7 +96,7 @@ impl Formatter {
         reason_name(reason, out);
         by_policies(&mut self.policies, ("denied", record.direction), record.denied_by.iter(), record.revision, out);
         policy_log(record.rule.as_deref(), out);
-        below::summary(record, layer4, out);
+        raw([",\"Summary\":\"", &summary::refusal(record), "\""], out);
         let details = Details {
             repeats: record.repeats,
             backends: record.backends.as_deref(),

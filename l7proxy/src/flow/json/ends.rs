@@ -6,10 +6,12 @@ use rules::{Direction, PolicyKey, RuleRef};
 
 use super::{
     below,
-    fragments::Fragments,
     text::{address, list, number, put, raw, text},
 };
-use crate::endpoint::{End, Peer};
+use crate::{
+    endpoint::{End, Peer},
+    flow::fragments::Fragments,
+};
 
 /// Addresses, ports, peers and Services, as `from` to `to`.
 pub(super) fn ends(peers: &mut Fragments<Peer>, from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use rules::{HeaderNote, HeaderNotes, Nearest, RuleRef};
 
-use super::{
-    fragments::Fragments,
-    text::{list, number, put, raw, text},
-};
-use crate::flow::{ConnectionEnd, ConnectionRecord, Process};
+use super::text::{list, number, put, raw, text};
+use crate::flow::{ConnectionEnd, ConnectionRecord, Process, fragments::Fragments};
 
 /// What our extension says.
 #[derive(Default)]

@@ -1,0 +1,62 @@
+//! The one line that people read of what is below HTTP, as Cilium writes it.
+
+use super::DropRecord;
+
+/// Flags of TCP as Hubble orders them.
+const FLAGS: [(u8, &str); 6] = [(2, "SYN"), (16, "ACK"), (4, "RST"), (1, "FIN"), (8, "PSH"), (32, "URG")];
+const SYN: u8 = 2;
+
+/// As `flow.Layer4` names the protocol of an IP protocol number; empty where it has none.
+pub(super) fn layer4(protocol: u8) -> &'static str {
+    match protocol {
+        1 => "ICMPv4",
+        6 => "TCP",
+        17 => "UDP",
+        58 => "ICMPv6",
+        132 => "SCTP",
+        _ => "",
+    }
+}
+
+/// Flags of TCP that a record tells. A call that was refused would have sent a SYN.
+pub(super) fn flags(record: &DropRecord) -> u8 {
+    if record.flags == 0 { SYN } else { record.flags }
+}
+
+/// `Summary` of a refusal: no character of it needs an escape.
+pub(super) fn refusal(record: &DropRecord) -> String {
+    match layer4(record.protocol) {
+        "TCP" => {
+            let flags = flags(record);
+            let names: Vec<&str> = FLAGS.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
+            format!("TCP Flags: {}", names.join(", "))
+        }
+        name @ ("ICMPv4" | "ICMPv6") => {
+            let (kind, code) = (record.destination.1.port(), record.source.1.port());
+            match icmp(name, kind) {
+                Some(text) => format!("{name} {text}"),
+                None => format!("{name} {kind}({code})"),
+            }
+        }
+        "" => format!("IP protocol {}", record.protocol),
+        name => name.to_owned(),
+    }
+}
+
+/// `Summary` of the begin or end of a connection.
+pub(super) fn connection(is_end: bool) -> &'static str {
+    if is_end { "TCP Flags: ACK, FIN" } else { "TCP Flags: SYN" }
+}
+
+fn icmp(layer4: &str, kind: u16) -> Option<&'static str> {
+    Some(match (layer4, kind) {
+        ("ICMPv4", 0) | ("ICMPv6", 129) => "EchoReply",
+        ("ICMPv4", 8) | ("ICMPv6", 128) => "EchoRequest",
+        ("ICMPv4", 3) | ("ICMPv6", 1) => "DestinationUnreachable",
+        ("ICMPv6", 2) => "PacketTooBig",
+        ("ICMPv4", 11) | ("ICMPv6", 3) => "TimeExceeded",
+        ("ICMPv4", 5) | ("ICMPv6", 137) => "Redirect",
+        ("ICMPv4", 12) | ("ICMPv6", 4) => "ParameterProblem",
+        _ => return None,
+    })
+}

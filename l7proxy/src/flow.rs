@@ -19,6 +19,7 @@ mod guard;
 mod headers;
 mod info;
 mod json;
+mod node;
 mod queue;
 mod summary;
 
@@ -26,6 +27,7 @@ pub use file::FileConfig;
 pub use guard::{FlowGuard, Trace};
 pub use headers::{Headers, RawHeaders, Redaction};
 pub use info::HttpInfo;
+pub use node::NodeNames;
 pub use queue::{Config, Sink, Writer, pipeline};
 
 /// Both ends of a connection, as the applications have it.
@@ -276,3 +278,6 @@ impl DropReason {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,13 +1,10 @@
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{Asked, ConnectionEnd, HttpInfo, HttpRecord, Process, RawHeaders, Verdict};
+use crate::flow::{ConnectionEnd, HttpInfo, HttpRecord, Process, RawHeaders, Verdict, testing::asked};
 
 mod every_field;
 
@@ -39,11 +36,6 @@ fn line(record: &Record) -> Value {
     Formatter::new("c", "n").unwrap().record(record, &mut out);
     assert_eq!(out.last(), Some(&b'\n'));
     serde_json::from_slice(&out).unwrap()
-}
-
-fn asked(ends: Arc<Ends>, http: HttpInfo) -> Arc<Asked> {
-    let (time, started, ended) = (SystemTime::UNIX_EPOCH, Instant::now(), AtomicBool::new(false));
-    Arc::new(Asked { ends, http, time, started, ended })
 }
 
 fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {

@@ -1,126 +1,11 @@
 //! Lines of any requests, one after another by one formatter, are read by another's reader and compared field by field with
 //! what the records say.
 
-use std::net::{IpAddr, SocketAddr};
-
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::{
-    endpoint::{End, ServicePeer},
-    flow::{HttpInfo, RawHeaders},
-};
-
-fn word() -> BoxedStrategy<String> {
-    prop_oneof![Just(String::new()), "[a-z0-9-]{1,8}", any::<String>(), Just("\u{1b}[0m\"\\\n\u{9b}é".to_owned())]
-        .boxed()
-}
-
-fn peer() -> BoxedStrategy<Peer> {
-    let service = (word(), word()).prop_map(|(namespace, name)| {
-        Box::new(ServicePeer { namespace, name, ports: Vec::new(), backends: Vec::new() })
-    });
-    let names = (word(), word(), word(), prop::collection::vec(word(), 0..3));
-    let numbers = (any::<u32>(), prop_oneof![Just(0), any::<u32>()]);
-    let rest = (prop::option::of((word(), word())), prop::option::of(service));
-    (numbers, names, rest)
-        .prop_map(|((identity, id), (cluster, namespace, pod, labels), (workload, service))| Peer {
-            identity,
-            id,
-            cluster,
-            namespace,
-            pod,
-            labels,
-            workload,
-            service,
-        })
-        .boxed()
-}
-
-fn end() -> BoxedStrategy<End> {
-    let address = prop_oneof![
-        any::<[u8; 4]>().prop_map(IpAddr::from),
-        any::<[u16; 8]>().prop_map(IpAddr::from),
-        any::<[u8; 4]>().prop_map(|octets| std::net::Ipv4Addr::from(octets).to_ipv6_mapped().into()),
-    ];
-    (peer(), address, prop_oneof![Just(0), any::<u16>()])
-        .prop_map(|(peer, address, port)| (Arc::new(peer), SocketAddr::new(address, port)))
-        .boxed()
-}
-
-fn ends() -> BoxedStrategy<Arc<Ends>> {
-    let direction = prop_oneof![Just(Direction::Ingress), Just(Direction::Egress)];
-    (direction, end(), end())
-        .prop_map(|(direction, source, destination)| Arc::new(Ends { direction, source, destination }))
-        .boxed()
-}
-
-fn policy() -> BoxedStrategy<Arc<PolicyKey>> {
-    let kind = prop_oneof![Just(rules::Kind::CiliumNetworkPolicy), Just(rules::Kind::GlobalNetworkPolicy)];
-    (kind, word(), word()).prop_map(|(kind, namespace, name)| Arc::new(PolicyKey { kind, namespace, name })).boxed()
-}
-
-fn rule() -> BoxedStrategy<Arc<RuleRef>> {
-    (policy(), word(), word(), prop::option::of(word()))
-        .prop_map(|(policy, rule, summary, log)| Arc::new(RuleRef { policy, rule, summary, log: log.map(Arc::from) }))
-        .boxed()
-}
-
-fn verdict() -> BoxedStrategy<Verdict> {
-    let nearest = (rule(), word(), word()).prop_map(|(rule, field, expected)| Nearest { rule, field, expected });
-    let tier = prop::option::of(word().prop_map(Arc::<str>::from));
-    let denial = (
-        prop::collection::vec(policy(), 0..3).prop_map(Arc::<[_]>::from),
-        prop::option::of(rule()),
-        tier,
-        prop::option::of(nearest),
-    );
-    let refused = (denial, any::<bool>()).prop_map(|((denied_by, rule, tier, nearest), audited)| {
-        let denial = Box::new(Denial { denied_by, rule, tier, nearest, notes: None });
-        if audited { Verdict::Audited(denial) } else { Verdict::Dropped { reason: DropReason::PolicyDeny, denial } }
-    });
-    prop_oneof![prop::option::of(rule()).prop_map(Verdict::Forwarded), refused, Just(Verdict::Error)].boxed()
-}
-
-fn info() -> BoxedStrategy<HttpInfo> {
-    let trace = prop::option::of("[0-9a-f]{32}");
-    (word(), word(), trace)
-        .prop_map(|(method, url, trace)| HttpInfo {
-            method: method.into(),
-            url,
-            protocol: "HTTP/1.1",
-            trace,
-            headers: RawHeaders::default(),
-        })
-        .boxed()
-}
-
-fn notes() -> BoxedStrategy<Option<Arc<HeaderNotes>>> {
-    let note = || (word(), word()).prop_map(|(name, value)| HeaderNote { name, value });
-    let notes = (prop::collection::vec(note(), 0..3), prop::collection::vec(note(), 0..3))
-        .prop_map(|(missing, rejected)| Arc::new(HeaderNotes { missing, rejected }));
-    prop::option::of(notes).boxed()
-}
-
-fn record() -> BoxedStrategy<HttpRecord> {
-    let time = (0_u64..3, 0_u32..1_000_000_000)
-        .prop_map(|(second, nanos)| SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000 + second, nanos));
-    let numbers = (0_u16..1000, any::<u64>(), 0_u64..3, prop_oneof![Just(""), Just("no-rule")]);
-    (time, ends(), info(), verdict(), numbers, notes())
-        .prop_map(|(time, ends, http, verdict, (code, latency_ns, revision, reason), notes)| HttpRecord {
-            time,
-            asked: asked(ends, http),
-            verdict,
-            code,
-            latency_ns,
-            reason,
-            answer: RawHeaders::default(),
-            notes,
-            revision,
-        })
-        .boxed()
-}
+use crate::flow::{HttpInfo, RawHeaders, testing};
 
 /// What of the record before the next one has too: as requests of one connection, by one rule, of one revision or another.
 #[derive(Clone, Copy, Debug)]
@@ -186,9 +71,10 @@ fn verdict_of(record: &HttpRecord, flow: &mut Value, extension: &mut Value) {
         Verdict::Error => ("ERROR", "", Vec::new(), None, None, None),
     };
     flow["verdict"] = name.into();
-    if let Verdict::Dropped { .. } = record.verdict {
-        flow["drop_reason"] = 181.into();
-        flow["drop_reason_desc"] = "POLICY_DENY".into();
+    if let Verdict::Dropped { reason, .. } = record.verdict {
+        let (number, name) = reason.hubble();
+        flow["drop_reason"] = number.into();
+        flow["drop_reason_desc"] = name.into();
     }
     if !policies.is_empty() {
         let named = policies.iter().map(|policy| {
@@ -285,7 +171,7 @@ fn wanted(record: &HttpRecord, is_reply: bool, id: &Value) -> Value {
 proptest! {
     #[test]
     fn each_line_says_what_its_record_says(
-        records in prop::collection::vec((record(), kept(), any::<bool>()), 1..8),
+        records in prop::collection::vec((testing::http_record(), kept(), any::<bool>()), 1..8),
     ) {
         let mut formatter = Formatter::new("c\"", "n").unwrap();
         // Each value lives until the line after the next: then its place in memory is another's.
@@ -316,6 +202,21 @@ proptest! {
             let found: Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!(&found, &wanted(&record, is_reply, &found["flow"]["uuid"]));
             before = Some(record);
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the kind and the protocol.
+    #[test]
+    fn each_flow_is_one_line_of_json(flows in prop::collection::vec(testing::flow(), 1..8)) {
+        let mut formatter = Formatter::new("c\"", "n").unwrap();
+        for flow in flows {
+            let mut out = Vec::new();
+            formatter.record(&flow.record, &mut out);
+            prop_assert_eq!(out.iter().filter(|byte| byte.is_ascii_control()).count(), 1, "the end of the line");
+            let found: Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(&found["node_name"], "c\"/n");
         }
     }
 }

@@ -24,6 +24,7 @@ mod existing;
 mod frontends;
 mod limits;
 mod pods;
+mod records;
 mod refusals;
 mod resolved;
 mod roster;
@@ -119,7 +120,7 @@ pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
     let claim = claim(&input.config, take_over)?;
     let redirect = Redirect::load(place).map_err(|error| RunError::of(&error))?;
     let (flows, writer) =
-        flow::pipeline(assemble::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
+        flow::pipeline(records::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
             RunError::one(format!("flows.file: {error}; give a path in a directory that can be written"))
         })?;
     let writer = thread::Builder::new()

@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 mod path;
 mod pods;
 mod proxy;
+mod redact;
 mod services;
 
 pub use path::PathRules;
 pub use pods::{ContainerPort, Endpoint, Remote};
 pub use proxy::{Admin, Backstop, Errno, Existing, Flows, FlowsFile, Limits, Proxy, Redirect, Unenrolled};
+pub use redact::{Redact, RedactHeaders};
 pub use services::{Service, ServicePort, ServiceProtocol, TargetPort};
 
 /// The whole file.
@@ -31,6 +33,9 @@ pub struct Config {
     /// Name of this node in records.
     #[serde(default = "default_node")]
     pub node: String,
+    /// Labels of this node in records.
+    #[serde(default)]
+    pub node_labels: BTreeMap<String, String>,
     /// Files or directories of manifests.
     #[serde(default)]
     pub policies: Vec<PathBuf>,
@@ -204,6 +209,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        problems.extend(self.flows.redact.problem().map(str::to_owned));
         if self.proxy.workers == 0 {
             problems.push("proxy.workers: 0 workers serve nothing; give at least 1".to_owned());
         }

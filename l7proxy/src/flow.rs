@@ -20,8 +20,13 @@ mod headers;
 mod info;
 mod json;
 mod node;
+mod order;
 mod queue;
+mod said;
 mod summary;
+#[cfg(test)]
+pub(crate) mod testing;
+mod uuid;
 
 pub use file::FileConfig;
 pub use guard::{FlowGuard, Trace};
@@ -104,6 +109,18 @@ pub enum LostSource {
     ObserverEventsQueue,
     /// A reader was overtaken.
     HubbleRingBuffer,
+}
+
+impl LostSource {
+    /// Number and name in `flow.LostEventSource`.
+    #[must_use]
+    pub fn hubble(self) -> (u32, &'static str) {
+        match self {
+            Self::PerfEventRingBuffer => (1, "PERF_EVENT_RING_BUFFER"),
+            Self::ObserverEventsQueue => (2, "OBSERVER_EVENTS_QUEUE"),
+            Self::HubbleRingBuffer => (3, "HUBBLE_RING_BUFFER"),
+        }
+    }
 }
 
 /// What both records of a request say.
@@ -278,6 +295,3 @@ impl DropReason {
         }
     }
 }
-
-#[cfg(test)]
-pub(crate) mod testing;

@@ -42,7 +42,8 @@ fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                if path.file_name().is_none_or(|name| name != "target") {
+                // What is generated is checked where it is generated.
+                if path.file_name().is_none_or(|name| name != "target" && name != "generated") {
                     open.push(path);
                 }
             } else if path.extension().is_some_and(|kind| kind == "rs") {

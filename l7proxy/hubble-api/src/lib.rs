@@ -4,18 +4,24 @@
 //! packages, names and numbers of Cilium 1.20, so that its programs understand them. Never edit them by hand; after a change to
 //! a .proto file run `HUBBLE_API_WRITE=1 cargo test -p hubble-api`. Start at `proto/observer/observer.proto`.
 
+#![allow(clippy::large_enum_variant, clippy::allow_attributes, reason = "the shapes are those of the .proto files")]
+
 /// The descriptors of all packages, for reflection and for names of fields: a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
 /// What is seen of traffic: package `flow`.
-#[path = "generated/flow.rs"]
-pub mod flow;
+pub mod flow {
+    include!("generated/flow.rs");
+}
 /// How to ask for it: package `observer`.
-#[path = "generated/observer.rs"]
-pub mod observer;
+pub mod observer {
+    include!("generated/observer.rs");
+}
 /// Which nodes there are: package `peer`.
-#[path = "generated/peer.rs"]
-pub mod peer;
+pub mod peer {
+    include!("generated/peer.rs");
+}
 /// What Relay says of nodes: package `relay`.
-#[path = "generated/relay.rs"]
-pub mod relay;
+pub mod relay {
+    include!("generated/relay.rs");
+}

@@ -1,7 +1,5 @@
 //! The generated files are those of the .proto files.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot generate has failed")]
-
 use std::{env, fs, path::Path};
 
 use prost::Message;

@@ -376,18 +376,5 @@ pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>
     Worker { flows, counters, limits, path, changes, drain, scratch }
 }
 
-pub(super) fn flow_config(config: &Config) -> flow::Config {
-    flow::Config {
-        file: config.flows.file.as_ref().map(|file| flow::FileConfig {
-            path: file.path.clone(),
-            max_size_mb: file.max_size_mb,
-            max_backups: file.max_backups,
-        }),
-        stdout: config.flows.stdout,
-        node: config.node.clone(),
-        cluster: config.cluster.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::PathRules;
+use super::{PathRules, Redact};
 
 /// Where the kernel side is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -183,7 +183,7 @@ pub struct Limits {
 }
 
 /// Records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Flows {
     /// Unix socket of the Hubble API; not served yet, `status` says so.
@@ -198,9 +198,33 @@ pub struct Flows {
     /// Also to standard output.
     #[serde(default)]
     pub stdout: bool,
+    /// Header fields of requests and answers are recorded too.
+    #[serde(default = "default_headers")]
+    pub headers: bool,
+    /// What of them is not shown.
+    #[serde(default)]
+    pub redact: Redact,
     /// Also of connections that policy allows without the proxy, when they begin and end.
     #[serde(default)]
     pub connections: bool,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            listen: None,
+            file: None,
+            stdout: false,
+            headers: default_headers(),
+            redact: Redact::default(),
+            connections: false,
+        }
+    }
+}
+
+fn default_headers() -> bool {
+    true
 }
 
 /// A JSON-lines file with rotation, as Hubble's exporter.

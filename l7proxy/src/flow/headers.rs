@@ -12,13 +12,16 @@ const MAX_VALUE: usize = 1 << 10;
 /// What stands for a value that is not to be seen, as in Hubble.
 const REDACTED: &str = "HUBBLE_REDACTED";
 
+/// A field's name and value.
+pub(super) type Field<'a> = (&'a [u8], &'a [u8]);
+
 /// Fields as they came, a line each: `name: value`. Not to be shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RawHeaders(Box<[u8]>);
 
 impl RawHeaders {
     /// Of a list of fields.
-    pub fn of<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])> + Clone) -> Self {
+    pub fn of<'f>(fields: impl Iterator<Item = Field<'f>> + Clone) -> Self {
         let length = fields.clone().map(|(name, value)| name.len() + value.len() + 2).sum();
         let mut lines = Vec::with_capacity(length);
         for (name, value) in fields {
@@ -30,7 +33,12 @@ impl RawHeaders {
         Self(lines.into())
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    /// The first value of a field, in any case.
+    pub(super) fn field(&self, wanted: &str) -> Option<&[u8]> {
+        self.fields().find(|(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes())).map(|(_, value)| value)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let lines = self.0.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         lines.filter_map(|line| {
             let colon = memchr::memchr(b':', line)?;
@@ -91,22 +99,31 @@ pub enum Redaction {
     AllBut(Vec<String>),
 }
 
+impl Default for Redaction {
+    /// Nothing is seen.
+    fn default() -> Self {
+        Self::AllBut(Vec::new())
+    }
+}
+
 impl Redaction {
-    /// The fields of a message, and of its request what an answer repeats.
+    /// The fields of a message, and one of its request that its flow repeats.
     #[must_use]
-    pub fn show(&self, raw: &RawHeaders, repeated: Option<(&str, &str)>) -> Headers {
-        let mut fields: Vec<(String, String)> = raw.fields().map(|(name, value)| self.field(name, value)).collect();
-        fields.extend(repeated.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    pub fn show(&self, raw: &RawHeaders, repeated: Option<Field<'_>>) -> Headers {
+        if raw.0.is_empty() && repeated.is_none() {
+            return Headers::default();
+        }
+        let mut fields: Vec<(String, String)> =
+            raw.fields().chain(repeated).map(|(name, value)| self.field(name, value)).collect();
         fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut text = String::with_capacity(fields.iter().map(|(name, value)| name.len() + value.len() + 2).sum());
         for (name, value) in fields {
-            if text.len() + name.len() + value.len() + 2 > MAX_BYTES {
-                continue;
+            if text.len() + name.len() + value.len() + 2 <= MAX_BYTES {
+                text.push_str(&name);
+                text.push(':');
+                text.push_str(&value);
+                text.push('\n');
             }
-            text.push_str(&name);
-            text.push(':');
-            text.push_str(&value);
-            text.push('\n');
         }
         Headers(text.into())
     }

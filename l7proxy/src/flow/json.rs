@@ -1,15 +1,12 @@
 //! Records as JSON lines: `observer.ExportEvent` of Hubble's API, by protojson's rules (names as in the .proto files,
 //! 64-bit numbers as text, defaults left out).
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    time::SystemTime,
+use rules::{Direction, PolicyKey, RuleRef};
+
+use super::{
+    ConnectionRecord, DropReason, DropRecord, Ends, Flow, LostRecord, NodeNames, Record, fragments::Fragments,
+    said::Said, summary,
 };
-
-use rules::{PolicyKey, RuleRef};
-
-use super::{ConnectionRecord, DropReason, DropRecord, Ends, Record, fragments::Fragments, summary};
 use crate::endpoint::Peer;
 
 mod below;
@@ -21,8 +18,8 @@ mod text;
 
 use self::{
     ends::{by_policies, ends, policy_log},
-    extension::{Details, extension},
-    text::{Stamp, escape, id, number, put, raw},
+    extension::extension,
+    text::{Stamp, escape, list, number, put, raw, text},
 };
 
 /// Message types of Hubble's event types.
@@ -30,14 +27,14 @@ const EVENT_DROP: u32 = 1;
 /// `POLICY_VERDICT_NOTIFY` of Cilium's monitor.
 const EVENT_POLICY_VERDICT: u32 = 5;
 
-/// Formats records of one node.
+/// Formats flows of one node.
 #[derive(Debug)]
 pub(super) struct Formatter {
     /// `cluster/node`, escaped.
     node: String,
-    /// State of a generator for record ids; not for secrets.
-    random: u64,
-    /// The time of the record that is being written.
+    /// The field `node_labels`; empty where it has none.
+    node_labels: Vec<u8>,
+    /// The time of the flow that is being written.
     stamp: Stamp,
     peers: Fragments<Peer>,
     /// By revision.
@@ -46,42 +43,52 @@ pub(super) struct Formatter {
 }
 
 impl Formatter {
-    pub(super) fn new(cluster: &str, node: &str) -> io::Result<Self> {
-        let mut seed = [0; 8];
-        File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    pub(super) fn new(names: &NodeNames) -> Self {
         let mut name = Vec::new();
-        escape(&format!("{cluster}/{node}"), &mut name);
+        escape(&names.full(), &mut name);
         let node = String::from_utf8_lossy(&name).into_owned();
-        let random = u64::from_ne_bytes(seed) | 1;
+        let mut node_labels = Vec::new();
+        if !names.labels.is_empty() {
+            node_labels.extend_from_slice(b",\"node_labels\":");
+            list(&names.labels, &mut node_labels, |label, out| text(label, out));
+        }
         let (peers, policies, rules) = (Fragments::new(), Fragments::new(), Fragments::new());
-        Ok(Self { node, random, stamp: Stamp::default(), peers, policies, rules })
+        Self { node, node_labels, stamp: Stamp::default(), peers, policies, rules }
     }
 
     /// One line.
-    pub(super) fn record(&mut self, record: &Record, out: &mut Vec<u8>) {
-        match record {
-            Record::Request(http) => self.http(http, false, out),
-            Record::Response(http) => self.http(http, true, out),
-            Record::Drop(refusal) => self.refusal(refusal, out),
-            Record::Connection(connection) => self.connection(connection, out),
-            Record::Lost(lost) => self.lost(lost.count, out),
+    pub(super) fn flow(&mut self, flow: &Flow, out: &mut Vec<u8>) {
+        self.stamp.set(flow.time);
+        match &flow.record {
+            Record::Request(http) => self.http(flow, http, false, out),
+            Record::Response(http) => self.http(flow, http, true, out),
+            Record::Drop(refusal) => self.refusal(flow, refusal, out),
+            Record::Connection(connection) => self.connection(flow, connection, out),
+            Record::Lost(lost) => self.lost(lost, out),
         }
     }
 
-    /// One line that says how many records are missing.
-    pub(super) fn lost(&self, records: u64, out: &mut Vec<u8>) {
+    /// How many records are missing.
+    fn lost(&mut self, lost: &LostRecord, out: &mut Vec<u8>) {
+        let LostRecord { source, count, first, last } = lost;
+        let (_, source) = source.hubble();
         put(
             out,
-            format_args!(
-                "{{\"lost_events\":{{\"source\":\"OBSERVER_EVENTS_QUEUE\",\"num_events_lost\":\"{records}\"}},\"node_name\":\"{}\"}}\n",
-                self.node
-            ),
+            format_args!("{{\"lost_events\":{{\"source\":\"{source}\",\"num_events_lost\":\"{count}\",\"first\":\""),
         );
+        for (time, after) in [(first, "\",\"last\":\""), (last, "\"}")] {
+            self.stamp.set(*time);
+            out.extend_from_slice(self.stamp.bytes());
+            out.extend_from_slice(after.as_bytes());
+        }
+        raw([",\"node_name\":\"", &self.node, "\",\"time\":\""], out);
+        out.extend_from_slice(self.stamp.bytes());
+        out.extend_from_slice(b"\"}\n");
     }
 
-    fn refusal(&mut self, record: &DropRecord, out: &mut Vec<u8>) {
-        let (verdict, reason) = if record.audit { ("AUDIT", None) } else { ("DROPPED", Some(record.reason)) };
-        self.open(record.time, verdict, reason, out);
+    fn refusal(&mut self, flow: &Flow, record: &DropRecord, out: &mut Vec<u8>) {
+        let said = Said::refusal(record);
+        self.open(flow, &said, out);
         let layer4 = summary::layer4(record.protocol);
         ends(&mut self.peers, &record.source, &record.destination, layer4, out);
         let (event, number) =
@@ -93,74 +100,50 @@ impl Formatter {
                 self.node, record.direction
             ),
         );
-        reason_name(reason, out);
-        by_policies(&mut self.policies, ("denied", record.direction), record.denied_by.iter(), record.revision, out);
-        policy_log(record.rule.as_deref(), out);
+        reason_name(said.drop, out);
+        self.decided(&said, record.direction, out);
         raw([",\"Summary\":\"", &summary::refusal(record), "\""], out);
-        let details = Details {
-            repeats: record.repeats,
-            backends: record.backends.as_deref(),
-            nearest: record.nearest.as_ref(),
-            process: record.process.as_ref(),
-            reason: record.detail,
-            revision: record.revision,
-            rule: record.rule.as_ref(),
-            tier: record.tier.as_deref(),
-            ..Details::default()
-        };
-        self.close(&details, out);
+        self.close(&said, out);
     }
 
-    fn connection(&mut self, record: &ConnectionRecord, out: &mut Vec<u8>) {
+    fn connection(&mut self, flow: &Flow, record: &ConnectionRecord, out: &mut Vec<u8>) {
         let Ends { direction, source, destination } = &record.ends;
-        self.open(record.time, "FORWARDED", None, out);
+        let said = Said::connection(record);
+        self.open(flow, &said, out);
         ends(&mut self.peers, source, destination, "TCP", out);
         put(out, format_args!(",\"Type\":\"L3_L4\",\"node_name\":\"{}\"", self.node));
         below::trace(record, out);
-        let policies = record.rule.iter().map(|rule| &rule.policy);
-        by_policies(&mut self.policies, ("allowed", *direction), policies, record.revision, out);
-        policy_log(record.rule.as_deref(), out);
-        let details = Details {
-            process: record.process.as_ref(),
-            revision: record.revision,
-            rule: record.rule.as_ref(),
-            connection: Some(record),
-            ..Details::default()
-        };
-        self.close(&details, out);
+        self.decided(&said, *direction, out);
+        self.close(&said, out);
     }
 
-    fn open(&mut self, time: SystemTime, verdict: &str, reason: Option<DropReason>, out: &mut Vec<u8>) {
-        self.stamp.set(time);
+    fn open(&mut self, flow: &Flow, said: &Said<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"flow\":{\"time\":\"");
         out.extend_from_slice(self.stamp.bytes());
         out.extend_from_slice(b"\",\"uuid\":\"");
-        id(self.next_random(), self.next_random(), out);
-        raw(["\",\"verdict\":\"", verdict, "\""], out);
-        if let Some((reason, _)) = reason.map(DropReason::hubble) {
+        flow.uuid(out);
+        raw(["\",\"verdict\":\"", said.verdict.hubble().1, "\""], out);
+        if let Some((reason, _)) = said.drop.map(DropReason::hubble) {
             out.extend_from_slice(b",\"drop_reason\":");
             number(reason, out);
         }
     }
 
-    fn close(&mut self, details: &Details<'_>, out: &mut Vec<u8>) {
+    /// By which policies, and what they want to be told.
+    fn decided(&mut self, said: &Said<'_>, direction: Direction, out: &mut Vec<u8>) {
+        by_policies(&mut self.policies, said, direction, out);
+        policy_log(said.log(), out);
+    }
+
+    fn close(&mut self, said: &Said<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.node_labels);
         out.extend_from_slice(
             concat!(",\"emitter\":{\"name\":\"L7proxy\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes(),
         );
-        extension(&mut self.rules, details, out);
+        extension(&mut self.rules, said, out);
         raw(["},\"node_name\":\"", &self.node, "\",\"time\":\""], out);
         out.extend_from_slice(self.stamp.bytes());
         out.extend_from_slice(b"\"}\n");
-    }
-
-    /// xorshift64*: ids must differ, no more.
-    fn next_random(&mut self) -> u64 {
-        let mut x = self.random;
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.random = x;
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }
 

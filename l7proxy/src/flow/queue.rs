@@ -11,10 +11,13 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use super::{FileConfig, Record, Verdict, file::Files, json::Formatter};
+use super::{
+    FileConfig, LostRecord, LostSource, NodeNames, Record, Redaction, Verdict, file::Files, json::Formatter,
+    order::Order,
+};
 use crate::metrics::{Counters, count};
 
 /// Records of one kind that may wait: of all data workers, and of everybody else.
@@ -33,10 +36,10 @@ pub struct Config {
     pub file: Option<FileConfig>,
     /// Standard output.
     pub stdout: bool,
-    /// Name of this node.
-    pub node: String,
-    /// Name of the cluster.
-    pub cluster: String,
+    /// What this node is called.
+    pub names: NodeNames,
+    /// Which values of header fields are not to be seen.
+    pub redaction: Redaction,
 }
 
 /// Takes records; never waits.
@@ -72,12 +75,15 @@ struct Kinds {
 pub struct Writer {
     lanes: Arc<Lanes>,
     bell: Receiver<()>,
+    order: Order,
     formatter: Formatter,
     output: Output,
-    /// Losses that were told.
-    told: u64,
+    /// Losses that were told, and when.
+    told: (u64, SystemTime),
     /// What was taken out of the lanes; each gets back what is empty.
     taken: Vec<Kinds>,
+    /// The same in the order of time.
+    sorted: Vec<Record>,
 }
 
 #[derive(Debug)]
@@ -91,11 +97,13 @@ struct Output {
 pub fn pipeline(config: Config, counters: Arc<Counters>) -> io::Result<(Sink, Writer)> {
     let (ring, bell) = sync_channel(1);
     let files = Files::open(config.file, config.stdout)?;
-    let formatter = Formatter::new(&config.cluster, &config.node)?;
+    let formatter = Formatter::new(&config.names);
     let lanes = Arc::new(Lanes::default());
     let sink = Sink::new(ROOM, ring, Arc::clone(&counters), Arc::clone(&lanes));
     let output = Output { lines: Vec::new(), files, counters };
-    Ok((sink, Writer { lanes, bell, formatter, output, told: 0, taken: Vec::new() }))
+    let order = Order::new(config.redaction);
+    let (told, taken, sorted) = ((0, now()), Vec::new(), Vec::new());
+    Ok((sink, Writer { lanes, bell, order, formatter, output, told, taken, sorted }))
 }
 
 impl Sink {
@@ -166,7 +174,22 @@ impl Writer {
 
     /// Writes all that waits.
     fn flush(&mut self) {
-        let Self { lanes, formatter, output, told, taken, .. } = self;
+        self.take();
+        let Self { order, formatter, output, sorted, .. } = self;
+        for record in sorted.drain(..) {
+            let flow = order.flow(record);
+            formatter.flow(&flow, &mut output.lines);
+            if output.lines.len() >= PIECE {
+                output.write();
+            }
+        }
+        self.output.write();
+        self.sorted.shrink_to(KEPT);
+    }
+
+    /// Everything out of the lanes, in order, and what is missing.
+    fn take(&mut self) {
+        let Self { lanes, taken, sorted, .. } = self;
         let lanes = lock(lanes);
         taken.resize_with(lanes.len(), Kinds::default);
         for (lane, taken) in lanes.iter().zip(&mut *taken) {
@@ -175,27 +198,13 @@ impl Writer {
             mem::swap(&mut lane.denies, &mut taken.denies);
         }
         drop(lanes);
-        let mut records: Vec<&Record> =
-            taken.iter().flat_map(|kinds| kinds.allows.iter().chain(&kinds.denies)).collect();
-        // Lanes and kinds have no order among them; readers expect that of time.
-        records.sort_by_key(|record| record.time());
-        for record in records {
-            formatter.record(record, &mut output.lines);
-            if output.lines.len() >= PIECE {
-                output.write();
-            }
-        }
-        let lost = output.counters.records_lost_dropped.load(Ordering::Relaxed)
-            + output.counters.records_lost_forwarded.load(Ordering::Relaxed);
-        if lost > *told {
-            formatter.lost(lost - *told, &mut output.lines);
-            *told = lost;
-        }
-        output.write();
         for list in taken.iter_mut().flat_map(|kinds| [&mut kinds.allows, &mut kinds.denies]) {
-            list.clear();
+            sorted.append(list);
             list.shrink_to(KEPT);
         }
+        // Lanes and kinds have no order among them; readers expect that of time.
+        sorted.sort_by_key(Record::time);
+        sorted.extend(self.output.lost(&mut self.told).map(|lost| Record::Lost(Box::new(lost))));
     }
 }
 
@@ -209,6 +218,16 @@ impl Drop for Writer {
 }
 
 impl Output {
+    /// What was lost since it was told.
+    fn lost(&self, (before, since): &mut (u64, SystemTime)) -> Option<LostRecord> {
+        let Counters { records_lost_dropped, records_lost_forwarded, .. } = &*self.counters;
+        let total = records_lost_dropped.load(Ordering::Relaxed) + records_lost_forwarded.load(Ordering::Relaxed);
+        let count = total.checked_sub(*before).filter(|count| *count > 0)?;
+        let (first, last) = (*since, now());
+        (*before, *since) = (total, last);
+        Some(LostRecord { source: LostSource::ObserverEventsQueue, count, first, last })
+    }
+
     fn write(&mut self) {
         for error in self.files.write(&self.lines) {
             count(&self.counters.records_write_errors);
@@ -216,6 +235,11 @@ impl Output {
         }
         self.lines.clear();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "when records were lost, nobody else knows")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -294,5 +294,6 @@ fn pod(identities: &mut Identities, app: &str, id: u32) -> (Peer, Labels) {
 
 fn file(directory: &Path) -> flow::Config {
     let file = flow::FileConfig { path: directory.join("flows.jsonl"), max_size_mb: 10, max_backups: 0 };
-    flow::Config { file: Some(file), node: "node".to_owned(), cluster: "default".to_owned(), ..flow::Config::default() }
+    let names = flow::NodeNames { cluster: "default".to_owned(), node: "node".to_owned(), labels: Vec::new() };
+    flow::Config { file: Some(file), names, ..flow::Config::default() }
 }

@@ -299,7 +299,17 @@ pub struct Tunnel {
 }
 /// Nested message and enum types in `Tunnel`.
 pub mod tunnel {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
     #[repr(i32)]
     pub enum Protocol {
         Unknown = 0,
@@ -435,7 +445,9 @@ pub struct FlowFilter {
     #[prost(string, repeated, tag = "37")]
     pub source_cluster_name: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "38")]
-    pub destination_cluster_name: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    pub destination_cluster_name: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
     #[prost(uint64, repeated, tag = "39")]
     pub ip_trace_id: ::prost::alloc::vec::Vec<u64>,
     #[prost(bool, repeated, tag = "40")]
@@ -534,7 +546,10 @@ pub struct LostEvent {
 pub struct AgentEvent {
     #[prost(enumeration = "AgentEventType", tag = "1")]
     pub r#type: i32,
-    #[prost(oneof = "agent_event::Notification", tags = "100, 101, 102, 103, 104, 105, 106, 107")]
+    #[prost(
+        oneof = "agent_event::Notification",
+        tags = "100, 101, 102, 103, 104, 105, 106, 107"
+    )]
     pub notification: ::core::option::Option<agent_event::Notification>,
 }
 /// Nested message and enum types in `AgentEvent`.
@@ -861,16 +876,10 @@ impl TraceReason {
             "ESTABLISHED" => Some(Self::Established),
             "REPLY" => Some(Self::Reply),
             "RELATED" => Some(Self::Related),
-            "REOPENED" => Some(
-                #[allow(deprecated)]
-                Self::Reopened,
-            ),
+            "REOPENED" => Some(#[allow(deprecated)] Self::Reopened),
             "SRV6_ENCAP" => Some(Self::Srv6Encap),
             "SRV6_DECAP" => Some(Self::Srv6Decap),
-            "ENCRYPT_OVERLAY" => Some(
-                #[allow(deprecated)]
-                Self::EncryptOverlay,
-            ),
+            "ENCRYPT_OVERLAY" => Some(#[allow(deprecated)] Self::EncryptOverlay),
             _ => None,
         }
     }
@@ -1152,9 +1161,13 @@ impl DropReason {
             Self::InvalidIpv6ExtensionHeader => "INVALID_IPV6_EXTENSION_HEADER",
             Self::IpFragmentationNotSupported => "IP_FRAGMENTATION_NOT_SUPPORTED",
             Self::ServiceBackendNotFound => "SERVICE_BACKEND_NOT_FOUND",
-            Self::NoTunnelOrEncapsulationEndpoint => "NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT",
+            Self::NoTunnelOrEncapsulationEndpoint => {
+                "NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT"
+            }
             Self::FailedToInsertIntoProxymap => "FAILED_TO_INSERT_INTO_PROXYMAP",
-            Self::ReachedEdtRateLimitingDropHorizon => "REACHED_EDT_RATE_LIMITING_DROP_HORIZON",
+            Self::ReachedEdtRateLimitingDropHorizon => {
+                "REACHED_EDT_RATE_LIMITING_DROP_HORIZON"
+            }
             Self::UnknownConnectionTrackingState => "UNKNOWN_CONNECTION_TRACKING_STATE",
             Self::LocalHostIsUnreachable => "LOCAL_HOST_IS_UNREACHABLE",
             Self::NoConfigurationAvailableToPerformPolicyDecision => {
@@ -1162,19 +1175,27 @@ impl DropReason {
             }
             Self::UnsupportedL2Protocol => "UNSUPPORTED_L2_PROTOCOL",
             Self::NoMappingForNatMasquerade => "NO_MAPPING_FOR_NAT_MASQUERADE",
-            Self::UnsupportedProtocolForNatMasquerade => "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE",
+            Self::UnsupportedProtocolForNatMasquerade => {
+                "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE"
+            }
             Self::FibLookupFailed => "FIB_LOOKUP_FAILED",
-            Self::EncapsulationTrafficIsProhibited => "ENCAPSULATION_TRAFFIC_IS_PROHIBITED",
+            Self::EncapsulationTrafficIsProhibited => {
+                "ENCAPSULATION_TRAFFIC_IS_PROHIBITED"
+            }
             Self::InvalidIdentity => "INVALID_IDENTITY",
             Self::UnknownSender => "UNKNOWN_SENDER",
             Self::NatNotNeeded => "NAT_NOT_NEEDED",
             Self::IsAClusterip => "IS_A_CLUSTERIP",
-            Self::FirstLogicalDatagramFragmentNotFound => "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND",
+            Self::FirstLogicalDatagramFragmentNotFound => {
+                "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND"
+            }
             Self::ForbiddenIcmpv6Message => "FORBIDDEN_ICMPV6_MESSAGE",
             Self::DeniedByLbSrcRangeCheck => "DENIED_BY_LB_SRC_RANGE_CHECK",
             Self::SocketLookupFailed => "SOCKET_LOOKUP_FAILED",
             Self::SocketAssignFailed => "SOCKET_ASSIGN_FAILED",
-            Self::ProxyRedirectionNotSupportedForProtocol => "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL",
+            Self::ProxyRedirectionNotSupportedForProtocol => {
+                "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL"
+            }
             Self::PolicyDeny => "POLICY_DENY",
             Self::VlanFiltered => "VLAN_FILTERED",
             Self::InvalidVni => "INVALID_VNI",
@@ -1208,24 +1229,19 @@ impl DropReason {
     pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
         match value {
             "DROP_REASON_UNKNOWN" => Some(Self::Unknown),
-            "INVALID_SOURCE_MAC" => Some(
-                #[allow(deprecated)]
-                Self::InvalidSourceMac,
-            ),
-            "INVALID_DESTINATION_MAC" => Some(
-                #[allow(deprecated)]
-                Self::InvalidDestinationMac,
-            ),
+            "INVALID_SOURCE_MAC" => Some(#[allow(deprecated)] Self::InvalidSourceMac),
+            "INVALID_DESTINATION_MAC" => {
+                Some(#[allow(deprecated)] Self::InvalidDestinationMac)
+            }
             "INVALID_SOURCE_IP" => Some(Self::InvalidSourceIp),
             "POLICY_DENIED" => Some(Self::PolicyDenied),
             "INVALID_PACKET_DROPPED" => Some(Self::InvalidPacketDropped),
             "CT_TRUNCATED_OR_INVALID_HEADER" => Some(Self::CtTruncatedOrInvalidHeader),
             "CT_MISSING_TCP_ACK_FLAG" => Some(Self::CtMissingTcpAckFlag),
             "CT_UNKNOWN_L4_PROTOCOL" => Some(Self::CtUnknownL4Protocol),
-            "CT_CANNOT_CREATE_ENTRY_FROM_PACKET" => Some(
-                #[allow(deprecated)]
-                Self::CtCannotCreateEntryFromPacket,
-            ),
+            "CT_CANNOT_CREATE_ENTRY_FROM_PACKET" => {
+                Some(#[allow(deprecated)] Self::CtCannotCreateEntryFromPacket)
+            }
             "UNSUPPORTED_L3_PROTOCOL" => Some(Self::UnsupportedL3Protocol),
             "MISSED_TAIL_CALL" => Some(Self::MissedTailCall),
             "ERROR_WRITING_TO_PACKET" => Some(Self::ErrorWritingToPacket),
@@ -1235,65 +1251,79 @@ impl DropReason {
             "UNKNOWN_ICMPV6_CODE" => Some(Self::UnknownIcmpv6Code),
             "UNKNOWN_ICMPV6_TYPE" => Some(Self::UnknownIcmpv6Type),
             "ERROR_RETRIEVING_TUNNEL_KEY" => Some(Self::ErrorRetrievingTunnelKey),
-            "ERROR_RETRIEVING_TUNNEL_OPTIONS" => Some(
-                #[allow(deprecated)]
-                Self::ErrorRetrievingTunnelOptions,
-            ),
-            "INVALID_GENEVE_OPTION" => Some(
-                #[allow(deprecated)]
-                Self::InvalidGeneveOption,
-            ),
+            "ERROR_RETRIEVING_TUNNEL_OPTIONS" => {
+                Some(#[allow(deprecated)] Self::ErrorRetrievingTunnelOptions)
+            }
+            "INVALID_GENEVE_OPTION" => {
+                Some(#[allow(deprecated)] Self::InvalidGeneveOption)
+            }
             "UNKNOWN_L3_TARGET_ADDRESS" => Some(Self::UnknownL3TargetAddress),
             "STALE_OR_UNROUTABLE_IP" => Some(Self::StaleOrUnroutableIp),
-            "NO_MATCHING_LOCAL_CONTAINER_FOUND" => Some(
-                #[allow(deprecated)]
-                Self::NoMatchingLocalContainerFound,
-            ),
-            "ERROR_WHILE_CORRECTING_L3_CHECKSUM" => Some(Self::ErrorWhileCorrectingL3Checksum),
-            "ERROR_WHILE_CORRECTING_L4_CHECKSUM" => Some(Self::ErrorWhileCorrectingL4Checksum),
+            "NO_MATCHING_LOCAL_CONTAINER_FOUND" => {
+                Some(#[allow(deprecated)] Self::NoMatchingLocalContainerFound)
+            }
+            "ERROR_WHILE_CORRECTING_L3_CHECKSUM" => {
+                Some(Self::ErrorWhileCorrectingL3Checksum)
+            }
+            "ERROR_WHILE_CORRECTING_L4_CHECKSUM" => {
+                Some(Self::ErrorWhileCorrectingL4Checksum)
+            }
             "CT_MAP_INSERTION_FAILED" => Some(Self::CtMapInsertionFailed),
             "INVALID_IPV6_EXTENSION_HEADER" => Some(Self::InvalidIpv6ExtensionHeader),
             "IP_FRAGMENTATION_NOT_SUPPORTED" => Some(Self::IpFragmentationNotSupported),
             "SERVICE_BACKEND_NOT_FOUND" => Some(Self::ServiceBackendNotFound),
-            "NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT" => Some(Self::NoTunnelOrEncapsulationEndpoint),
+            "NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT" => {
+                Some(Self::NoTunnelOrEncapsulationEndpoint)
+            }
             "FAILED_TO_INSERT_INTO_PROXYMAP" => Some(Self::FailedToInsertIntoProxymap),
-            "REACHED_EDT_RATE_LIMITING_DROP_HORIZON" => Some(Self::ReachedEdtRateLimitingDropHorizon),
-            "UNKNOWN_CONNECTION_TRACKING_STATE" => Some(Self::UnknownConnectionTrackingState),
+            "REACHED_EDT_RATE_LIMITING_DROP_HORIZON" => {
+                Some(Self::ReachedEdtRateLimitingDropHorizon)
+            }
+            "UNKNOWN_CONNECTION_TRACKING_STATE" => {
+                Some(Self::UnknownConnectionTrackingState)
+            }
             "LOCAL_HOST_IS_UNREACHABLE" => Some(Self::LocalHostIsUnreachable),
             "NO_CONFIGURATION_AVAILABLE_TO_PERFORM_POLICY_DECISION" => {
                 Some(Self::NoConfigurationAvailableToPerformPolicyDecision)
             }
             "UNSUPPORTED_L2_PROTOCOL" => Some(Self::UnsupportedL2Protocol),
             "NO_MAPPING_FOR_NAT_MASQUERADE" => Some(Self::NoMappingForNatMasquerade),
-            "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE" => Some(Self::UnsupportedProtocolForNatMasquerade),
+            "UNSUPPORTED_PROTOCOL_FOR_NAT_MASQUERADE" => {
+                Some(Self::UnsupportedProtocolForNatMasquerade)
+            }
             "FIB_LOOKUP_FAILED" => Some(Self::FibLookupFailed),
-            "ENCAPSULATION_TRAFFIC_IS_PROHIBITED" => Some(Self::EncapsulationTrafficIsProhibited),
+            "ENCAPSULATION_TRAFFIC_IS_PROHIBITED" => {
+                Some(Self::EncapsulationTrafficIsProhibited)
+            }
             "INVALID_IDENTITY" => Some(Self::InvalidIdentity),
             "UNKNOWN_SENDER" => Some(Self::UnknownSender),
             "NAT_NOT_NEEDED" => Some(Self::NatNotNeeded),
             "IS_A_CLUSTERIP" => Some(Self::IsAClusterip),
-            "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND" => Some(Self::FirstLogicalDatagramFragmentNotFound),
+            "FIRST_LOGICAL_DATAGRAM_FRAGMENT_NOT_FOUND" => {
+                Some(Self::FirstLogicalDatagramFragmentNotFound)
+            }
             "FORBIDDEN_ICMPV6_MESSAGE" => Some(Self::ForbiddenIcmpv6Message),
             "DENIED_BY_LB_SRC_RANGE_CHECK" => Some(Self::DeniedByLbSrcRangeCheck),
             "SOCKET_LOOKUP_FAILED" => Some(Self::SocketLookupFailed),
             "SOCKET_ASSIGN_FAILED" => Some(Self::SocketAssignFailed),
-            "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL" => Some(Self::ProxyRedirectionNotSupportedForProtocol),
+            "PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL" => {
+                Some(Self::ProxyRedirectionNotSupportedForProtocol)
+            }
             "POLICY_DENY" => Some(Self::PolicyDeny),
             "VLAN_FILTERED" => Some(Self::VlanFiltered),
             "INVALID_VNI" => Some(Self::InvalidVni),
             "INVALID_TC_BUFFER" => Some(Self::InvalidTcBuffer),
             "NO_SID" => Some(Self::NoSid),
-            "MISSING_SRV6_STATE" => Some(
-                #[allow(deprecated)]
-                Self::MissingSrv6State,
-            ),
+            "MISSING_SRV6_STATE" => Some(#[allow(deprecated)] Self::MissingSrv6State),
             "NAT46" => Some(Self::Nat46),
             "NAT64" => Some(Self::Nat64),
             "AUTH_REQUIRED" => Some(Self::AuthRequired),
             "CT_NO_MAP_FOUND" => Some(Self::CtNoMapFound),
             "SNAT_NO_MAP_FOUND" => Some(Self::SnatNoMapFound),
             "INVALID_CLUSTER_ID" => Some(Self::InvalidClusterId),
-            "UNSUPPORTED_PROTOCOL_FOR_DSR_ENCAP" => Some(Self::UnsupportedProtocolForDsrEncap),
+            "UNSUPPORTED_PROTOCOL_FOR_DSR_ENCAP" => {
+                Some(Self::UnsupportedProtocolForDsrEncap)
+            }
             "NO_EGRESS_GATEWAY" => Some(Self::NoEgressGateway),
             "UNENCRYPTED_TRAFFIC" => Some(Self::UnencryptedTraffic),
             "TTL_EXCEEDED" => Some(Self::TtlExceeded),
@@ -1502,14 +1532,8 @@ impl AgentEventType {
             "ENDPOINT_DELETED" => Some(Self::EndpointDeleted),
             "IPCACHE_UPSERTED" => Some(Self::IpcacheUpserted),
             "IPCACHE_DELETED" => Some(Self::IpcacheDeleted),
-            "SERVICE_UPSERTED" => Some(
-                #[allow(deprecated)]
-                Self::ServiceUpserted,
-            ),
-            "SERVICE_DELETED" => Some(
-                #[allow(deprecated)]
-                Self::ServiceDeleted,
-            ),
+            "SERVICE_UPSERTED" => Some(#[allow(deprecated)] Self::ServiceUpserted),
+            "SERVICE_DELETED" => Some(#[allow(deprecated)] Self::ServiceDeleted),
             _ => None,
         }
     }
@@ -1541,10 +1565,18 @@ impl SocketTranslationPoint {
     pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
         match value {
             "SOCK_XLATE_POINT_UNKNOWN" => Some(Self::SockXlatePointUnknown),
-            "SOCK_XLATE_POINT_PRE_DIRECTION_FWD" => Some(Self::SockXlatePointPreDirectionFwd),
-            "SOCK_XLATE_POINT_POST_DIRECTION_FWD" => Some(Self::SockXlatePointPostDirectionFwd),
-            "SOCK_XLATE_POINT_PRE_DIRECTION_REV" => Some(Self::SockXlatePointPreDirectionRev),
-            "SOCK_XLATE_POINT_POST_DIRECTION_REV" => Some(Self::SockXlatePointPostDirectionRev),
+            "SOCK_XLATE_POINT_PRE_DIRECTION_FWD" => {
+                Some(Self::SockXlatePointPreDirectionFwd)
+            }
+            "SOCK_XLATE_POINT_POST_DIRECTION_FWD" => {
+                Some(Self::SockXlatePointPostDirectionFwd)
+            }
+            "SOCK_XLATE_POINT_PRE_DIRECTION_REV" => {
+                Some(Self::SockXlatePointPreDirectionRev)
+            }
+            "SOCK_XLATE_POINT_POST_DIRECTION_REV" => {
+                Some(Self::SockXlatePointPostDirectionRev)
+            }
             _ => None,
         }
     }
@@ -1728,16 +1760,24 @@ impl DebugEventType {
             "DBG_LB6_LOOKUP_FRONTEND" => Some(Self::DbgLb6LookupFrontend),
             "DBG_LB6_LOOKUP_FRONTEND_FAIL" => Some(Self::DbgLb6LookupFrontendFail),
             "DBG_LB6_LOOKUP_BACKEND_SLOT" => Some(Self::DbgLb6LookupBackendSlot),
-            "DBG_LB6_LOOKUP_BACKEND_SLOT_SUCCESS" => Some(Self::DbgLb6LookupBackendSlotSuccess),
-            "DBG_LB6_LOOKUP_BACKEND_SLOT_V2_FAIL" => Some(Self::DbgLb6LookupBackendSlotV2Fail),
+            "DBG_LB6_LOOKUP_BACKEND_SLOT_SUCCESS" => {
+                Some(Self::DbgLb6LookupBackendSlotSuccess)
+            }
+            "DBG_LB6_LOOKUP_BACKEND_SLOT_V2_FAIL" => {
+                Some(Self::DbgLb6LookupBackendSlotV2Fail)
+            }
             "DBG_LB6_LOOKUP_BACKEND_FAIL" => Some(Self::DbgLb6LookupBackendFail),
             "DBG_LB6_REVERSE_NAT_LOOKUP" => Some(Self::DbgLb6ReverseNatLookup),
             "DBG_LB6_REVERSE_NAT" => Some(Self::DbgLb6ReverseNat),
             "DBG_LB4_LOOKUP_FRONTEND" => Some(Self::DbgLb4LookupFrontend),
             "DBG_LB4_LOOKUP_FRONTEND_FAIL" => Some(Self::DbgLb4LookupFrontendFail),
             "DBG_LB4_LOOKUP_BACKEND_SLOT" => Some(Self::DbgLb4LookupBackendSlot),
-            "DBG_LB4_LOOKUP_BACKEND_SLOT_SUCCESS" => Some(Self::DbgLb4LookupBackendSlotSuccess),
-            "DBG_LB4_LOOKUP_BACKEND_SLOT_V2_FAIL" => Some(Self::DbgLb4LookupBackendSlotV2Fail),
+            "DBG_LB4_LOOKUP_BACKEND_SLOT_SUCCESS" => {
+                Some(Self::DbgLb4LookupBackendSlotSuccess)
+            }
+            "DBG_LB4_LOOKUP_BACKEND_SLOT_V2_FAIL" => {
+                Some(Self::DbgLb4LookupBackendSlotV2Fail)
+            }
             "DBG_LB4_LOOKUP_BACKEND_FAIL" => Some(Self::DbgLb4LookupBackendFail),
             "DBG_LB4_REVERSE_NAT_LOOKUP" => Some(Self::DbgLb4ReverseNatLookup),
             "DBG_LB4_REVERSE_NAT" => Some(Self::DbgLb4ReverseNat),

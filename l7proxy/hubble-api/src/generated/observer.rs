@@ -191,9 +191,15 @@ pub mod export_event {
 }
 /// Generated client implementations.
 pub mod observer_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct ObserverClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -213,16 +219,22 @@ pub mod observer_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> ObserverClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ObserverClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<<T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody>,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             ObserverClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -260,101 +272,166 @@ pub mod observer_client {
         pub async fn get_flows(
             &mut self,
             request: impl tonic::IntoRequest<super::GetFlowsRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::GetFlowsResponse>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetFlowsResponse>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/observer.Observer/GetFlows");
+            let path = http::uri::PathAndQuery::from_static(
+                "/observer.Observer/GetFlows",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("observer.Observer", "GetFlows"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("observer.Observer", "GetFlows"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn get_agent_events(
             &mut self,
             request: impl tonic::IntoRequest<super::GetAgentEventsRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::GetAgentEventsResponse>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetAgentEventsResponse>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/observer.Observer/GetAgentEvents");
+            let path = http::uri::PathAndQuery::from_static(
+                "/observer.Observer/GetAgentEvents",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("observer.Observer", "GetAgentEvents"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("observer.Observer", "GetAgentEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn get_debug_events(
             &mut self,
             request: impl tonic::IntoRequest<super::GetDebugEventsRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::GetDebugEventsResponse>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::GetDebugEventsResponse>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/observer.Observer/GetDebugEvents");
+            let path = http::uri::PathAndQuery::from_static(
+                "/observer.Observer/GetDebugEvents",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("observer.Observer", "GetDebugEvents"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("observer.Observer", "GetDebugEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn get_nodes(
             &mut self,
             request: impl tonic::IntoRequest<super::GetNodesRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetNodesResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetNodesResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/observer.Observer/GetNodes");
+            let path = http::uri::PathAndQuery::from_static(
+                "/observer.Observer/GetNodes",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("observer.Observer", "GetNodes"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("observer.Observer", "GetNodes"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn get_namespaces(
             &mut self,
             request: impl tonic::IntoRequest<super::GetNamespacesRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetNamespacesResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::GetNamespacesResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/observer.Observer/GetNamespaces");
+            let path = http::uri::PathAndQuery::from_static(
+                "/observer.Observer/GetNamespaces",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("observer.Observer", "GetNamespaces"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("observer.Observer", "GetNamespaces"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn server_status(
             &mut self,
             request: impl tonic::IntoRequest<super::ServerStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::ServerStatusResponse>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::ServerStatusResponse>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/observer.Observer/ServerStatus");
+            let path = http::uri::PathAndQuery::from_static(
+                "/observer.Observer/ServerStatus",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("observer.Observer", "ServerStatus"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("observer.Observer", "ServerStatus"));
             self.inner.unary(req, path, codec).await
         }
     }
 }
 /// Generated server implementations.
 pub mod observer_server {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with ObserverServer.
     #[async_trait]
     pub trait Observer: std::marker::Send + std::marker::Sync + 'static {
         /// Server streaming response type for the GetFlows method.
-        type GetFlowsStream: tonic::codegen::tokio_stream::Stream<Item = std::result::Result<super::GetFlowsResponse, tonic::Status>>
+        type GetFlowsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::GetFlowsResponse, tonic::Status>,
+            >
             + std::marker::Send
             + 'static;
         async fn get_flows(
@@ -364,33 +441,50 @@ pub mod observer_server {
         /// Server streaming response type for the GetAgentEvents method.
         type GetAgentEventsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::GetAgentEventsResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         async fn get_agent_events(
             &self,
             request: tonic::Request<super::GetAgentEventsRequest>,
-        ) -> std::result::Result<tonic::Response<Self::GetAgentEventsStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::GetAgentEventsStream>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the GetDebugEvents method.
         type GetDebugEventsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::GetDebugEventsResponse, tonic::Status>,
-            > + std::marker::Send
+            >
+            + std::marker::Send
             + 'static;
         async fn get_debug_events(
             &self,
             request: tonic::Request<super::GetDebugEventsRequest>,
-        ) -> std::result::Result<tonic::Response<Self::GetDebugEventsStream>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<Self::GetDebugEventsStream>,
+            tonic::Status,
+        >;
         async fn get_nodes(
             &self,
             request: tonic::Request<super::GetNodesRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetNodesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetNodesResponse>,
+            tonic::Status,
+        >;
         async fn get_namespaces(
             &self,
             request: tonic::Request<super::GetNamespacesRequest>,
-        ) -> std::result::Result<tonic::Response<super::GetNamespacesResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::GetNamespacesResponse>,
+            tonic::Status,
+        >;
         async fn server_status(
             &self,
             request: tonic::Request<super::ServerStatusRequest>,
-        ) -> std::result::Result<tonic::Response<super::ServerStatusResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ServerStatusResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct ObserverServer<T> {
@@ -413,7 +507,10 @@ pub mod observer_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -457,7 +554,10 @@ pub mod observer_server {
         type Response = http::Response<tonic::body::Body>;
         type Error = std::convert::Infallible;
         type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
             Poll::Ready(Ok(()))
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
@@ -465,13 +565,24 @@ pub mod observer_server {
                 "/observer.Observer/GetFlows" => {
                     #[allow(non_camel_case_types)]
                     struct GetFlowsSvc<T: Observer>(pub Arc<T>);
-                    impl<T: Observer> tonic::server::ServerStreamingService<super::GetFlowsRequest> for GetFlowsSvc<T> {
+                    impl<
+                        T: Observer,
+                    > tonic::server::ServerStreamingService<super::GetFlowsRequest>
+                    for GetFlowsSvc<T> {
                         type Response = super::GetFlowsResponse;
                         type ResponseStream = T::GetFlowsStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::GetFlowsRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFlowsRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Observer>::get_flows(&inner, request).await };
+                            let fut = async move {
+                                <T as Observer>::get_flows(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -484,8 +595,14 @@ pub mod observer_server {
                         let method = GetFlowsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
-                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
                         let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
@@ -494,13 +611,24 @@ pub mod observer_server {
                 "/observer.Observer/GetAgentEvents" => {
                     #[allow(non_camel_case_types)]
                     struct GetAgentEventsSvc<T: Observer>(pub Arc<T>);
-                    impl<T: Observer> tonic::server::ServerStreamingService<super::GetAgentEventsRequest> for GetAgentEventsSvc<T> {
+                    impl<
+                        T: Observer,
+                    > tonic::server::ServerStreamingService<super::GetAgentEventsRequest>
+                    for GetAgentEventsSvc<T> {
                         type Response = super::GetAgentEventsResponse;
                         type ResponseStream = T::GetAgentEventsStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::GetAgentEventsRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAgentEventsRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Observer>::get_agent_events(&inner, request).await };
+                            let fut = async move {
+                                <T as Observer>::get_agent_events(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -513,8 +641,14 @@ pub mod observer_server {
                         let method = GetAgentEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
-                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
                         let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
@@ -523,13 +657,24 @@ pub mod observer_server {
                 "/observer.Observer/GetDebugEvents" => {
                     #[allow(non_camel_case_types)]
                     struct GetDebugEventsSvc<T: Observer>(pub Arc<T>);
-                    impl<T: Observer> tonic::server::ServerStreamingService<super::GetDebugEventsRequest> for GetDebugEventsSvc<T> {
+                    impl<
+                        T: Observer,
+                    > tonic::server::ServerStreamingService<super::GetDebugEventsRequest>
+                    for GetDebugEventsSvc<T> {
                         type Response = super::GetDebugEventsResponse;
                         type ResponseStream = T::GetDebugEventsStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::GetDebugEventsRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDebugEventsRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Observer>::get_debug_events(&inner, request).await };
+                            let fut = async move {
+                                <T as Observer>::get_debug_events(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -542,8 +687,14 @@ pub mod observer_server {
                         let method = GetDebugEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
-                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
                         let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
@@ -552,12 +703,21 @@ pub mod observer_server {
                 "/observer.Observer/GetNodes" => {
                     #[allow(non_camel_case_types)]
                     struct GetNodesSvc<T: Observer>(pub Arc<T>);
-                    impl<T: Observer> tonic::server::UnaryService<super::GetNodesRequest> for GetNodesSvc<T> {
+                    impl<T: Observer> tonic::server::UnaryService<super::GetNodesRequest>
+                    for GetNodesSvc<T> {
                         type Response = super::GetNodesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::GetNodesRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNodesRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Observer>::get_nodes(&inner, request).await };
+                            let fut = async move {
+                                <T as Observer>::get_nodes(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -570,8 +730,14 @@ pub mod observer_server {
                         let method = GetNodesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
-                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
                         let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
@@ -580,12 +746,23 @@ pub mod observer_server {
                 "/observer.Observer/GetNamespaces" => {
                     #[allow(non_camel_case_types)]
                     struct GetNamespacesSvc<T: Observer>(pub Arc<T>);
-                    impl<T: Observer> tonic::server::UnaryService<super::GetNamespacesRequest> for GetNamespacesSvc<T> {
+                    impl<
+                        T: Observer,
+                    > tonic::server::UnaryService<super::GetNamespacesRequest>
+                    for GetNamespacesSvc<T> {
                         type Response = super::GetNamespacesResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::GetNamespacesRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNamespacesRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Observer>::get_namespaces(&inner, request).await };
+                            let fut = async move {
+                                <T as Observer>::get_namespaces(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -598,8 +775,14 @@ pub mod observer_server {
                         let method = GetNamespacesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
-                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
                         let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
@@ -608,12 +791,23 @@ pub mod observer_server {
                 "/observer.Observer/ServerStatus" => {
                     #[allow(non_camel_case_types)]
                     struct ServerStatusSvc<T: Observer>(pub Arc<T>);
-                    impl<T: Observer> tonic::server::UnaryService<super::ServerStatusRequest> for ServerStatusSvc<T> {
+                    impl<
+                        T: Observer,
+                    > tonic::server::UnaryService<super::ServerStatusRequest>
+                    for ServerStatusSvc<T> {
                         type Response = super::ServerStatusResponse;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::ServerStatusRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ServerStatusRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Observer>::server_status(&inner, request).await };
+                            let fut = async move {
+                                <T as Observer>::server_status(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -626,20 +820,38 @@ pub mod observer_server {
                         let method = ServerStatusSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
-                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
                         let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }

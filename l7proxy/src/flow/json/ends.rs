@@ -1,8 +1,6 @@
 //! Who with whom, and by which policies: what many records have in common.
 
-use std::sync::Arc;
-
-use rules::{Direction, PolicyKey, RuleRef};
+use rules::{Direction, PolicyKey};
 
 use super::{
     below,
@@ -10,7 +8,10 @@ use super::{
 };
 use crate::{
     endpoint::{End, Peer},
-    flow::fragments::Fragments,
+    flow::{
+        fragments::Fragments,
+        said::{Said, policy_labels},
+    },
 };
 
 /// Addresses, ports, peers and Services, as `from` to `to`.
@@ -77,22 +78,17 @@ fn peer(peer: &Peer, out: &mut Vec<u8>) {
 }
 
 /// `egress_denied_by` and its three sisters.
-pub(super) fn by_policies<'p>(
-    known: &mut Fragments<PolicyKey>,
-    (verb, direction): (&str, Direction),
-    policies: impl Iterator<Item = &'p Arc<PolicyKey>>,
-    revision: u64,
-    out: &mut Vec<u8>,
-) {
-    let mut policies = policies.peekable();
-    if policies.peek().is_none() {
+pub(super) fn by_policies(known: &mut Fragments<PolicyKey>, said: &Said<'_>, direction: Direction, out: &mut Vec<u8>) {
+    let policies = said.policies();
+    if policies.len() == 0 {
         return;
     }
     let direction = match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     };
-    raw([",\"", direction, "_", verb, "_by\":"], out);
+    raw([",\"", direction, if said.is_allowed { "_allowed_by\":" } else { "_denied_by\":" }], out);
+    let revision = said.revision;
     list(policies, out, |policy, out| known.write(policy, revision, out, |policy, out| by(policy, revision, out)));
 }
 
@@ -103,12 +99,14 @@ fn by(policy: &PolicyKey, revision: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"namespace\":");
         text(&policy.namespace, out);
     }
+    out.extend_from_slice(b",\"labels\":");
+    list(policy_labels(policy), out, |label, out| text(&label, out));
     put(out, format_args!(",\"revision\":\"{revision}\",\"kind\":\"{}\"}}", policy.kind));
 }
 
 /// `log.value` of the deciding rule's policy.
-pub(super) fn policy_log(rule: Option<&RuleRef>, out: &mut Vec<u8>) {
-    if let Some(log) = rule.and_then(|rule| rule.log.as_deref()) {
+pub(super) fn policy_log(log: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(log) = log {
         out.extend_from_slice(b",\"policy_log\":[");
         text(log, out);
         out.push(b']');

@@ -1,106 +1,84 @@
-//! What Hubble's records have no field for: a `google.protobuf.Struct`, so that Hubble's own programs can read it.
+//! Our extension as JSON.
 
 use std::sync::Arc;
 
-use rules::{HeaderNote, HeaderNotes, Nearest, RuleRef};
+use rules::{HeaderNote, RuleRef};
 
-use super::text::{list, number, put, raw, text};
-use crate::flow::{ConnectionEnd, ConnectionRecord, Process, fragments::Fragments};
-
-/// What our extension says.
-#[derive(Default)]
-pub(super) struct Details<'a> {
-    pub(super) rule: Option<&'a Arc<RuleRef>>,
-    pub(super) tier: Option<&'a str>,
-    pub(super) nearest: Option<&'a Nearest>,
-    pub(super) process: Option<&'a Process>,
-    pub(super) connection: Option<&'a ConnectionRecord>,
-    pub(super) reason: &'a str,
-    pub(super) notes: Option<&'a HeaderNotes>,
-    pub(super) revision: u64,
-    pub(super) repeats: u64,
-    pub(super) backends: Option<&'a [String]>,
-}
-
-/// Pods behind a Service that a record names.
-const MAX_BACKENDS: usize = 8;
+use super::text::{list, number, raw, text};
+use crate::flow::{
+    fragments::Fragments,
+    said::{Fields, Said},
+};
 
 /// The whole field.
-pub(super) fn extension(rules: &mut Fragments<RuleRef>, details: &Details<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(
-        b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{\"policyRevision\":",
-    );
-    number(details.revision, out);
-    if !details.reason.is_empty() {
-        raw([",\"reason\":\"", details.reason, "\""], out);
-    }
-    if details.repeats != 0 {
-        put(out, format_args!(",\"repeats\":{}", details.repeats));
-    }
-    if let Some(rule) = details.rule {
-        out.push(b',');
-        rules.write(rule, 0, out, rule_fields);
-    }
-    if let Some(tier) = details.tier {
-        out.extend_from_slice(b",\"tier\":");
-        text(tier, out);
-    }
-    if let Some(nearest) = details.nearest {
-        out.extend_from_slice(b",\"nearest\":{");
-        rules.write(&nearest.rule, 0, out, rule_fields);
-        out.extend_from_slice(b",\"field\":");
-        text(&nearest.field, out);
-        out.extend_from_slice(b",\"expected\":");
-        text(&nearest.expected, out);
-        out.push(b'}');
-    }
-    if let Some(notes) = details.notes {
-        headers("missingHeaders", &notes.missing, out);
-        headers("rejectedHeaders", &notes.rejected, out);
-    }
-    if let Some(backends) = details.backends {
-        out.extend_from_slice(b",\"deniedBackends\":");
-        list(backends.get(..MAX_BACKENDS).unwrap_or(backends), out, |backend, out| text(backend, out));
-    }
-    if let Some(process) = details.process {
-        put(out, format_args!(",\"process\":{{\"pid\":{},\"command\":", process.pid));
-        text(&process.command, out);
-        out.push(b'}');
-    }
-    match details.connection.map(|connection| &connection.end) {
-        None => {}
-        Some(None) => out.extend_from_slice(b",\"connection\":{\"state\":\"opened\"}"),
-        Some(Some(ConnectionEnd { lasted, sent, received })) => put(
-            out,
-            format_args!(
-                ",\"connection\":{{\"state\":\"ended\",\"durationMs\":{},\"bytesSent\":{sent},\"bytesReceived\":{received}}}",
-                lasted.as_millis()
-            ),
-        ),
-    }
+pub(super) fn extension(rules: &mut Fragments<RuleRef>, said: &Said<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"extensions\":{\"@type\":\"type.googleapis.com/google.protobuf.Struct\",\"value\":{");
+    said.extension(&mut Object { rules, out, is_first: true });
     out.extend_from_slice(b"}}");
 }
 
-fn headers(field: &str, notes: &[HeaderNote], out: &mut Vec<u8>) {
-    if notes.is_empty() {
-        return;
-    }
-    put(out, format_args!(",\"{field}\":"));
-    list(notes, out, |note, out| {
-        out.extend_from_slice(b"{\"name\":");
-        text(&note.name, out);
-        out.extend_from_slice(b",\"value\":");
-        text(&note.value, out);
-        out.push(b'}');
-    });
+struct Object<'a> {
+    rules: &'a mut Fragments<RuleRef>,
+    out: &'a mut Vec<u8>,
+    /// Nothing is in it yet.
+    is_first: bool,
 }
 
-/// Policy, place in its spec, and what it asks for.
-fn rule_fields(rule: &RuleRef, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"policy\":");
-    text(&rule.policy.to_string(), out);
-    out.extend_from_slice(b",\"rule\":");
-    text(&rule.rule, out);
-    out.extend_from_slice(b",\"summary\":");
-    text(&rule.summary, out);
+impl Object<'_> {
+    fn name(&mut self, name: &str) {
+        raw([if self.is_first { "\"" } else { ",\"" }, name, "\":"], self.out);
+        self.is_first = false;
+    }
+}
+
+impl Fields for Object<'_> {
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.name(name);
+        number(value, self.out);
+    }
+
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        text(value, self.out);
+    }
+
+    fn texts(&mut self, name: &'static str, values: &[String]) {
+        self.name(name);
+        list(values, self.out, |value, out| text(value, out));
+    }
+
+    fn notes(&mut self, name: &'static str, notes: &[HeaderNote]) {
+        self.name(name);
+        list(notes, self.out, |note, out| {
+            out.extend_from_slice(b"{\"name\":");
+            text(&note.name, out);
+            out.extend_from_slice(b",\"value\":");
+            text(&note.value, out);
+            out.push(b'}');
+        });
+    }
+
+    fn rule(&mut self, rule: &Arc<RuleRef>) {
+        if !self.is_first {
+            self.out.push(b',');
+        }
+        self.is_first = false;
+        self.rules.write(rule, 0, self.out, |rule, out| {
+            out.extend_from_slice(b"\"policy\":");
+            text(&rule.policy.to_string(), out);
+            out.extend_from_slice(b",\"rule\":");
+            text(&rule.rule, out);
+            out.extend_from_slice(b",\"summary\":");
+            text(&rule.summary, out);
+        });
+    }
+
+    fn object(&mut self, name: &'static str, content: impl FnOnce(&mut Self)) {
+        self.name(name);
+        self.out.push(b'{');
+        self.is_first = true;
+        content(self);
+        self.is_first = false;
+        self.out.push(b'}');
+    }
 }

@@ -4,29 +4,23 @@ use std::ops::Range;
 
 use super::{
     Formatter,
-    ends::{by_policies, ends, policy_log},
-    extension::Details,
+    ends::ends,
     reason_name,
-    text::{escape, number, raw},
+    text::{escape, list, number, raw, text},
 };
-use crate::flow::{Asked, Ends, HttpRecord, Verdict};
+use crate::flow::{Asked, Ends, Flow, HttpRecord, said::Said};
 
 impl Formatter {
-    pub(super) fn http(&mut self, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+    pub(super) fn http(&mut self, flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
         let Asked { ends: who, http, .. } = &*record.asked;
         let Ends { direction, source, destination } = &**who;
-        let (verdict, reason) = match &record.verdict {
-            Verdict::Forwarded(_) => ("FORWARDED", None),
-            Verdict::Dropped { reason, .. } => ("DROPPED", Some(*reason)),
-            Verdict::Audited(_) => ("AUDIT", None),
-            Verdict::Error => ("ERROR", None),
-        };
-        self.open(record.time, verdict, reason, out);
+        let said = Said::http(record, is_reply);
+        self.open(flow, &said, out);
         // A response goes the other way.
         let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
         ends(&mut self.peers, from, to, "TCP", out);
         raw([",\"Type\":\"L7\",\"node_name\":\"", &self.node, "\""], out);
-        let escaped = l7(record, is_reply, out);
+        let escaped = l7(flow, record, is_reply, out);
         let direction_name = match direction {
             rules::Direction::Ingress => "INGRESS",
             rules::Direction::Egress => "EGRESS",
@@ -34,39 +28,22 @@ impl Formatter {
         let is_reply_name = if is_reply { "true" } else { "false" };
         raw([",\"reply\":", is_reply_name, ",\"event_type\":{\"type\":129},\"traffic_direction\":\""], out);
         raw([direction_name, "\""], out);
-        reason_name(reason, out);
+        reason_name(said.drop, out);
         raw([",\"is_reply\":", is_reply_name], out);
         if let Some(trace) = &http.trace {
             // Only hexadecimal digits: nothing to escape.
             raw([",\"trace_context\":{\"parent\":{\"trace_id\":\"", trace, "\"}}"], out);
         }
-        let mut details = Details { reason: record.reason, revision: record.revision, ..Details::default() };
-        details.notes = record.notes.as_deref();
-        match &record.verdict {
-            Verdict::Forwarded(rule) => {
-                let policies = rule.iter().map(|rule| &rule.policy);
-                by_policies(&mut self.policies, ("allowed", *direction), policies, record.revision, out);
-                details.rule = rule.as_ref();
-            }
-            Verdict::Dropped { denial, .. } | Verdict::Audited(denial) => {
-                let policies = denial.denied_by.iter();
-                by_policies(&mut self.policies, ("denied", *direction), policies, record.revision, out);
-                details.rule = denial.rule.as_ref();
-                details.tier = denial.tier.as_deref();
-                details.nearest = denial.nearest.as_ref();
-            }
-            Verdict::Error => {}
-        }
-        policy_log(details.rule.map(|rule| &**rule), out);
+        self.decided(&said, *direction, out);
         summary(record, is_reply, escaped, out);
-        self.close(&details, out);
+        self.close(&said, out);
     }
 }
 
 /// Where method and URL stand, escaped.
 type Escaped = [Range<usize>; 2];
 
-fn l7(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
+fn l7(flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
     if is_reply {
         out.extend_from_slice(b",\"l7\":{\"type\":\"RESPONSE\",\"latency_ns\":\"");
         number(record.latency_ns, out);
@@ -87,7 +64,18 @@ fn l7(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
     let url = out.len();
     escape(&record.asked.http.url, out);
     let url = url..out.len();
-    raw(["\",\"protocol\":\"", record.asked.http.protocol, "\"}}"], out);
+    raw(["\",\"protocol\":\"", record.asked.http.protocol, "\""], out);
+    if !flow.headers.is_empty() {
+        out.extend_from_slice(b",\"headers\":");
+        list(flow.headers.iter(), out, |(key, value), out| {
+            out.extend_from_slice(b"{\"key\":");
+            text(key, out);
+            out.extend_from_slice(b",\"value\":");
+            text(value, out);
+            out.push(b'}');
+        });
+    }
+    out.extend_from_slice(b"}}");
     [method, url]
 }
 

@@ -1,10 +1,13 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{ConnectionEnd, HttpInfo, HttpRecord, Process, RawHeaders, Verdict, testing::asked};
+use crate::flow::{ConnectionEnd, Headers, HttpInfo, HttpRecord, Process, RawHeaders, Verdict, testing::asked};
 
 mod every_field;
 
@@ -31,9 +34,17 @@ fn ends() -> Arc<Ends> {
     })
 }
 
-fn line(record: &Record) -> Value {
+fn names(cluster: &str) -> NodeNames {
+    NodeNames { cluster: cluster.to_owned(), node: "n".to_owned(), labels: Vec::new() }
+}
+
+fn flow(record: Record) -> Flow {
+    Flow { number: 1, time: record.time(), headers: Headers::default(), record }
+}
+
+fn line(record: Record) -> Value {
     let mut out = Vec::new();
-    Formatter::new("c", "n").unwrap().record(record, &mut out);
+    Formatter::new(&names("c")).flow(&flow(record), &mut out);
     assert_eq!(out.last(), Some(&b'\n'));
     serde_json::from_slice(&out).unwrap()
 }
@@ -70,7 +81,7 @@ fn dropped(tier: Option<Arc<str>>) -> Verdict {
 
 #[test]
 fn a_denied_request_says_who_what_and_why() {
-    let event = line(&Record::Request(http(dropped(None), 0, "http://b/y")));
+    let event = line(Record::Request(http(dropped(None), 0, "http://b/y")));
     let flow = &event["flow"];
     assert_eq!(flow["verdict"], "DROPPED");
     assert_eq!((flow["drop_reason"].as_u64(), flow["drop_reason_desc"].as_str()), (Some(133), Some("POLICY_DENIED")));
@@ -82,7 +93,7 @@ fn a_denied_request_says_who_what_and_why() {
     assert_eq!(flow["extensions"]["value"]["nearest"]["field"], "path");
     assert_eq!(flow["extensions"]["value"]["reason"], "no-rule");
     assert!(flow["extensions"]["value"]["tier"].is_null());
-    let by_tier = line(&Record::Request(http(dropped(Some("platform".into())), 0, "http://b/y")));
+    let by_tier = line(Record::Request(http(dropped(Some("platform".into())), 0, "http://b/y")));
     assert_eq!(by_tier["flow"]["extensions"]["value"]["tier"], "platform");
     assert_eq!(flow["Summary"], "HTTP/1.1 GET http://b/y");
     assert_eq!(flow["traffic_direction"], "EGRESS");
@@ -92,7 +103,7 @@ fn a_denied_request_says_who_what_and_why() {
 
 #[test]
 fn a_response_goes_the_other_way() {
-    let flow = &line(&Record::Response(http(Verdict::Forwarded(None), 200, "http://b/y")))["flow"];
+    let flow = &line(Record::Response(http(Verdict::Forwarded(None), 200, "http://b/y")))["flow"];
     assert_eq!((flow["IP"]["source"].as_str(), flow["source"]["pod_name"].as_str()), (Some("10.0.0.2"), Some("b")));
     assert_eq!(flow["l4"]["TCP"]["source_port"], 80);
     assert_eq!(flow["traffic_direction"], "EGRESS", "not swapped");
@@ -105,7 +116,7 @@ fn a_response_goes_the_other_way() {
 fn what_an_attacker_writes_stays_text() {
     let url = "http://b/\u{1b}[31m\"}\n\u{9b}x\\";
     let mut out = Vec::new();
-    Formatter::new("c", "n").unwrap().record(&Record::Request(http(dropped(None), 0, url)), &mut out);
+    Formatter::new(&names("c")).flow(&flow(Record::Request(http(dropped(None), 0, url))), &mut out);
     let shown = String::from_utf8(out).unwrap();
     assert_eq!(shown.lines().count(), 1);
     assert!(!shown.contains(['\u{1b}', '\u{9b}']));
@@ -115,7 +126,7 @@ fn what_an_attacker_writes_stays_text() {
 
 #[test]
 fn ids_have_the_form_of_version_4() {
-    let flow = &line(&Record::Request(http(dropped(None), 0, "")))["flow"];
+    let flow = &line(Record::Request(http(dropped(None), 0, "")))["flow"];
     let id = flow["uuid"].as_str().unwrap().to_owned();
     let lengths: Vec<usize> = id.split('-').map(str::len).collect();
     assert_eq!(lengths, [8, 4, 4, 4, 12]);
@@ -145,7 +156,7 @@ fn a_refused_connection_names_the_process() {
         repeats: 0,
         revision: 7,
     });
-    let flow = &line(&Record::Drop(record))["flow"];
+    let flow = &line(Record::Drop(record))["flow"];
     assert_eq!(flow["Summary"], "TCP Flags: SYN");
     assert!(flow["extensions"]["value"]["repeats"].is_null());
     assert_eq!(flow["Type"], "L3_L4");
@@ -159,7 +170,7 @@ fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
     let mut ends = (ends().source.clone(), ends().destination.clone());
     ends.0.1.set_port(source);
     ends.1.1.set_port(destination);
-    line(&Record::Drop(Box::new(DropRecord {
+    line(Record::Drop(Box::new(DropRecord {
         rule: None,
         tier: None,
         audit: false,
@@ -198,7 +209,7 @@ fn headers_that_rules_missed_or_rejected_are_named() {
     let note = |name: &str, value: &str| HeaderNote { name: name.to_owned(), value: value.to_owned() };
     let notes = HeaderNotes { missing: vec![note("x-a", "[redacted]"), note("x-b", "\"\n")], rejected: Vec::new() };
     let record = HttpRecord { notes: Some(Arc::new(notes)), ..http(Verdict::Forwarded(None), 0, "http://b/") };
-    let extension = &line(&Record::Request(record))["flow"]["extensions"]["value"];
+    let extension = &line(Record::Request(record))["flow"]["extensions"]["value"];
     assert_eq!(extension["missingHeaders"][0]["value"], "[redacted]");
     assert_eq!(extension["missingHeaders"][1]["name"], "x-b");
     assert_eq!(extension["missingHeaders"][1]["value"], "\"\n");
@@ -214,7 +225,7 @@ fn a_connection_begins_and_ends() {
     let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "80/TCP".to_owned(), log: None };
     let record = |end| {
         let (rule, process) = (Some(Arc::new(rule.clone())), Some(Process { pid: 7, command: "a".to_owned() }));
-        line(&Record::Connection(Box::new(ConnectionRecord {
+        line(Record::Connection(Box::new(ConnectionRecord {
             time: SystemTime::UNIX_EPOCH,
             ends: ends(),
             rule,

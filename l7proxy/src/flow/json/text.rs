@@ -10,6 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::flow::uuid::hex;
+
 /// What needs no escape, piece by piece.
 pub(super) fn raw<const N: usize>(pieces: [&str; N], out: &mut Vec<u8>) {
     for piece in pieces {
@@ -64,33 +66,6 @@ pub(super) fn escape(value: &str, out: &mut Vec<u8>) {
             }
         }
     }
-}
-
-/// The last eight hexadecimal digits of `number`.
-fn hex(number: u64) -> [u8; 8] {
-    // Each half byte gets a byte of its own: halves are parted, then their halves.
-    let mut digits = number & 0xffff_ffff;
-    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
-    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
-    digits = (digits << 4 | digits) & 0x0f0f_0f0f_0f0f_0f0f;
-    // 1 where the digit is a letter.
-    let letters = ((digits + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-    (digits + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
-}
-
-/// A UUID of version 4, variant 1 (RFC 9562 §5.4), of two random numbers.
-pub(super) fn id(high: u64, low: u64, out: &mut Vec<u8>) {
-    let high = (high & !0xf000) | 0x4000;
-    let low = (low & (u64::MAX >> 2)) | (1 << 63);
-    let digits = [hex(high >> 32), hex(high), hex(low >> 32), hex(low)];
-    let mut rest = digits.as_flattened();
-    for length in [8, 4, 4, 4] {
-        let Some((group, after)) = rest.split_at_checked(length) else { return };
-        out.extend_from_slice(group);
-        out.push(b'-');
-        rest = after;
-    }
-    out.extend_from_slice(rest);
 }
 
 /// A time as RFC 3339 has it, with nanoseconds. Of two times in one second only these are written anew.

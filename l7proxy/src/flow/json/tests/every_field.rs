@@ -53,12 +53,14 @@ fn rule_of(rule: &RuleRef) -> Value {
 }
 
 /// What `verdict` adds: to the flow, to its extension.
-fn verdict_of(record: &HttpRecord, flow: &mut Value, extension: &mut Value) {
+fn verdict_of(record: &HttpRecord, is_reply: bool, flow: &mut Value, extension: &mut Value) {
     let direction = match record.asked.ends.direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     };
     let (name, verb, policies, rule, tier, nearest) = match &record.verdict {
+        // Who allowed it stands in the request's line.
+        Verdict::Forwarded(_) if is_reply => ("FORWARDED", "allowed", Vec::new(), None, None, None),
         Verdict::Forwarded(rule) => {
             let policies = rule.iter().map(|rule| Arc::clone(&rule.policy)).collect();
             ("FORWARDED", "allowed", policies, rule.as_ref(), None, None)
@@ -79,10 +81,14 @@ fn verdict_of(record: &HttpRecord, flow: &mut Value, extension: &mut Value) {
     if !policies.is_empty() {
         let named = policies.iter().map(|policy| {
             let (revision, kind) = (record.revision.to_string(), policy.kind.to_string());
+            let label = |key: &str, value: &str| format!("k8s:io.cilium.k8s.policy.{key}={value}");
+            let mut labels = vec![label("derived-from", &kind), label("name", &policy.name)];
             let mut named = json!({"name": policy.name, "revision": revision, "kind": kind});
             if !policy.namespace.is_empty() {
                 named["namespace"] = policy.namespace.clone().into();
+                labels.push(label("namespace", &policy.namespace));
             }
+            named["labels"] = labels.into();
             named
         });
         flow[format!("{direction}_{verb}_by")] = named.collect();
@@ -162,7 +168,7 @@ fn wanted(record: &HttpRecord, is_reply: bool, id: &Value) -> Value {
     if !record.reason.is_empty() {
         extension["reason"] = record.reason.into();
     }
-    verdict_of(record, &mut flow, &mut extension);
+    verdict_of(record, is_reply, &mut flow, &mut extension);
     notes_of(record.notes.as_deref(), &mut extension);
     flow["extensions"] = json!({"@type": "type.googleapis.com/google.protobuf.Struct", "value": extension});
     json!({"flow": flow, "node_name": "c\"/n", "time": time})
@@ -173,7 +179,7 @@ proptest! {
     fn each_line_says_what_its_record_says(
         records in prop::collection::vec((testing::http_record(), kept(), any::<bool>()), 1..8),
     ) {
-        let mut formatter = Formatter::new("c\"", "n").unwrap();
+        let mut formatter = Formatter::new(&names("c\""));
         // Each value lives until the line after the next: then its place in memory is another's.
         let mut before: Option<HttpRecord> = None;
         for (mut record, kept, is_reply) in records {
@@ -196,8 +202,9 @@ proptest! {
             }
             let mut out = Vec::new();
             let line = if is_reply { Record::Response(record) } else { Record::Request(record) };
-            formatter.record(&line, &mut out);
-            let (Record::Response(record) | Record::Request(record)) = line else { unreachable!() };
+            let line = flow(line);
+            formatter.flow(&line, &mut out);
+            let (Record::Response(record) | Record::Request(record)) = line.record else { unreachable!() };
             prop_assert_eq!(out.iter().filter(|byte| byte.is_ascii_control()).count(), 1, "the end of the line");
             let found: Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!(&found, &wanted(&record, is_reply, &found["flow"]["uuid"]));
@@ -210,10 +217,10 @@ proptest! {
     /// Whatever the kind and the protocol.
     #[test]
     fn each_flow_is_one_line_of_json(flows in prop::collection::vec(testing::flow(), 1..8)) {
-        let mut formatter = Formatter::new("c\"", "n").unwrap();
+        let mut formatter = Formatter::new(&names("c\""));
         for flow in flows {
             let mut out = Vec::new();
-            formatter.record(&flow.record, &mut out);
+            formatter.flow(&flow, &mut out);
             prop_assert_eq!(out.iter().filter(|byte| byte.is_ascii_control()).count(), 1, "the end of the line");
             let found: Value = serde_json::from_slice(&out).unwrap();
             prop_assert_eq!(&found["node_name"], "c\"/n");
@@ -223,7 +230,7 @@ proptest! {
 
 #[test]
 fn who_comes_to_live_where_another_one_did_is_written_as_itself() {
-    let mut formatter = Formatter::new("c\"", "n").unwrap();
+    let mut formatter = Formatter::new(&names("c\""));
     for number in 0..2000_u32 {
         let named = |name: &str| format!("{name}-{number}");
         let peer = |name: &str| Arc::new(Peer { identity: number, pod: named(name), ..Peer::default() });
@@ -247,9 +254,9 @@ fn who_comes_to_live_where_another_one_did_is_written_as_itself() {
             ..http(Verdict::Error, 0, "http://b/")
         };
         let mut out = Vec::new();
-        let line = Record::Request(record);
-        formatter.record(&line, &mut out);
-        let Record::Request(record) = line else { unreachable!() };
+        let line = flow(Record::Request(record));
+        formatter.flow(&line, &mut out);
+        let Record::Request(record) = line.record else { unreachable!() };
         let found: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(found, wanted(&record, false, &found["flow"]["uuid"]));
     }

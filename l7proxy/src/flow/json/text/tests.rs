@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::uuid::id;
 
 fn shown(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();

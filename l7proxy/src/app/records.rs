@@ -1,0 +1,34 @@
+//! What records are to be like, of the configuration.
+
+use crate::{
+    config::{Config, Redact},
+    flow::{self, FileConfig, NodeNames, Redaction},
+};
+
+/// Names of header fields whose values usually are secrets.
+const SECRET: [&str; 6] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key", "x-auth-token"];
+
+pub(super) fn flow_config(config: &Config) -> flow::Config {
+    flow::Config {
+        file: config.flows.file.as_ref().map(|file| FileConfig {
+            path: file.path.clone(),
+            max_size_mb: file.max_size_mb,
+            max_backups: file.max_backups,
+        }),
+        stdout: config.flows.stdout,
+        names: NodeNames {
+            cluster: config.cluster.clone(),
+            node: config.node.clone(),
+            labels: config.node_labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        },
+        redaction: redaction(&config.flows.redact),
+    }
+}
+
+fn redaction(redact: &Redact) -> Redaction {
+    match (&redact.headers.allow, &redact.headers.deny) {
+        (Some(allow), _) => Redaction::AllBut(allow.clone()),
+        (None, Some(deny)) => Redaction::Of(deny.clone()),
+        (None, None) => Redaction::Of(SECRET.map(str::to_owned).to_vec()),
+    }
+}

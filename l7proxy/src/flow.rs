@@ -27,6 +27,7 @@ mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
 mod uuid;
+mod wire;
 
 pub use file::FileConfig;
 pub use guard::{FlowGuard, Trace};
@@ -34,6 +35,7 @@ pub use headers::{Headers, RawHeaders, Redaction};
 pub use info::HttpInfo;
 pub use node::NodeNames;
 pub use queue::{Config, Sink, Writer, pipeline};
+pub use wire::{Encoder, lost_event};
 
 /// Both ends of a connection, as the applications have it.
 #[derive(Debug)]

@@ -1,0 +1,94 @@
+//! Who with whom, and by which policies: what many flows have in common.
+
+use rules::{Direction, PolicyKey};
+
+use super::field::{delimited, element, message, number, tag, text};
+use crate::{
+    endpoint::{End, Peer},
+    flow::{
+        fragments::Fragments,
+        said::{Said, policy_labels},
+    },
+};
+
+/// Addresses, ports, peers and Services, as `from` to `to`. Fields 5, 6, 8, 9, 20 and 21 of `flow.Flow`.
+pub(super) fn endpoints(peers: &mut Fragments<Peer>, from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
+    let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
+    message(5, out, |out| {
+        text(1, &source.to_string(), out);
+        text(2, &destination.to_string(), out);
+        number(3, if destination.is_ipv4() { 1_u32 } else { 2 }, out);
+    });
+    if let Some(protocol) = protocol(layer4) {
+        message(6, out, |out| {
+            message(protocol, out, |out| {
+                // Of ICMP the destination's port is the type, and the source's the code.
+                let (first, second) = if layer4.starts_with("ICMP") { (to, from) } else { (from, to) };
+                number(1, first.1.port(), out);
+                number(2, second.1.port(), out);
+            });
+        });
+    }
+    for (field, end) in [(8, from), (9, to)] {
+        tag(field, out);
+        peers.write(&end.0, 0, out, |peer, out| delimited(out, |out| endpoint(peer, out)));
+    }
+    for (field, end) in [(20, from), (21, to)] {
+        if let Some(service) = &end.0.service {
+            message(field, out, |out| {
+                text(1, &service.name, out);
+                text(2, &service.namespace, out);
+            });
+        }
+    }
+}
+
+/// Member of `flow.Layer4`.
+fn protocol(layer4: &str) -> Option<u32> {
+    ["TCP", "UDP", "ICMPv4", "ICMPv6", "SCTP"]
+        .iter()
+        .zip(1..)
+        .find(|(name, _)| **name == layer4)
+        .map(|(_, field)| field)
+}
+
+fn endpoint(peer: &Peer, out: &mut Vec<u8>) {
+    number(1, peer.id, out);
+    number(2, peer.identity, out);
+    text(3, &peer.namespace, out);
+    for label in &peer.labels {
+        element(4, label, out);
+    }
+    text(5, &peer.pod, out);
+    if let Some((kind, name)) = &peer.workload {
+        message(6, out, |out| {
+            text(1, name, out);
+            text(2, kind, out);
+        });
+    }
+    text(7, &peer.cluster, out);
+}
+
+/// `egress_allowed_by` and its three sisters.
+pub(super) fn policies(known: &mut Fragments<PolicyKey>, said: &Said<'_>, direction: Direction, out: &mut Vec<u8>) {
+    let field = match (said.is_allowed, direction) {
+        (true, Direction::Egress) => 21001,
+        (true, Direction::Ingress) => 21002,
+        (false, Direction::Egress) => 21004,
+        (false, Direction::Ingress) => 21005,
+    };
+    for policy in said.policies() {
+        tag(field, out);
+        known.write(policy, said.revision, out, |policy, out| {
+            delimited(out, |out| {
+                text(1, &policy.name, out);
+                text(2, &policy.namespace, out);
+                for label in policy_labels(policy) {
+                    element(3, &label, out);
+                }
+                number(4, said.revision, out);
+                text(5, &policy.kind.to_string(), out);
+            });
+        });
+    }
+}

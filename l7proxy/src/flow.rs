@@ -13,6 +13,7 @@ use rules::{Denial, Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 
 use crate::endpoint::Peer;
 
+mod capture;
 mod file;
 mod fragments;
 mod guard;
@@ -29,6 +30,7 @@ pub(crate) mod testing;
 mod uuid;
 mod wire;
 
+pub use capture::Capture;
 pub use file::FileConfig;
 pub use guard::{FlowGuard, Trace};
 pub use headers::{Headers, RawHeaders, Redaction};

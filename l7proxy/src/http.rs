@@ -7,7 +7,14 @@ use std::{cell::Cell, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use rules::{Direction, PathOptions};
 
-use crate::{drain, flow, metrics::Counters, policy::Live, reject::Rejection, upstream::Dialer};
+use crate::{
+    drain,
+    flow::{self, Capture},
+    metrics::Counters,
+    policy::Live,
+    reject::Rejection,
+    upstream::Dialer,
+};
 
 mod changes;
 pub mod edit;
@@ -41,6 +48,8 @@ pub struct Connection {
 pub struct Worker {
     /// Where records go.
     pub flows: flow::Sink,
+    /// What of messages they show.
+    pub capture: Capture,
     /// Counters of the process.
     pub counters: Arc<Counters>,
     /// What a client may cost.

@@ -9,12 +9,12 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use http::{HeaderValue, Request, StatusCode, Uri, Version, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header, uri::Authority};
 use rules::{PathOptions, Permit, RequestView, Verdict};
 use tokio::sync::watch;
 
 use crate::{
-    flow::{Ends, FlowGuard, HttpInfo},
+    flow::{Ends, FlowGuard, HttpInfo, RawHeaders},
     http::{Connection, Refused, Worker, edit},
     metrics::count,
     policy::{Live, Snapshot},
@@ -122,7 +122,7 @@ impl Exchange {
         count(self.counter(rejection));
         let answer = reject::response(rejection, is_grpc);
         match &answer {
-            Some((response, _)) => flow.answered(response.status()),
+            Some((response, _)) => flow.answered(response.status(), self.fields(response.headers())),
             None => flow.failed(rejection),
         }
         answer
@@ -203,15 +203,23 @@ impl Exchange {
         flow.dropped(rejection);
         count(self.counter(rejection));
         match status {
-            Some(status) => flow.answered(status),
+            Some(status) => flow.answered(status, RawHeaders::default()),
             None => flow.failed(rejection),
         }
     }
 
+    /// Those of an answer of our own.
+    fn fields(&self, headers: &HeaderMap) -> RawHeaders {
+        self.worker.capture.fields(headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+    }
+
     fn begin<B>(&self, request: &Request<B>, refused: Option<&Refused>, snapshot: Option<&Snapshot>) -> FlowGuard {
-        let info = match refused {
-            Some(Refused { bytes: Some(bytes), .. }) => HttpInfo::of_bytes(bytes, self.ends.original),
-            Some(Refused { bytes: None, .. }) | None => HttpInfo::of(request, self.ends.original),
+        let (original, capture) = (self.ends.original, &self.worker.capture);
+        let info = if let Some(Refused { bytes: Some(bytes), .. }) = refused {
+            HttpInfo::of_bytes(bytes, original, capture)
+        } else {
+            let secret = snapshot.map_or(&[][..], |snapshot| snapshot.policy().secret_headers());
+            HttpInfo::of(request, original, capture, secret)
         };
         let revision = snapshot.map_or(0, |snapshot| snapshot.revision);
         FlowGuard::new(self.worker.flows.clone(), self.ends.at(snapshot), info, revision)

@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderName;
+
 use crate::{
     identity::Identity,
     matcher::{CompiledRule, HttpMatcher},
@@ -165,6 +167,18 @@ pub struct DirectionPolicy {
     entries: OnceLock<Vec<MapEntry>>,
     /// Addresses that stand for others.
     frontends: Arc<[Frontend]>,
+    /// Headers that rules compare with secrets.
+    secret_headers: Vec<HeaderName>,
+}
+
+fn secret_headers(grants: &[Arc<Grant>]) -> Vec<HeaderName> {
+    let rules = grants.iter().flat_map(|grant| grant.http.iter().flat_map(|rules| rules.iter()));
+    let matches = rules.flat_map(|rule| &rule.rule.header_matches);
+    let mut names: Vec<HeaderName> =
+        matches.filter(|header| header.secret.is_some()).map(|header| header.name.clone()).collect();
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names
 }
 
 impl Default for DirectionPolicy {
@@ -186,7 +200,26 @@ impl DirectionPolicy {
         let denied_by: Arc<[Arc<PolicyKey>]> = denied_by.into();
         let all_denied_by = Arc::clone(&denied_by);
         let (frontends, entries) = (Arc::default(), OnceLock::new());
-        Self { enforced, ordered: false, default_deny, all_denied_by, denied_by, grants, tables, entries, frontends }
+        let ordered = false;
+        let secret_headers = secret_headers(&grants);
+        Self {
+            enforced,
+            ordered,
+            default_deny,
+            denied_by,
+            all_denied_by,
+            grants,
+            tables,
+            entries,
+            frontends,
+            secret_headers,
+        }
+    }
+
+    /// Headers that rules compare with secrets: a client that may pass sends the secret there, and records must not show it.
+    #[must_use]
+    pub fn secret_headers(&self) -> &[HeaderName] {
+        &self.secret_headers
     }
 
     /// The same, where another layer must allow as well.

@@ -373,7 +373,7 @@ pub(super) fn worker(config: &Config, flows: flow::Sink, counters: Arc<Counters>
     let limits = limits(&config.proxy.limits);
     let changes = Changes::new((config.proxy.existing == config::Existing::End).then_some(GRACE));
     let (path, scratch) = (config.proxy.path.options(), Scratch::default());
-    Worker { flows, counters, limits, path, changes, drain, scratch }
+    Worker { flows, capture: super::records::capture(&config.flows), counters, limits, path, changes, drain, scratch }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What records are to be like, of the configuration.
 
 use crate::{
-    config::{Config, Redact},
-    flow::{self, FileConfig, NodeNames, Redaction},
+    config::{Config, Flows, Redact},
+    flow::{self, Capture, FileConfig, NodeNames, Redaction},
 };
 
 /// Names of header fields whose values usually are secrets.
@@ -23,6 +23,11 @@ pub(super) fn flow_config(config: &Config) -> flow::Config {
         },
         redaction: redaction(&config.flows.redact),
     }
+}
+
+/// What of messages is kept for them.
+pub(super) fn capture(flows: &Flows) -> Capture {
+    Capture::new(flows.headers, !flows.redact.url_query)
 }
 
 fn redaction(redact: &Redact) -> Redaction {

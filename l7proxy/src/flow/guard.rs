@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::StatusCode;
@@ -22,6 +22,33 @@ pub struct FlowGuard {
     revision: u64,
     /// The rule that allowed it.
     allowed_by: Option<Arc<RuleRef>>,
+    /// Its answer's head, when the record waits for what stands behind the body.
+    begun: Option<Box<Answer>>,
+}
+
+/// An answer's head.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    fields: RawHeaders,
+    latency: Duration,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+struct Ending {
+    verdict: Verdict,
+    code: u16,
+    reason: &'static str,
+    fields: RawHeaders,
+    /// Until the answer's head; `None`: until now.
+    latency: Option<Duration>,
+}
+
+impl Ending {
+    fn new(verdict: Verdict, code: u16, reason: &'static str) -> Self {
+        Self { verdict, code, reason, fields: RawHeaders::default(), latency: None }
+    }
 }
 
 /// What is needed to record that a request was ended, while whoever serves it has its guard.
@@ -31,22 +58,24 @@ pub struct Trace(Arc<Asked>);
 impl Trace {
     /// Policy of `revision` does not allow it any more.
     pub fn revoked(&self, sink: &Sink, rejection: &Rejection, revision: u64) {
-        self.end(sink, denied(rejection).0, Rejection::Ended.code(), Rejection::Ended.reason(), revision);
+        let ending = Ending::new(denied(rejection).0, Rejection::Ended.code(), Rejection::Ended.reason());
+        self.end(sink, ending, revision);
     }
 
     /// From now on nobody else records its end.
-    fn end(&self, sink: &Sink, verdict: Verdict, code: u16, reason: &'static str, revision: u64) {
+    fn end(&self, sink: &Sink, ending: Ending, revision: u64) {
         // All who have a part in a request are on one thread.
         self.0.ended.store(true, Ordering::Relaxed);
-        let latency = self.0.started.elapsed();
+        let passed = self.0.started.elapsed();
+        let Ending { verdict, code, reason, fields, latency } = ending;
         sink.emit(Record::Response(HttpRecord {
-            time: self.0.time + latency,
+            time: self.0.time + passed,
             asked: Arc::clone(&self.0),
             verdict,
             code,
-            latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
+            latency_ns: u64::try_from(latency.unwrap_or(passed).as_nanos()).unwrap_or(u64::MAX),
             reason,
-            answer: RawHeaders::default(),
+            answer: fields,
             notes: None,
             revision,
         }));
@@ -77,7 +106,7 @@ impl FlowGuard {
         #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
         let time = SystemTime::now();
         let asked = Asked { ends, http, time, started: Instant::now(), ended: AtomicBool::new(false) };
-        Self { sink, trace: Trace(Arc::new(asked)), revision, allowed_by: None }
+        Self { sink, trace: Trace(Arc::new(asked)), revision, allowed_by: None, begun: None }
     }
 
     /// For who may end it.
@@ -105,14 +134,27 @@ impl FlowGuard {
     }
 
     /// It was answered. Our own answer to a denied request was forwarded, as Hubble's users know it.
-    pub fn answered(mut self, status: StatusCode) {
-        let rule = self.allowed_by.take();
-        self.end(Verdict::Forwarded(rule), status.as_u16(), "");
+    pub fn answered(mut self, status: StatusCode, fields: RawHeaders) {
+        let verdict = Verdict::Forwarded(self.allowed_by.take());
+        self.end(Ending { fields, ..Ending::new(verdict, status.as_u16(), "") });
+    }
+
+    /// The head of its answer came. The record waits until the answer is over, or [`Self::trailers`].
+    pub fn begun(&mut self, status: StatusCode, fields: RawHeaders) {
+        let latency = self.trace.0.started.elapsed();
+        self.begun = Some(Box::new(Answer { status, fields, latency }));
+    }
+
+    /// What stands behind the body: gRPC says there how it went.
+    pub fn trailers(&mut self, fields: &RawHeaders) {
+        if let Some(answer) = &mut self.begun {
+            answer.fields.append(fields);
+        }
     }
 
     /// It was allowed and failed; the rejection blames who did.
     pub fn failed(mut self, rejection: &Rejection) {
-        self.end(Verdict::Error, rejection.code(), rejection.reason());
+        self.end(Ending::new(Verdict::Error, rejection.code(), rejection.reason()));
     }
 
     fn judge(&mut self, verdict: Verdict, reason: &'static str, notes: Option<&Arc<HeaderNotes>>) {
@@ -130,16 +172,23 @@ impl FlowGuard {
         }));
     }
 
-    fn end(&mut self, verdict: Verdict, code: u16, reason: &'static str) {
+    fn end(&mut self, ending: Ending) {
         if !self.trace.0.ended.load(Ordering::Relaxed) {
-            self.trace.end(&self.sink, verdict, code, reason, self.revision);
+            self.trace.end(&self.sink, ending, self.revision);
         }
     }
 }
 
 impl Drop for FlowGuard {
     fn drop(&mut self) {
-        let (code, reason) = CLIENT_LEFT;
-        self.end(Verdict::Error, code, reason);
+        let ending = match self.begun.take() {
+            Some(answer) => {
+                let Answer { status, fields, latency } = *answer;
+                let verdict = Verdict::Forwarded(self.allowed_by.take());
+                Ending { fields, latency: Some(latency), ..Ending::new(verdict, status.as_u16(), "") }
+            }
+            None => Ending::new(Verdict::Error, CLIENT_LEFT.0, CLIENT_LEFT.1),
+        };
+        self.end(ending);
     }
 }

@@ -3,34 +3,32 @@
 //! Owns their form: names as Go writes them (`User-Agent`), sorted by name, values cut and redacted. Never shows a value that is
 //! to be redacted: all that is kept comes from [`Redaction::show`]. Start at [`Headers::iter`].
 
-use std::fmt;
+use std::{fmt, ops::Deref, sync::Arc};
 
 /// Bytes of all fields of a message that are kept; what comes after them is left out.
 const MAX_BYTES: usize = 8 << 10;
 /// Bytes of a value that are kept.
 const MAX_VALUE: usize = 1 << 10;
 /// What stands for a value that is not to be seen, as in Hubble.
-const REDACTED: &str = "HUBBLE_REDACTED";
+pub(super) const REDACTED: &str = "HUBBLE_REDACTED";
 
 /// A field's name and value.
 pub(super) type Field<'a> = (&'a [u8], &'a [u8]);
 
 /// Fields as they came, a line each: `name: value`. Not to be shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct RawHeaders(Box<[u8]>);
+pub struct RawHeaders(Option<Arc<Vec<u8>>>);
 
 impl RawHeaders {
-    /// Of a list of fields.
-    pub fn of<'f>(fields: impl Iterator<Item = Field<'f>> + Clone) -> Self {
-        let length = fields.clone().map(|(name, value)| name.len() + value.len() + 2).sum();
-        let mut lines = Vec::with_capacity(length);
-        for (name, value) in fields {
-            lines.extend_from_slice(name);
-            lines.push(b':');
-            lines.extend_from_slice(value);
-            lines.push(b'\n');
+    pub(super) fn new(lines: &[u8]) -> Self {
+        Self(Some(lines).filter(|lines| !lines.is_empty()).map(|lines| Arc::new(lines.to_vec())))
+    }
+
+    /// Adds those of `other` behind them.
+    pub fn append(&mut self, other: &Self) {
+        if !other.is_empty() {
+            *self = Self::new(&[&**self, &**other].concat());
         }
-        Self(lines.into())
     }
 
     /// The first value of a field, in any case.
@@ -39,7 +37,7 @@ impl RawHeaders {
     }
 
     fn fields(&self) -> impl Iterator<Item = Field<'_>> {
-        let lines = self.0.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let lines = self.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         lines.filter_map(|line| {
             let colon = memchr::memchr(b':', line)?;
             let (name, value) = line.split_at_checked(colon)?;
@@ -48,10 +46,18 @@ impl RawHeaders {
     }
 }
 
+impl Deref for RawHeaders {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |lines| lines.as_slice())
+    }
+}
+
 impl fmt::Debug for RawHeaders {
     /// They may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes of fields", self.0.len())
+        write!(f, "{} bytes of fields", self.len())
     }
 }
 
@@ -110,7 +116,7 @@ impl Redaction {
     /// The fields of a message, and one of its request that its flow repeats.
     #[must_use]
     pub fn show(&self, raw: &RawHeaders, repeated: Option<Field<'_>>) -> Headers {
-        if raw.0.is_empty() && repeated.is_none() {
+        if raw.is_empty() && repeated.is_none() {
             return Headers::default();
         }
         let mut fields: Vec<(String, String)> =

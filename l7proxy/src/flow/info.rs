@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{HeaderName, Request, Version, header};
 
-use super::RawHeaders;
+use super::{Capture, RawHeaders, headers::REDACTED};
 
 /// Bytes of a URL that a record keeps: a line must stay below 64 KiB for Hubble's reader.
 const MAX_URL: usize = 8 << 10;
@@ -32,11 +32,12 @@ pub struct HttpInfo {
 
 impl HttpInfo {
     /// Of a request to `original`; without a Host header, that is the host.
+    /// Values of fields that are named `secret` are not kept.
     #[must_use]
-    pub fn of<B>(request: &Request<B>, original: SocketAddr) -> Self {
+    pub fn of<B>(request: &Request<B>, original: SocketAddr, capture: &Capture, secret: &[HeaderName]) -> Self {
         let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
         let uri = request.uri();
-        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        let path = uri.path_and_query().map_or("", |path| if capture.query() { path.as_str() } else { path.path() });
         let url = url(host.or(uri.authority().map(http::uri::Authority::as_str)), path, original);
         let method = known(request.method().as_str());
         let protocol = match request.version() {
@@ -46,7 +47,13 @@ impl HttpInfo {
         };
         let mut traces = request.headers().get_all(&TRACEPARENT).iter();
         let trace = traces.next().filter(|_| traces.next().is_none()).and_then(|value| trace_id(value.as_bytes()));
-        Self { method, url, protocol, trace, headers: RawHeaders::default() }
+        // Host is in the URL.
+        let shown = request.headers().iter().filter(|(name, _)| **name != header::HOST);
+        let headers = capture.fields(shown.map(|(name, value)| {
+            let value = if secret.contains(name) { REDACTED.as_bytes() } else { value.as_bytes() };
+            (name.as_str().as_bytes(), value)
+        }));
+        Self { method, url, protocol, trace, headers }
     }
 
     /// Of an HTTP/2 request that nobody read.
@@ -63,7 +70,7 @@ impl HttpInfo {
 
     /// Of what is no request, or not one with a single meaning, as far as it can be told from its first bytes.
     #[must_use]
-    pub fn of_bytes(bytes: &[u8], original: SocketAddr) -> Self {
+    pub fn of_bytes(bytes: &[u8], original: SocketAddr, capture: &Capture) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.trim_start_matches("\r\n").split('\n').map(str::trim_end);
         let mut words = lines.next().unwrap_or_default().split(' ');
@@ -78,6 +85,7 @@ impl HttpInfo {
             None if method == Some("CONNECT") => (target, ""),
             None => (host.unwrap_or_default(), target),
         };
+        let path = if capture.query() { path } else { path.split('?').next().unwrap_or_default() };
         let method = known(method.unwrap_or_default());
         let host = Some(host).filter(|host| !host.is_empty());
         Self { method, url: url(host, path, original), protocol, trace: None, headers: RawHeaders::default() }
@@ -99,7 +107,8 @@ fn url(host: Option<&str>, path: &str, original: SocketAddr) -> String {
     let mut url = String::with_capacity(path.len() + host.map_or(32, str::len) + 8);
     url.push_str("http://");
     match host {
-        Some(host) => url.push_str(host),
+        // Who shows a password in a URL shows it to everybody who reads records.
+        Some(host) => url.push_str(host.rsplit_once('@').map_or(host, |(_, host)| host)),
         None => url.push_str(&original.to_string()),
     }
     if !path.starts_with('/') {

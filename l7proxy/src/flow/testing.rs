@@ -12,7 +12,7 @@ use proptest::{prelude::*, sample::select};
 use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest, PolicyKey, RuleRef};
 
 use super::{
-    Asked, ConnectionEnd, ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, HttpInfo, HttpRecord,
+    Asked, Capture, ConnectionEnd, ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, HttpInfo, HttpRecord,
     LostRecord, LostSource, Process, RawHeaders, Record, Redaction, Verdict,
 };
 use crate::endpoint::{End, Peer, ServicePeer};
@@ -258,7 +258,7 @@ pub(crate) fn headers() -> BoxedStrategy<Headers> {
     let field = (select(vec!["User-Agent", "Grpc-Status", "Content-Type", "X-A"]), value);
     prop::collection::vec(field, 0..4)
         .prop_map(|fields| {
-            let raw = RawHeaders::of(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+            let raw = Capture::default().fields(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
             Redaction::Of(Vec::new()).show(&raw, None)
         })
         .boxed()

@@ -51,6 +51,31 @@ fn a_trace_is_found_again() {
     }
 }
 
+/// Of a message, as `Name: value`.
+fn fields(record: &serde_json::Value) -> Vec<String> {
+    let fields = record["l7"]["http"]["headers"].as_array().into_iter().flatten();
+    fields.map(|field| format!("{}: {}", field["key"].as_str().unwrap(), field["value"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn fields_are_as_hubble_has_them_and_secrets_are_not_shown() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    let long = "x".repeat(2000);
+    client.send(format!(
+        "GET /read/x HTTP/1.1\r\nHost: h\r\nx-two: b\r\nX-SECRET: s3cret\r\nx-two: a\r\nx-request-id: 7\r\naccept: {long}\r\n\r\n"
+    ));
+    let mut server = stage.accept();
+    assert!(server.head().contains("s3cret"), "what passes is not touched");
+    server.send("HTTP/1.1 200 OK\r\nSERVER: s\r\nContent-Length: 0\r\nx-secret: s3cret\r\n\r\n");
+    client.head();
+    let records = stage.records(2);
+    let accept = format!("Accept: {}...", "x".repeat(1024));
+    let secret = "X-Secret: HUBBLE_REDACTED";
+    assert_eq!(fields(&records[0]), [&accept, "X-Request-Id: 7", secret, "X-Two: b", "X-Two: a"]);
+    assert_eq!(fields(&records[1]), ["Content-Length: 0", "Server: s", "X-Request-Id: 7", secret]);
+}
+
 #[test]
 fn what_a_client_sends_cannot_forge_a_record() {
     let stage = Stage::new();

@@ -241,6 +241,7 @@ impl Plane {
         local.block_on(&runtime, async move {
             let worker = Rc::new(Worker {
                 flows: self.sink.clone(),
+                capture: flow::Capture::default(),
                 counters: Arc::clone(&self.counters),
                 limits: self.limits,
                 path: self.path,
@@ -295,5 +296,6 @@ fn pod(identities: &mut Identities, app: &str, id: u32) -> (Peer, Labels) {
 fn file(directory: &Path) -> flow::Config {
     let file = flow::FileConfig { path: directory.join("flows.jsonl"), max_size_mb: 10, max_backups: 0 };
     let names = flow::NodeNames { cluster: "default".to_owned(), node: "node".to_owned(), labels: Vec::new() };
-    flow::Config { file: Some(file), names, ..flow::Config::default() }
+    let redaction = flow::Redaction::Of(vec!["x-secret".to_owned()]);
+    flow::Config { file: Some(file), names, redaction, ..flow::Config::default() }
 }

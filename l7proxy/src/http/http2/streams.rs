@@ -46,6 +46,8 @@ pub(super) struct Stream {
     pub(super) held: Option<Box<Held>>,
     /// Until the answer's head.
     pub(super) flow: Option<Box<FlowGuard>>,
+    /// From then on, if its record waits for the trailers.
+    pub(super) begun: Option<Box<FlowGuard>>,
     pub(super) ticket: Option<Ticket>,
     pub(super) revoked: Rc<Revoked>,
 }
@@ -86,6 +88,7 @@ impl Stream {
             text: "",
             held: None,
             flow: None,
+            begun: None,
             ticket: None,
             revoked: Rc::default(),
         }

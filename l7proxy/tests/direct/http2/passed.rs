@@ -206,3 +206,35 @@ fn an_answer_may_come_before_the_request_is_whole() {
         quiet().await;
     });
 }
+
+#[test]
+fn the_record_of_a_grpc_call_says_how_it_went() {
+    // With trailers, and cut off behind the head.
+    for is_whole in [true, false] {
+        let stage = Stage::new();
+        run(async {
+            let mut client = Client::connect(&stage).await;
+            let (response, _) = client.send(get("/read/call"), true).await;
+            let mut server = Server::accept(&stage).await;
+            let (_, mut respond) = server.call().await;
+            let head = Response::builder().header("content-type", "application/grpc");
+            let mut body = respond.send_response(head.body(()).unwrap(), false).unwrap();
+            let mut answer = response.await.unwrap();
+            body.send_data(Bytes::from_static(b"reply"), false).unwrap();
+            assert_eq!(answer.body_mut().data().await.unwrap().unwrap(), "reply");
+            if is_whole {
+                let status = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("5"))]);
+                body.send_trailers(status).unwrap();
+                answer.body_mut().trailers().await.unwrap();
+            } else {
+                body.send_reset(h2::Reason::CANCEL);
+                assert!(answer.body_mut().data().await.unwrap().is_err());
+            }
+        });
+        let records = stage.records(2);
+        assert_eq!(told(&records), ["FORWARDED GET /read/call", "FORWARDED GET /read/call 200"]);
+        let fields = records[1]["l7"]["http"]["headers"].as_array().unwrap();
+        let status = serde_json::json!({"key": "Grpc-Status", "value": "5"});
+        assert_eq!(fields.contains(&status), is_whole, "{fields:?}");
+    }
+}

@@ -23,10 +23,13 @@ fn grpc_is_told_in_trailers_only() {
         assert_eq!(client.ask(get("/write")).await.unwrap().status(), 403);
     });
     assert!(!stage.was_dialled());
+    let records = stage.records(4);
     assert_eq!(
-        told(&stage.records(4))[..2],
+        told(&records)[..2],
         ["DROPPED POST /pkg.Service/Method no-rule", "FORWARDED POST /pkg.Service/Method 200"]
     );
+    let fields = records[1]["l7"]["http"]["headers"].as_array().unwrap();
+    assert!(fields.contains(&serde_json::json!({"key": "Grpc-Status", "value": "7"})), "{fields:?}");
 }
 
 /// Target, headers, reason.

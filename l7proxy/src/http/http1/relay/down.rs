@@ -101,7 +101,8 @@ impl Relay {
         }
         let turn = self.turn.as_mut()?;
         if let Some(flow) = turn.flow.take() {
-            flow.answered(http::StatusCode::from_u16(head.status).unwrap_or_default());
+            let fields = self.line.worker.capture.head(bytes);
+            flow.answered(http::StatusCode::from_u16(head.status).unwrap_or_default(), fields);
         }
         turn.closes |= head.closes;
         if head.switches {

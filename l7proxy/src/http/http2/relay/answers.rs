@@ -2,13 +2,15 @@
 //!
 //! Start at [`Relay::upstream_sent`].
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::Relay;
 use crate::{
+    flow::{Capture, RawHeaders},
     http::http2::{
         frames::{ACK, Code, Piece, SETTINGS},
         head::{self, Answered},
+        hpack::{Name, Shared},
         leg::{Block, Fault},
         settings::ANSWER_HEAD,
         streams::Past,
@@ -102,6 +104,9 @@ impl Relay {
         } else if stream.flow.is_some() {
             self.upstream_head(id, ends);
         } else if ends && stream.answer_left.is_none_or(|left| left == 0) && head::are_trailers(&self.fields) {
+            if let Some(flow) = &mut stream.begun {
+                flow.trailers(&recorded(&self.fields, &self.worker.capture));
+            }
             self.client.write_fields(id, true, &self.fields);
             self.answered(id);
         } else {
@@ -127,8 +132,14 @@ impl Relay {
             }
             stream.answer_left = length;
         }
-        if let Some(flow) = stream.flow.take() {
-            flow.answered(status);
+        if let Some(mut flow) = stream.flow.take() {
+            let fields = recorded(&self.fields, &self.worker.capture);
+            if !ends && is_grpc(&self.fields) {
+                flow.begun(status, fields);
+                stream.begun = Some(flow);
+            } else {
+                flow.answered(status, fields);
+            }
         }
         self.client.write_fields(id, ends, &self.fields);
         if stream.is_connect {
@@ -157,6 +168,8 @@ impl Relay {
     fn answered(&mut self, id: u32) {
         let Some(stream) = self.streams.get(id) else { return };
         stream.is_answering = false;
+        // Its record was waiting for this.
+        stream.begun = None;
         if stream.is_mute {
             let is_asking = stream.is_asking;
             if is_asking {
@@ -179,4 +192,16 @@ impl Relay {
         self.end_stream(id, Code::PROTOCOL_ERROR, &Rejection::Upstream(UpstreamFailure::Answer));
         self.release();
     }
+}
+
+/// Those that records show.
+fn recorded(fields: &[Shared], capture: &Capture) -> RawHeaders {
+    let shown = fields.iter().filter(|field| !matches!(field.name, Name::Pseudo(_)));
+    capture.fields(shown.map(|field| (field.name.as_bytes(), field.value.as_bytes())))
+}
+
+/// Whether it says behind its body how it went.
+fn is_grpc(fields: &[Shared]) -> bool {
+    let is_kind = |field: &Shared| field.name.as_bytes() == header::CONTENT_TYPE.as_str().as_bytes();
+    fields.iter().any(|field| is_kind(field) && field.value.as_bytes().starts_with(b"application/grpc"))
 }

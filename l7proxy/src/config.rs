@@ -11,12 +11,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod flow_filter;
 mod path;
 mod pods;
 mod proxy;
 mod redact;
 mod services;
 
+pub use flow_filter::{
+    EventType, Experimental, FlowFilter, HttpHeader, Named, Names, NetworkInterface, TcpFlags, Workload,
+};
 pub use path::PathRules;
 pub use pods::{ContainerPort, Endpoint, Remote};
 pub use proxy::{Admin, Backstop, Errno, Existing, Flows, FlowsFile, Limits, Proxy, Redirect, Unenrolled};

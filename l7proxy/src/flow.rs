@@ -15,6 +15,7 @@ use crate::endpoint::Peer;
 
 mod capture;
 mod file;
+mod filter;
 mod fragments;
 mod guard;
 mod headers;
@@ -32,6 +33,7 @@ mod wire;
 
 pub use capture::Capture;
 pub use file::FileConfig;
+pub use filter::Filters;
 pub use guard::{FlowGuard, Trace};
 pub use headers::{Headers, RawHeaders, Redaction};
 pub use info::HttpInfo;

@@ -90,7 +90,7 @@ impl Formatter {
         let said = Said::refusal(record);
         self.open(flow, &said, out);
         let layer4 = summary::layer4(record.protocol);
-        ends(&mut self.peers, &record.source, &record.destination, layer4, out);
+        ends(&mut self.peers, (&record.source, &record.destination), (layer4, summary::flags(record)), out);
         let (event, number) =
             if record.audit { (EVENT_POLICY_VERDICT, 0) } else { (EVENT_DROP, record.reason.hubble().0) };
         put(
@@ -110,7 +110,8 @@ impl Formatter {
         let Ends { direction, source, destination } = &record.ends;
         let said = Said::connection(record);
         self.open(flow, &said, out);
-        ends(&mut self.peers, source, destination, "TCP", out);
+        let flags = summary::connection_flags(record.end.is_some());
+        ends(&mut self.peers, (source, destination), ("TCP", flags), out);
         put(out, format_args!(",\"Type\":\"L3_L4\",\"node_name\":\"{}\"", self.node));
         below::trace(record, out);
         self.decided(&said, *direction, out);

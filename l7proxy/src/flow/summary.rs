@@ -2,9 +2,19 @@
 
 use super::DropRecord;
 
-/// Flags of TCP as Hubble orders them.
+/// Flags of TCP as Hubble's summaries order them.
 const FLAGS: [(u8, &str); 6] = [(2, "SYN"), (16, "ACK"), (4, "RST"), (1, "FIN"), (8, "PSH"), (32, "URG")];
+/// The same bits, and all others of their byte, as `flow.TCPFlags` numbers them from 1.
+const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
 const SYN: u8 = 2;
+const ACK_FIN: u8 = 17;
+/// What is told of flags where nobody looked at a packet.
+pub(super) const NO_FLAGS: u8 = 0;
+
+/// Flags that are set, with their number in `flow.TCPFlags`.
+pub(super) fn set(flags: u8) -> impl Iterator<Item = (u32, &'static str)> {
+    (1..).zip(NAMES).zip(0_u8..).filter(move |(_, bit)| flags >> bit & 1 == 1).map(|(flag, _)| flag)
+}
 
 /// As `flow.Layer4` names the protocol of an IP protocol number; empty where it has none.
 pub(super) fn layer4(protocol: u8) -> &'static str {
@@ -18,9 +28,18 @@ pub(super) fn layer4(protocol: u8) -> &'static str {
     }
 }
 
-/// Flags of TCP that a record tells. A call that was refused would have sent a SYN.
+/// Flags of TCP that a record tells; 0 when it is of another protocol. A call that was refused would have sent a SYN.
 pub(super) fn flags(record: &DropRecord) -> u8 {
-    if record.flags == 0 { SYN } else { record.flags }
+    match (layer4(record.protocol), record.flags) {
+        ("TCP", 0) => SYN,
+        ("TCP", flags) => flags,
+        _ => NO_FLAGS,
+    }
+}
+
+/// Those of a connection's first or last packet.
+pub(super) fn connection_flags(is_end: bool) -> u8 {
+    if is_end { ACK_FIN } else { SYN }
 }
 
 /// `Summary` of a refusal: no character of it needs an escape.

@@ -97,7 +97,7 @@ impl Encoder {
         self.open(flow, &said, out);
         // A response goes the other way.
         let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
-        endpoints(&mut self.peers, from, to, "TCP", out);
+        endpoints(&mut self.peers, (from, to), ("TCP", summary::NO_FLAGS), out);
         http::message(flow, record, is_reply, out);
         self.close(&said, *direction, out);
     }
@@ -105,7 +105,8 @@ impl Encoder {
     fn refusal(&mut self, flow: &Flow, record: &DropRecord, out: &mut Vec<u8>) {
         let said = Said::refusal(record);
         self.open(flow, &said, out);
-        endpoints(&mut self.peers, &record.source, &record.destination, summary::layer4(record.protocol), out);
+        let layer4 = (summary::layer4(record.protocol), summary::flags(record));
+        endpoints(&mut self.peers, (&record.source, &record.destination), layer4, out);
         number(tag::TYPE, L3_L4, out);
         let (event, detail) =
             if record.audit { (EVENT_POLICY_VERDICT, 0) } else { (EVENT_DROP, record.reason.hubble().0) };
@@ -118,7 +119,8 @@ impl Encoder {
         let Ends { direction, source, destination } = &record.ends;
         let said = Said::connection(record);
         self.open(flow, &said, out);
-        endpoints(&mut self.peers, source, destination, "TCP", out);
+        let layer4 = ("TCP", summary::connection_flags(record.end.is_some()));
+        endpoints(&mut self.peers, (source, destination), layer4, out);
         number(tag::TYPE, L3_L4, out);
         // `TO_STACK` and `TO_ENDPOINT`, once as the monitor's numbers and once as Hubble's.
         let (detail, point) = match direction {

@@ -11,11 +11,6 @@ use crate::{
     flow::{ConnectionRecord, DropReason, DropRecord, Flow, Headers, HttpInfo, HttpRecord, Record, Verdict, summary},
 };
 
-/// Of a TCP header.
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const ACK: u8 = 16;
-
 /// What filters ask a flow.
 pub(super) struct View<'f> {
     flow: &'f Flow,
@@ -124,7 +119,7 @@ impl<'f> View<'f> {
             event: if record.audit { (5, 0) } else { (1, reason) },
             direction: direction(record.direction),
             is_reply: None,
-            flags: (layer4 == Layer4::Tcp).then(|| summary::flags(record)),
+            flags: Some(summary::flags(record)).filter(|flags| *flags != summary::NO_FLAGS),
             http: None,
         }
     }
@@ -141,7 +136,7 @@ impl<'f> View<'f> {
             event: (4, if ends.direction == Direction::Egress { 3 } else { 0 }),
             direction: direction(ends.direction),
             is_reply: Some(false),
-            flags: Some(if record.end.is_some() { ACK | FIN } else { SYN }),
+            flags: Some(summary::connection_flags(record.end.is_some())),
             http: None,
         }
     }

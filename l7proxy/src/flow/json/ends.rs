@@ -11,11 +11,17 @@ use crate::{
     flow::{
         fragments::Fragments,
         said::{Said, policy_labels},
+        summary,
     },
 };
 
-/// Addresses, ports, peers and Services, as `from` to `to`.
-pub(super) fn ends(peers: &mut Fragments<Peer>, from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
+/// Addresses, ports and flags, peers and Services, as `from` to `to`.
+pub(super) fn ends(
+    peers: &mut Fragments<Peer>,
+    (from, to): (&End, &End),
+    (layer4, flags): (&str, u8),
+    out: &mut Vec<u8>,
+) {
     let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
     out.extend_from_slice(b",\"IP\":{\"source\":\"");
     address(source, out);
@@ -31,6 +37,13 @@ pub(super) fn ends(peers: &mut Fragments<Peer>, from: &End, to: &End, layer4: &s
                 number(port, out);
                 separator = ",\"";
             }
+        }
+        if flags != summary::NO_FLAGS {
+            raw([separator, "flags\":{"], out);
+            for (index, (_, flag)) in summary::set(flags).enumerate() {
+                raw([if index == 0 { "\"" } else { ",\"" }, flag, "\":true"], out);
+            }
+            out.push(b'}');
         }
         out.extend_from_slice(b"}}");
     }

@@ -8,7 +8,7 @@ use super::{
     reason_name,
     text::{escape, list, number, raw, text},
 };
-use crate::flow::{Asked, Ends, Flow, HttpRecord, said::Said};
+use crate::flow::{Asked, Ends, Flow, HttpRecord, said::Said, summary::NO_FLAGS};
 
 impl Formatter {
     pub(super) fn http(&mut self, flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
@@ -18,7 +18,7 @@ impl Formatter {
         self.open(flow, &said, out);
         // A response goes the other way.
         let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
-        ends(&mut self.peers, from, to, "TCP", out);
+        ends(&mut self.peers, (from, to), ("TCP", NO_FLAGS), out);
         raw([",\"Type\":\"L7\",\"node_name\":\"", &self.node, "\""], out);
         let escaped = l7(flow, record, is_reply, out);
         let direction_name = match direction {

@@ -200,7 +200,10 @@ fn a_dropped_packet_shows_what_it_was() {
     let other = &packet(58, 3, 200, 0)["flow"];
     assert_eq!(other["l4"], serde_json::json!({"ICMPv6": {"type": 200, "code": 3}}));
     assert_eq!(other["Summary"], "ICMPv6 200(3)");
-    assert_eq!(packet(6, 1, 2, 0b1_1000)["flow"]["Summary"], "TCP Flags: ACK, PSH");
+    let flags = &packet(6, 1, 2, 0b1_1000)["flow"];
+    assert_eq!(flags["Summary"], "TCP Flags: ACK, PSH");
+    assert_eq!(flags["l4"]["TCP"]["flags"], serde_json::json!({"PSH": true, "ACK": true}));
+    assert!(packet(17, 1, 2, 0b1_1000)["flow"]["l4"]["UDP"]["flags"].is_null());
     assert_eq!(packet(47, 0, 0, 0)["flow"]["Summary"], "IP protocol 47");
 }
 

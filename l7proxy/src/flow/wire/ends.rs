@@ -8,11 +8,17 @@ use crate::{
     flow::{
         fragments::Fragments,
         said::{Said, policy_labels},
+        summary,
     },
 };
 
-/// Addresses, ports, peers and Services, as `from` to `to`. Fields 5, 6, 8, 9, 20 and 21 of `flow.Flow`.
-pub(super) fn endpoints(peers: &mut Fragments<Peer>, from: &End, to: &End, layer4: &str, out: &mut Vec<u8>) {
+/// Addresses, ports and flags, peers and Services, as `from` to `to`. Fields 5, 6, 8, 9, 20 and 21 of `flow.Flow`.
+pub(super) fn endpoints(
+    peers: &mut Fragments<Peer>,
+    (from, to): (&End, &End),
+    (layer4, flags): (&str, u8),
+    out: &mut Vec<u8>,
+) {
     let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
     message(5, out, |out| {
         text(1, &source.to_string(), out);
@@ -26,6 +32,9 @@ pub(super) fn endpoints(peers: &mut Fragments<Peer>, from: &End, to: &End, layer
                 let (first, second) = if layer4.starts_with("ICMP") { (to, from) } else { (from, to) };
                 number(1, first.1.port(), out);
                 number(2, second.1.port(), out);
+                if flags != summary::NO_FLAGS {
+                    message(3, out, |out| summary::set(flags).for_each(|(flag, _)| number(flag, 1_u32, out)));
+                }
             });
         });
     }

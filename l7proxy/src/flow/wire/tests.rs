@@ -76,13 +76,27 @@ fn layer4(layer4: Option<&api::Layer4>) -> Value {
     let icmp = |kind: u32, code: u32| object([("type", json!(kind)), ("code", json!(code))]);
     match layer4.and_then(|layer4| layer4.protocol.as_ref()) {
         None => Value::Null,
-        Some(Protocol::Tcp(tcp)) => json!({"TCP": ports(tcp.source_port, tcp.destination_port)}),
+        Some(Protocol::Tcp(tcp)) => {
+            let mut shown = ports(tcp.source_port, tcp.destination_port);
+            if let Some(flags) = tcp.flags {
+                shown["flags"] = set(&flags);
+            }
+            json!({"TCP": shown})
+        }
         Some(Protocol::Udp(udp)) => json!({"UDP": ports(udp.source_port, udp.destination_port)}),
         Some(Protocol::Sctp(sctp)) => json!({"SCTP": ports(sctp.source_port, sctp.destination_port)}),
         Some(Protocol::IcmPv4(message)) => json!({"ICMPv4": icmp(message.r#type, message.code)}),
         Some(Protocol::IcmPv6(message)) => json!({"ICMPv6": icmp(message.r#type, message.code)}),
         Some(other) => panic!("{other:?}"),
     }
+}
+
+fn set(flags: &api::TcpFlags) -> Value {
+    let api::TcpFlags { fin, syn, rst, psh, ack, urg, ece, cwr, ns } = *flags;
+    let flags = [fin, syn, rst, psh, ack, urg, ece, cwr, ns].map(Value::Bool);
+    let names = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"];
+    let set = names.into_iter().zip(flags).filter(|(_, flag)| *flag == json!(true));
+    Value::Object(set.map(|(name, flag)| (name.to_owned(), flag)).collect())
 }
 
 fn layer7(layer7: Option<&api::Layer7>) -> Value {

@@ -302,7 +302,8 @@ mod tests {
         names.sort_unstable();
         let descriptors: prost_types::FileDescriptorSet = prost::Message::decode(hubble_api::DESCRIPTORS).unwrap();
         let message = descriptors.file.iter().flat_map(|file| &file.message_type).find(|it| it.name() == "FlowFilter");
-        let mut wanted: Vec<&str> = message.unwrap().field.iter().map(|field| field.name()).collect();
+        let mut wanted: Vec<&str> =
+            message.unwrap().field.iter().map(prost_types::FieldDescriptorProto::name).collect();
         wanted.sort_unstable();
         assert_eq!(names, wanted);
     }

@@ -1,0 +1,178 @@
+//! Fields of flows that a client wants to see: a `google.protobuf.FieldMask` for `flow.Flow`.
+//!
+//! Owns which paths there are and what is left of a flow. Works on what is encoded: nothing is decoded and encoded again. A
+//! parent that is not there is not made. Must never fail on any bytes. Start at [`Mask::new`].
+
+use std::collections::HashMap;
+
+use hubble_api::DESCRIPTORS;
+use prost::Message;
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Label};
+
+const FLOW: &str = ".flow.Flow";
+/// As Hubble says it.
+const INVALID: &str = "invalid fieldmask";
+/// Paths of one mask: far more than there are fields.
+const MAX_PATHS: usize = 1024;
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask(Fields);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Fields {
+    All,
+    /// By number, sorted, and what is kept of each.
+    Of(Vec<(u32, Fields)>),
+}
+
+impl Mask {
+    /// Names as in the .proto file, with dots between them. No path at all keeps everything.
+    ///
+    /// # Errors
+    ///
+    /// A path that leads nowhere, in Hubble's words. Repeated fields are only kept as they are.
+    pub fn new(paths: &[String]) -> Result<Self, String> {
+        if paths.is_empty() {
+            return Ok(Self(Fields::All));
+        }
+        if paths.len() > MAX_PATHS {
+            return Err(format!("{INVALID}: {} paths are more than {MAX_PATHS}", paths.len()));
+        }
+        let invalid = || INVALID.to_owned();
+        let files = FileDescriptorSet::decode(DESCRIPTORS).map_err(|_| invalid())?;
+        let messages = messages(&files);
+        let mut fields = Fields::Of(Vec::new());
+        for path in paths {
+            let numbers = numbers(&messages, path).ok_or_else(invalid)?;
+            fields.add(&numbers);
+        }
+        Ok(Self(fields))
+    }
+
+    /// Appends what is kept of an encoded `flow.Flow`. What cannot be read, and all behind it, is left out.
+    pub fn apply(&self, flow: &[u8], out: &mut Vec<u8>) {
+        self.0.copy(flow, out);
+    }
+}
+
+/// By full name, with a dot in front.
+fn messages(files: &FileDescriptorSet) -> HashMap<String, &DescriptorProto> {
+    let mut messages = HashMap::new();
+    let top =
+        files.file.iter().flat_map(|file| file.message_type.iter().map(|it| (format!(".{}", file.package()), it)));
+    let mut open: Vec<(String, &DescriptorProto)> = top.collect();
+    while let Some((around, message)) = open.pop() {
+        let name = format!("{around}.{}", message.name());
+        open.extend(message.nested_type.iter().map(|inner| (name.clone(), inner)));
+        messages.insert(name, message);
+    }
+    messages
+}
+
+/// Numbers of the fields on the way.
+fn numbers(messages: &HashMap<String, &DescriptorProto>, path: &str) -> Option<Vec<u32>> {
+    let mut message = messages.get(FLOW).copied();
+    let step = |name: &str| -> Option<u32> {
+        let field = message?.field.iter().find(|field| field.name() == name)?;
+        // Scalars have no message, and lists have none that a path may go into.
+        message = (!is_list(field)).then(|| messages.get(field.type_name()).copied()).flatten();
+        u32::try_from(field.number()).ok()
+    };
+    path.split('.').map(step).collect()
+}
+
+fn is_list(field: &FieldDescriptorProto) -> bool {
+    field.label() == Label::Repeated
+}
+
+impl Fields {
+    /// A path that is the beginning of another one keeps all of it.
+    fn add(&mut self, numbers: &[u32]) {
+        let Self::Of(fields) = self else { return };
+        let Some((number, rest)) = numbers.split_first() else {
+            *self = Self::All;
+            return;
+        };
+        let index = fields.binary_search_by_key(number, |(number, _)| *number);
+        let index = index.unwrap_or_else(|index| {
+            fields.insert(index, (*number, Self::Of(Vec::new())));
+            index
+        });
+        if let Some((_, inner)) = fields.get_mut(index) {
+            inner.add(rest);
+        }
+    }
+
+    fn of(&self, number: u64) -> Option<&Self> {
+        match self {
+            Self::All => Some(self),
+            Self::Of(fields) => {
+                let index = fields.binary_search_by_key(&number, |(number, _)| u64::from(*number)).ok()?;
+                fields.get(index).map(|(_, inner)| inner)
+            }
+        }
+    }
+
+    /// As deep as the mask is, which no client can make deeper than messages are.
+    fn copy(&self, mut message: &[u8], out: &mut Vec<u8>) {
+        if *self == Self::All {
+            return out.extend_from_slice(message);
+        }
+        while let Some((field, rest)) = Field::read(message) {
+            match (self.of(field.number), field.content) {
+                (Some(Self::All), _) => out.extend_from_slice(field.whole),
+                (Some(inner), Some(content)) => {
+                    out.extend_from_slice(field.tag);
+                    let begin = out.len();
+                    inner.copy(content, out);
+                    let mut length = Vec::with_capacity(5);
+                    prost::encoding::encode_varint(u64::try_from(out.len() - begin).unwrap_or_default(), &mut length);
+                    drop(out.splice(begin..begin, length));
+                }
+                // It should have been a message, or nobody asked for it.
+                (Some(Self::Of(_)), None) | (None, _) => {}
+            }
+            message = rest;
+        }
+    }
+}
+
+/// An encoded field.
+struct Field<'b> {
+    number: u64,
+    tag: &'b [u8],
+    /// Of one that has a length.
+    content: Option<&'b [u8]>,
+    whole: &'b [u8],
+}
+
+impl<'b> Field<'b> {
+    /// The first one, and what follows it.
+    fn read(bytes: &'b [u8]) -> Option<(Self, &'b [u8])> {
+        let mut rest = bytes;
+        let key = prost::encoding::decode_varint(&mut rest).ok()?;
+        let tag = bytes.get(..bytes.len() - rest.len())?;
+        let mut content = None;
+        let length = match key & 7 {
+            0 => {
+                prost::encoding::decode_varint(&mut rest).ok()?;
+                0
+            }
+            1 => 8,
+            2 => {
+                let length = usize::try_from(prost::encoding::decode_varint(&mut rest).ok()?).ok()?;
+                content = Some(rest.get(..length)?);
+                length
+            }
+            5 => 4,
+            _ => return None,
+        };
+        rest = rest.get(length..)?;
+        let whole = bytes.get(..bytes.len() - rest.len())?;
+        Some((Self { number: key >> 3, tag, content, whole }, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ mod mask;
 mod node;
 mod order;
 mod queue;
+mod ring;
 mod said;
 mod summary;
 #[cfg(test)]
@@ -41,10 +42,11 @@ pub use info::HttpInfo;
 pub use mask::Mask;
 pub use node::NodeNames;
 pub use queue::{Config, Sink, Writer, pipeline};
+pub use ring::{Item, Reader, RingConfig, RingStats, Rings, Start, Wanted};
 pub use wire::{Encoder, lost_event};
 
 /// Both ends of a connection, as the applications have it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ends {
     /// Seen from the pod of this node.
     pub direction: Direction,
@@ -188,7 +190,7 @@ pub enum Verdict {
 }
 
 /// A connection or datagram that the kernel refused, or would have, or a connection that was ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DropRecord {
     /// When.
     pub time: SystemTime,
@@ -227,7 +229,7 @@ pub struct DropRecord {
 }
 
 /// A connection that policy allows without the proxy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionRecord {
     /// When.
     pub time: SystemTime,

@@ -98,6 +98,7 @@ fn run(command: Command) -> Result<bool> {
 fn setup(repo: &Repo, bench: bool) -> Result<()> {
     setup::run(repo)?;
     setup::judges::install(repo)?;
+    setup::programs::install(repo)?;
     setup::suites::install(repo)?;
     if bench { setup::bench::run(repo) } else { Ok(()) }
 }

@@ -15,6 +15,7 @@ use crate::{
 pub(crate) mod bench;
 pub(crate) mod debian;
 pub(crate) mod judges;
+pub(crate) mod programs;
 pub(crate) mod servers;
 pub(crate) mod suites;
 pub(crate) mod toolchain;

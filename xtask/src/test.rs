@@ -61,6 +61,7 @@ pub(crate) fn run(repo: &Repo, layers: &[Layer]) -> Result<bool> {
     if layers.contains(&Layer::Netns) {
         setup::run(repo)?;
         setup::judges::install(repo)?;
+        setup::programs::install(repo)?;
         setup::suites::install(repo)?;
         build::run(repo)?;
     }

@@ -5,6 +5,7 @@
 //! Start at [`Node`].
 
 pub mod case;
+pub mod certificates;
 pub mod client;
 #[cfg(target_arch = "x86_64")]
 pub mod lacking;

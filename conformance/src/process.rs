@@ -88,6 +88,11 @@ impl Process {
         self.signal("-CONT")
     }
 
+    /// SIGINT, as Ctrl-C.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal("-INT")
+    }
+
     fn signal(&self, signal: &str) -> Result<()> {
         let told = Command::new("kill").args([signal, &self.child.id().to_string()]).status()?;
         if !told.success() {

@@ -23,13 +23,14 @@ pub(crate) mod toolchain;
 use self::toolchain::{LINKER_VERSION, Toolchain};
 
 /// Programs of tests and demo, and the Debian packages that bring them.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("awk", "mawk"),
     ("curl", "curl"),
     ("find", "findutils"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
     ("perl", "perl-base"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),

@@ -80,13 +80,17 @@ impl Files {
 impl Rotating {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         // Somebody else may have removed or moved it: readers follow the name, and so do we.
-        let in_place = |open: &Open| fs::metadata(&self.config.path).is_ok_and(|now| now.ino() == open.inode);
-        let mut open = match self.open.take().filter(in_place) {
-            Some(open) => open,
-            None => Open::at(&self.config.path)?,
+        let now = fs::metadata(&self.config.path).ok();
+        let in_place = now.filter(|now| self.open.as_ref().is_some_and(|open| open.inode == now.ino()));
+        let (mut open, size) = match (self.open.take(), in_place) {
+            (Some(open), Some(now)) => (open, now.len()),
+            _ => {
+                let open = Open::at(&self.config.path)?;
+                let size = open.file.metadata()?.len();
+                (open, size)
+            }
         };
         let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        let size = open.file.metadata()?.len();
         if size > 0 && size.saturating_add(length) > self.config.max_size_mb.saturating_mul(1 << 20) {
             drop(open);
             self.rotate()?;

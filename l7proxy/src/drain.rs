@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Drain {
     signal: CancellationToken,
     retire: CancellationToken,
+    retires: Arc<AtomicBool>,
     open: Arc<AtomicUsize>,
     /// Nothing is ever sent: it ends when every watch is gone.
     everyone: mpsc::Receiver<()>,
@@ -29,6 +30,8 @@ pub struct Drain {
 pub struct Watch {
     signal: CancellationToken,
     retire: CancellationToken,
+    /// What `retire` says, for those who ask with each answer: a token has a lock.
+    retires: Arc<AtomicBool>,
     open: Arc<AtomicUsize>,
     _alive: mpsc::Sender<()>,
 }
@@ -47,15 +50,22 @@ impl Drop for Open {
 #[must_use]
 pub fn new() -> (Drain, Watch) {
     let (signal, retire) = (CancellationToken::new(), CancellationToken::new());
-    let open = Arc::new(AtomicUsize::new(0));
+    let (open, retires) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (alive, everyone) = mpsc::channel(1);
-    let watch = Watch { signal: signal.clone(), retire: retire.clone(), open: Arc::clone(&open), _alive: alive };
-    (Drain { signal, retire, open, everyone, own: watch.clone() }, watch)
+    let watch = Watch {
+        signal: signal.clone(),
+        retire: retire.clone(),
+        retires: Arc::clone(&retires),
+        open: Arc::clone(&open),
+        _alive: alive,
+    };
+    (Drain { signal, retire, retires, open, everyone, own: watch.clone() }, watch)
 }
 
 impl Drain {
     /// From now on: keep no connection for the next request.
     pub fn retire(&self) {
+        self.retires.store(true, Ordering::Release);
         self.retire.cancel();
     }
 
@@ -101,7 +111,7 @@ impl Watch {
     /// Whether a connection is to end with its next answer.
     #[must_use]
     pub fn is_retiring(&self) -> bool {
-        self.retire.is_cancelled()
+        self.retires.load(Ordering::Acquire)
     }
 
     /// Counts a connection.

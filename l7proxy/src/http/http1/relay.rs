@@ -11,7 +11,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -90,6 +90,8 @@ pub(super) struct Relay {
     is_incomplete: bool,
     /// Of a denied request's body, what may still be read.
     discarding: Option<usize>,
+    /// Whose turn it is.
+    task: Waker,
     /// Runs while a head is incomplete.
     deadline: Option<Pin<Box<Sleep>>>,
     ending: Option<Ending>,
@@ -118,6 +120,7 @@ impl Relay {
             turn: None,
             is_incomplete: false,
             discarding: None,
+            task: Waker::noop().clone(),
             deadline,
             ending: None,
             end: None,
@@ -126,6 +129,13 @@ impl Relay {
 
     /// Ready when both sides are over, with how they shall end: they do when this is dropped.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if !self.task.will_wake(cx.waker()) {
+            self.task.clone_from(cx.waker());
+            self.client.forget_task();
+            if let Upstream::Open(side) = &mut self.upstream {
+                side.forget_task();
+            }
+        }
         let mut scratch = self.line.worker.scratch.take();
         let polled = self.poll_with(cx, &mut scratch);
         self.line.worker.scratch.give_back(scratch);
@@ -154,11 +164,14 @@ impl Relay {
             return Err(self.client_left(&error));
         }
         self.poll_upstream(cx)?;
-        let mut moved = self.up(cx, scratch)?;
-        moved |= self.down(cx, scratch)?;
+        let up = self.up(cx, scratch)?;
+        let is_open = matches!(self.upstream, Upstream::Open(_));
+        let moved = self.down(cx, scratch)?;
         self.follow_client(cx);
         self.look_for_end();
-        Ok(moved || self.poll_deadline(cx) || self.ending.is_some())
+        // What the client sent may be the first that is to be dialled for; else only the way down came too late for it.
+        let again = (up.moved && !is_open) || (moved && !up.waits);
+        Ok(again || self.poll_deadline(cx) || self.ending.is_some())
     }
 
     /// Connects, and sends what waits.

@@ -24,10 +24,19 @@ use crate::{
     request::{Allowed, Barred},
 };
 
+/// What happened on the way up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Went {
+    /// Something did.
+    pub(super) moved: bool,
+    /// Nothing more will before the client sends something.
+    pub(super) waits: bool,
+}
+
 impl Relay {
-    /// Says whether something happened.
-    pub(super) fn up(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<bool, End> {
-        let mut moved = false;
+    /// Says what happened.
+    pub(super) fn up(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<Went, End> {
+        let (mut moved, mut waits) = (false, false);
         while self.ending.is_none() {
             if self.may_pass() && !self.client.unread.is_empty() && !self.is_incomplete {
                 let waiting = std::mem::take(&mut self.client.unread);
@@ -39,7 +48,10 @@ impl Relay {
             let Some(room) = self.room() else { break };
             let buffer = scratch.get_mut(..room).unwrap_or_default();
             match self.client.read(cx, buffer) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    waits = true;
+                    break;
+                }
                 Poll::Ready(Err(error)) => return Err(self.client_left(&error)),
                 Poll::Ready(Ok(0)) => self.client_ended()?,
                 Poll::Ready(Ok(length)) => self.take(cx, buffer.get(..length).unwrap_or_default())?,
@@ -47,7 +59,7 @@ impl Relay {
             moved = true;
         }
         self.client.is_full &= self.upstream_takes();
-        Ok(moved)
+        Ok(Went { moved, waits: waits && (self.client.unread.is_empty() || self.is_incomplete) })
     }
 
     /// Whether what the client sent may go on now.

@@ -3,8 +3,15 @@
 //! Owns how bytes become requests and answers become bytes. Never asks the rules (that is `request`) and never dials
 //! (that is `upstream`). Start at [`serve`].
 
-use std::{cell::Cell, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
+use http::Request;
 use rules::{Direction, PathOptions};
 
 use crate::{
@@ -68,6 +75,8 @@ pub struct Worker {
 #[derive(Default)]
 pub struct Scratch {
     bytes: Cell<Vec<u8>>,
+    /// The newest HTTP/1 request; its room is the next one's.
+    request: RefCell<Request<()>>,
     http2: Cell<http2::Spare>,
 }
 

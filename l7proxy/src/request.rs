@@ -24,14 +24,12 @@ use crate::{
 
 mod under_way;
 
+pub use under_way::Ticket;
 use under_way::{Begun, Kept, UnderWay};
-pub use under_way::{Revoked, Ticket};
 
 /// A request that may be forwarded, and was recorded as such.
 #[derive(Debug)]
 pub struct Allowed {
-    /// As it is to be sent: its target in the normal form, with the headers that the rules want.
-    pub request: Request<()>,
     /// Leave to send it.
     pub permit: Permit,
     /// Its target, if that is another than the one that came.
@@ -82,20 +80,16 @@ impl Exchange {
         (Self { live, ends, port, under_way, worker }, dialer)
     }
 
-    /// Judges a request and records the verdict: steps 6 and 7 of `ARCHITECTURE.md`. `revoked` is told when policy does not
-    /// allow it any more; `refused`: it is not even judged.
-    pub fn judge(
-        &self,
-        mut request: Request<()>,
-        refused: Option<Refused>,
-        revoked: &Rc<Revoked>,
-    ) -> Result<Allowed, Box<Barred>> {
-        let snapshot = self.live.borrow_mut().current().cloned();
-        let mut flow = self.begin(&request, refused.as_ref(), snapshot.as_ref());
-        let is_grpc = is_grpc(&request);
+    /// Judges a request and records the verdict: steps 6 and 7 of `ARCHITECTURE.md`. What is allowed becomes what is to be
+    /// sent: its target in the normal form, with the headers that the rules want. `refused`: it is not even judged.
+    pub fn judge(&self, request: &mut Request<()>, refused: Option<Refused>) -> Result<Allowed, Box<Barred>> {
+        let mut live = self.live.borrow_mut();
+        let snapshot = live.current();
+        let flow = self.begin(request, refused.as_ref(), snapshot);
+        let is_grpc = is_grpc(request);
         let judged = match refused {
             Some(refused) => Err(refused.rejection),
-            None => self.permit(&mut request, snapshot.as_ref()),
+            None => self.permit(request, snapshot),
         };
         match judged {
             Ok(Judged { permit, kept, normal }) => {
@@ -106,9 +100,8 @@ impl Exchange {
                     count(&self.worker.counters.requests_forwarded);
                     flow.forwarded(&permit);
                 }
-                let begun = kept.map(|kept| Begun { kept, trace: flow.trace(), revoked: Rc::clone(revoked) });
-                let ticket = begun.map(|begun| self.under_way.begin(begun));
-                Ok(Allowed { request, permit, normal, is_grpc, flow, ticket })
+                let ticket = kept.map(|kept| self.under_way.begin(Begun { kept, trace: flow.trace() }));
+                Ok(Allowed { permit, normal, is_grpc, flow, ticket })
             }
             Err(rejection) => {
                 flow.dropped(&rejection);
@@ -152,16 +145,17 @@ impl Exchange {
         }
     }
 
-    /// Policy changed: what is under way and not allowed any more is recorded and revoked; with `connects`, of CONNECT alone.
-    /// Gives the number.
+    /// Policy changed: what is under way and not allowed any more is recorded, and its tickets say so; with `connects`, of
+    /// CONNECT alone. Gives the number.
     pub fn policy_changed(&self, connects: bool) -> usize {
-        let snapshot = self.live.borrow_mut().current().cloned();
-        let revision = snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
+        let mut live = self.live.borrow_mut();
+        let snapshot = live.current();
+        let revision = snapshot.map_or(0, |snapshot| snapshot.revision);
         self.under_way.end(|begun| {
             if connects && !begun.kept.is_connect() {
                 return false;
             }
-            let judged = self.judge_again(&begun.kept.request(), snapshot.as_ref());
+            let judged = self.judge_again(&begun.kept.request(), snapshot);
             judged.inspect_err(|rejection| begun.trace.revoked(&self.worker.flows, rejection, revision)).is_err()
         })
     }
@@ -196,10 +190,11 @@ impl Exchange {
 
     /// Records a request that was refused before anybody read it; `status`: what it was answered with.
     pub fn unread(&self, rejection: &Rejection, status: Option<StatusCode>) {
-        let snapshot = self.live.borrow_mut().current().cloned();
-        let revision = snapshot.as_ref().map_or(0, |snapshot| snapshot.revision);
+        let mut live = self.live.borrow_mut();
+        let snapshot = live.current();
+        let revision = snapshot.map_or(0, |snapshot| snapshot.revision);
         let info = HttpInfo::unread(self.ends.original);
-        let mut flow = FlowGuard::new(self.worker.flows.clone(), self.ends.at(snapshot.as_ref()), info, revision);
+        let flow = FlowGuard::new(self.worker.flows.clone(), self.ends.at(snapshot), info, revision);
         flow.dropped(rejection);
         count(self.counter(rejection));
         match status {

@@ -17,29 +17,33 @@ use super::{
     changes::{Changed, Changes, Due},
     serve::First,
 };
-use crate::{
-    metrics::count,
-    request::{Exchange, Revoked},
-};
+use crate::{metrics::count, request::Exchange};
 
 mod answer;
 mod chunk;
 mod head;
 mod own;
 mod relay;
+mod revoked;
 mod rewrite;
 mod scan;
 mod side;
 mod upgrade;
 
 use relay::Relay;
+use revoked::Revoked;
 pub use scan::{Found, Outcome, Scanner};
 
 /// Serves requests until the client, the upstream or the process ends.
 pub(super) async fn serve(stream: TcpStream, first: First, connection: Connection, worker: Rc<Worker>) {
     let (exchange, dialer) = Exchange::new(connection, Rc::clone(&worker));
-    let line =
-        Rc::new(Line { exchange, worker, revoked: Rc::default(), state: Cell::default(), leaves: Cell::default() });
+    let line = Rc::new(Line {
+        exchange,
+        worker,
+        revoked: Revoked::default(),
+        state: Cell::default(),
+        leaves: Cell::default(),
+    });
     let who: Weak<dyn Changed> = Rc::<Line>::downgrade(&line);
     let _told = Changes::add(&line.worker, who, line.exchange.revisions());
     line.leaves.set(line.worker.drain.is_draining());
@@ -55,7 +59,7 @@ struct Line {
     exchange: Exchange,
     worker: Rc<Worker>,
     /// Tells that the newest request, or the tunnel, is not allowed any more.
-    revoked: Rc<Revoked>,
+    revoked: Revoked,
     state: Cell<State>,
     /// Nothing new is begun.
     leaves: Cell<bool>,
@@ -84,8 +88,8 @@ impl Changed for Line {
             Due::Tunnels => self.is_tunnel(),
             Due::All => self.state.get() != State::Idle,
         };
-        if is_due {
-            self.exchange.policy_changed(false);
+        if is_due && self.exchange.policy_changed(false) > 0 {
+            self.revoked.set();
         }
     }
 

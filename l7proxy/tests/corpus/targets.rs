@@ -3,7 +3,7 @@
 //! Both the fuzz targets of `l7proxy/fuzz` and the replay of their corpus come here, so that a finding that is checked in
 //! stays found.
 
-use http::{Method, Uri};
+use http::{Method, Request, Uri};
 use l7proxy::http::{Code, Decoder, Encoder, Found, Frames, Limits, Outcome, Piece, Scanner};
 
 /// Header lines that the HTTP library has room for here.
@@ -49,15 +49,16 @@ fn follow(data: &[u8], part: usize) -> Followed {
     let limits = Limits::default();
     let mut scanner = Scanner::new(limits);
     let mut waiting: Vec<u8> = Vec::new();
+    let mut request = Request::new(());
     let mut passed = 0;
     let mut stopped = false;
     'stream: for bytes in data.chunks(part) {
         waiting.extend_from_slice(bytes);
         loop {
             scanner.resume();
-            let length = match scanner.scan(&waiting) {
+            let length = match scanner.scan(&waiting, &mut request) {
                 Outcome::Request(found) => {
-                    let Found { start, head, end, .. } = *found;
+                    let Found { start, head, end, .. } = found;
                     assert!(start < head && head <= end && end <= waiting.len(), "{start} {head} {end}");
                     end
                 }

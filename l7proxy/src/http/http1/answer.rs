@@ -132,7 +132,11 @@ fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
 }
 
 fn parse(head: &[u8], asked: Asked) -> Result<(Head, Place), NoAnswer> {
-    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut begin = 0;
+    let mut lines = memchr::memchr_iter(b'\n', head).map(|end| {
+        let line = head.get(std::mem::replace(&mut begin, end + 1)..end).unwrap_or_default();
+        line.strip_suffix(b"\r").unwrap_or(line)
+    });
     let (http10, status) = parse_status_line(lines.next().ok_or(NoAnswer)?)?;
     let mut fields = Fields::default();
     for line in lines.take_while(|line| !line.is_empty()) {

@@ -32,20 +32,19 @@ pub(super) struct Head {
     pub(super) is_padded: bool,
 }
 
-/// A head, and the request that it is of.
-pub(super) type Parsed = (Head, Request<()>);
-
-/// `head` ends with its empty line. Empty lines in front were taken off.
-pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Parsed, Rejection> {
+/// `head` ends with its empty line. Empty lines in front were taken off. `request` becomes the one that it is of, if there is
+/// one; whatever it was before is forgotten.
+pub(super) fn parse(head: &[u8], limits: &Limits, request: &mut Request<()>) -> Result<Head, Rejection> {
     let shared = Bytes::copy_from_slice(head);
     let mut lines = Lines(&shared);
     let request_line = lines.next_line()?.ok_or(Rejection::Malformed("head"))?;
     if request_line.len() > limits.request_line_bytes {
         return Err(Rejection::TooLarge(Limit::RequestLine));
     }
-    let mut request = parse_request_line(request_line, &shared)?;
+    parse_request_line(request_line, &shared, request)?;
     let mut fields = Fields::default();
     let headers = request.headers_mut();
+    headers.clear();
     let mut count = 0;
     while let Some(line) = lines.next_line()? {
         if line.is_empty() {
@@ -66,7 +65,7 @@ pub(super) fn parse(head: &[u8], limits: &Limits) -> Result<Parsed, Rejection> {
     let framing = fields.framing(http10)?;
     let closes = fields.close || (http10 && !fields.keep_alive);
     let upgrade = fields.upgrade || connect;
-    Ok((Head { framing, upgrade, closes, is_padded: fields.is_padded }, request))
+    Ok(Head { framing, upgrade, closes, is_padded: fields.is_padded })
 }
 
 /// A line without its end.
@@ -88,7 +87,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn parse_request_line(line: &[u8], shared: &Bytes) -> Result<Request<()>, Rejection> {
+fn parse_request_line(line: &[u8], shared: &Bytes, request: &mut Request<()>) -> Result<(), Rejection> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -97,7 +96,6 @@ fn parse_request_line(line: &[u8], shared: &Bytes) -> Result<Request<()>, Reject
     if !method.iter().copied().all(is_token) {
         return Err(Rejection::Malformed("method"));
     }
-    let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method).map_err(|_| Rejection::Malformed("method"))?;
     *request.uri_mut() = parse_target(target, shared)?;
     *request.version_mut() = match version {
@@ -105,7 +103,7 @@ fn parse_request_line(line: &[u8], shared: &Bytes) -> Result<Request<()>, Reject
         b"HTTP/1.0" => Version::HTTP_10,
         _ => return Err(Rejection::Malformed("version")),
     };
-    Ok(request)
+    Ok(())
 }
 
 /// Only what [`Uri`] takes over unchanged: it would cut off a fragment.

@@ -4,7 +4,7 @@ use http::Request;
 
 use super::{
     chunk::{Body, Broken},
-    head::{self, Framing, Head, Parsed},
+    head::{self, Framing, Head},
 };
 use crate::{
     http::Limits,
@@ -32,7 +32,7 @@ enum Place {
 #[derive(Debug)]
 pub enum Outcome {
     /// A request, with as much of its body as is there.
-    Request(Box<Found>),
+    Request(Found),
     /// This many bytes go on with what began before; the rest is the beginning of a head, or is held.
     Pass(usize),
     /// A request that is refused.
@@ -41,17 +41,17 @@ pub enum Outcome {
     Broken,
 }
 
-/// A request at the beginning of some bytes.
-#[derive(Debug)]
+/// Where a request at the beginning of some bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its head, and of its body what is there.
-    pub request: Request<()>,
     /// Where its head begins: behind empty lines.
     pub start: usize,
     /// Where its head ends.
     pub head: usize,
     /// Where what there is of its body ends.
     pub end: usize,
+    /// It asks to switch protocols, or for a tunnel.
+    pub upgrade: bool,
     /// It is the last one of its connection.
     pub closes: bool,
     /// It is to be sent on with fewer blanks.
@@ -59,7 +59,7 @@ pub struct Found {
 }
 
 /// Where a head begins and ends, and what it says.
-type FoundHead = (usize, usize, Parsed);
+type FoundHead = (usize, usize, Head);
 
 /// Where in the stream of requests a connection is.
 #[derive(Debug)]
@@ -123,18 +123,19 @@ impl Scanner {
         }
     }
 
-    /// `bytes`: what did not pass before, and what came since. One request at a time.
-    pub fn scan(&mut self, bytes: &[u8]) -> Outcome {
+    /// `bytes`: what did not pass before, and what came since. One request at a time; `request` becomes it. (What it was before
+    /// is forgotten: its room is used again.)
+    pub fn scan(&mut self, bytes: &[u8], request: &mut Request<()>) -> Outcome {
         match self.place {
-            Place::Head => self.request(bytes),
+            Place::Head => self.request(bytes, request),
             Place::Opaque => Outcome::Pass(bytes.len()),
             Place::Hold | Place::Closed => Outcome::Pass(0),
             Place::Length(_) | Place::Chunks(_) => self.body(bytes).map_or(Outcome::Broken, Outcome::Pass),
         }
     }
 
-    fn request(&mut self, bytes: &[u8]) -> Outcome {
-        let (start, head, (parsed, request)) = match self.head(bytes) {
+    fn request(&mut self, bytes: &[u8], request: &mut Request<()>) -> Outcome {
+        let (start, head, parsed) = match self.head(bytes, request) {
             Ok(Some(found)) => found,
             Ok(None) => return Outcome::Pass(0),
             Err(rejection) => return Outcome::Refuse(rejection),
@@ -146,8 +147,8 @@ impl Scanner {
             return Outcome::Refuse(Rejection::Malformed("bytes-after-close"));
         }
         self.requests += 1;
-        let Head { closes, is_padded, .. } = parsed;
-        Outcome::Request(Box::new(Found { request, start, head, end: head + length, closes, is_padded }))
+        let Head { upgrade, closes, is_padded, .. } = parsed;
+        Outcome::Request(Found { start, head, end: head + length, upgrade, closes, is_padded })
     }
 
     /// How many of `bytes` belong to the body of the newest request.
@@ -173,32 +174,30 @@ impl Scanner {
     }
 
     /// Where the head at the beginning of `bytes` begins and ends, or `None` while its end is missing.
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<FoundHead>, Rejection> {
+    fn head(&mut self, bytes: &[u8], request: &mut Request<()>) -> Result<Option<FoundHead>, Rejection> {
         let start = empty_lines(bytes)?;
         let text = bytes.get(start..).unwrap_or_default();
         if text.first().is_some_and(|first| !head::is_token(*first) && *first != b'\r') {
             return Err(Rejection::Malformed("not-http"));
         }
         let from = self.searched.saturating_sub(3).max(start);
-        let found = memchr::memmem::find(bytes.get(from..).unwrap_or_default(), b"\r\n\r\n");
-        let Some(found) = found else {
+        let Some(end) = end_of_head(bytes, from) else {
             self.searched = bytes.len();
             self.check_incomplete(bytes, start, from)?;
             return Ok(None);
         };
-        let end = from + found + 4;
         self.searched = 0;
         if end - start > self.limits.head_bytes {
             return Err(Rejection::TooLarge(Limit::Head));
         }
-        let (head, request) = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits)?;
+        let head = head::parse(bytes.get(start..end).unwrap_or_default(), &self.limits, request)?;
         self.hold_after_body = head.upgrade;
         self.closes = head.closes;
         self.place = match head.framing {
             Framing::Length(length) => Place::Length(length),
             Framing::Chunked => Place::Chunks(Body::new(self.limits.headers)),
         };
-        Ok(Some((start, end, (head, request))))
+        Ok(Some((start, end, head)))
     }
 
     /// What can be told of a head before its end came.
@@ -228,6 +227,14 @@ impl Scanner {
     fn next_request(&self) -> Place {
         if self.closes { Place::Closed } else { Place::Head }
     }
+}
+
+/// Behind the first empty line from `from` on.
+fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+    let searched = bytes.get(from..)?;
+    let mut ends = memchr::memchr_iter(b'\n', searched).map(|at| at + 1);
+    let is_empty = |end: &usize| searched.get(..*end).is_some_and(|head| head.ends_with(b"\r\n\r\n"));
+    ends.find(is_empty).map(|end| from + end)
 }
 
 /// Empty lines: what some clients send behind a body.

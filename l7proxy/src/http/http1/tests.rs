@@ -1,3 +1,5 @@
+use http::Request;
+
 use super::scan::{Outcome, Scanner};
 use crate::{
     http::Limits,
@@ -13,12 +15,12 @@ struct Scanned {
 
 fn scan(parts: &[&[u8]]) -> Scanned {
     let mut scanner = Scanner::new(Limits::default());
-    let mut waiting = Vec::new();
+    let (mut waiting, mut request) = (Vec::new(), Request::new(()));
     let mut passed = 0;
     for part in parts {
         waiting.extend_from_slice(part);
         loop {
-            let length = match scanner.scan(&waiting) {
+            let length = match scanner.scan(&waiting, &mut request) {
                 Outcome::Request(found) => found.end,
                 Outcome::Pass(0) => break,
                 Outcome::Pass(length) => length,
@@ -34,7 +36,9 @@ fn scan(parts: &[&[u8]]) -> Scanned {
 
 /// The length of a request that is whole.
 fn request_in(scanner: &mut Scanner, bytes: &[u8]) -> usize {
-    let Outcome::Request(found) = scanner.scan(bytes) else { panic!("no request in {}", bytes.escape_ascii()) };
+    let Outcome::Request(found) = scanner.scan(bytes, &mut Request::new(())) else {
+        panic!("no request in {}", bytes.escape_ascii())
+    };
     found.end
 }
 
@@ -154,7 +158,7 @@ fn nothing_passes_behind_a_request_that_closes() {
         let mut scanner = Scanner::new(Limits::default());
         assert_eq!(request_in(&mut scanner, request.as_bytes()), request.len());
         assert!(scanner.is_closed());
-        assert!(matches!(scanner.scan(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"), Outcome::Pass(0)));
+        assert!(matches!(scanner.scan(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &mut Request::new(())), Outcome::Pass(0)));
         assert_eq!(scanner.requests(), 1);
         let together = scan(&[format!("{request}GET / HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()]);
         assert_eq!(together.refused.map(|rejection| rejection.reason()), Some("bytes-after-close"));
@@ -217,7 +221,7 @@ fn nothing_passes_behind_a_request_to_switch_protocols() {
     let mut scanner = Scanner::new(Limits::default());
     assert_eq!(request_in(&mut scanner, bytes.as_bytes()), request.len());
     assert!(scanner.is_held());
-    assert!(matches!(scanner.scan(&bytes.as_bytes()[request.len()..]), Outcome::Pass(0)));
+    assert!(matches!(scanner.scan(&bytes.as_bytes()[request.len()..], &mut Request::new(())), Outcome::Pass(0)));
     scanner.resume();
     let rest = &bytes.as_bytes()[request.len()..];
     assert_eq!(request_in(&mut scanner, rest), rest.len());

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     http::Worker,
     reject::{ClientFailure, Rejection, UpstreamFailure},
+    request::Ticket,
     upstream::Dialer,
 };
 
@@ -282,7 +283,7 @@ impl Relay {
 
     /// Policy changed: ends what is not allowed any more.
     fn revoke(&mut self) {
-        for id in self.streams.ids(|stream| stream.revoked.is_set()) {
+        for id in self.streams.ids(|stream| stream.ticket.as_ref().is_some_and(Ticket::is_revoked)) {
             self.end_stream(id, Code::CANCEL, &Rejection::Ended);
         }
     }

@@ -2,15 +2,12 @@
 //!
 //! Start at [`Streams::get`].
 
-use std::{collections::VecDeque, rc::Rc};
+use std::collections::VecDeque;
 
 use rules::Permit;
 
 use super::hpack::Shared;
-use crate::{
-    flow::FlowGuard,
-    request::{Revoked, Ticket},
-};
+use crate::{flow::FlowGuard, request::Ticket};
 
 /// Closed streams that are remembered.
 const REMEMBERED: usize = 128;
@@ -49,7 +46,6 @@ pub(super) struct Stream {
     /// From then on, if its record waits for the trailers.
     pub(super) begun: Option<Box<FlowGuard>>,
     pub(super) ticket: Option<Ticket>,
-    pub(super) revoked: Rc<Revoked>,
 }
 
 /// What waits, because the upstream does not take it yet.
@@ -90,7 +86,6 @@ impl Stream {
             flow: None,
             begun: None,
             ticket: None,
-            revoked: Rc::default(),
         }
     }
 

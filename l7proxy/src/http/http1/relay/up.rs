@@ -1,6 +1,9 @@
 //! From the client to the upstream.
 
-use std::task::{Context, Poll};
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use http::{Method, Request, Response};
 
@@ -104,13 +107,19 @@ impl Relay {
 
     /// Passes what may be, and says how much that was.
     fn pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<usize, End> {
+        let worker = Rc::clone(&self.line.worker);
+        self.pass_with(cx, bytes, &mut worker.scratch.request.borrow_mut())
+    }
+
+    /// In `request` there is nothing that is needed, before and after.
+    fn pass_with(&mut self, cx: &mut Context<'_>, bytes: &[u8], request: &mut Request<()>) -> Result<usize, End> {
         let mut at = 0;
         while at < bytes.len() && self.may_pass() && self.ending.is_none() {
             let rest = bytes.get(at..).unwrap_or_default();
-            match self.requests.scan(rest) {
+            match self.requests.scan(rest, request) {
                 Outcome::Request(found) => {
                     at += found.end;
-                    self.request(cx, *found, rest);
+                    self.request(cx, found, request, rest);
                 }
                 // What stands behind the connection's last request is nobody's.
                 Outcome::Pass(0) if self.requests.is_closed() => return Ok(bytes.len()),
@@ -137,14 +146,14 @@ impl Relay {
     }
 
     /// `bytes` begin with it.
-    fn request(&mut self, cx: &mut Context<'_>, found: Found, bytes: &[u8]) {
-        let Found { request, start, head, end, closes, is_padded } = found;
+    fn request(&mut self, cx: &mut Context<'_>, found: Found, request: &mut Request<()>, bytes: &[u8]) {
+        let Found { start, head, end, upgrade, closes, is_padded } = found;
         let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
-        let protocol = asked(request.method(), request.headers());
-        let own = Own::to(&request, closes);
-        match self.line.exchange.judge(request, None, &self.line.revoked) {
+        // As it came: rules may change headers.
+        let protocol = if upgrade { asked(request.method(), request.headers()) } else { Protocol::None };
+        match self.line.exchange.judge(request, None) {
             Ok(allowed) => {
-                let Allowed { request, permit, normal, is_grpc, flow, ticket } = allowed;
+                let Allowed { permit, normal, is_grpc, flow, ticket } = allowed;
                 let rewrite = Rewrite {
                     target: normal.as_deref(),
                     edits: permit.edits(),
@@ -169,7 +178,7 @@ impl Relay {
                 }
             }
             Err(barred) => {
-                self.deny(cx, *barred, own);
+                self.deny(cx, *barred, Own::to(request, closes));
                 self.body(cx, part(head, end));
             }
         }
@@ -234,7 +243,7 @@ impl Relay {
     /// What begins with `bytes` has no single meaning, or is over a limit.
     pub(super) fn refuse(&mut self, cx: &mut Context<'_>, rejection: Rejection, bytes: &[u8]) {
         let refused = Refused::of(rejection, bytes);
-        if let Err(barred) = self.line.exchange.judge(Request::new(()), Some(refused), &self.line.revoked) {
+        if let Err(barred) = self.line.exchange.judge(&mut Request::new(()), Some(refused)) {
             self.deny(cx, *barred, Own::to_nobody());
         }
         self.begin_end();

@@ -5,7 +5,8 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use rules::Permit;
 
 use super::{HELD, Relay};
 use crate::{
@@ -154,16 +155,15 @@ impl Relay {
 
     /// A request: its verdict, and what follows from it.
     fn ask(&mut self, id: u32, ends: bool, asked: Asked) -> Result<(), Fault> {
-        let Asked { request, refused, length, is_extended } = asked;
+        let Asked { mut request, refused, length, is_extended } = asked;
         let mut stream = Stream::new(id, !ends, self.wanted.window);
         stream.is_head = request.method() == Method::HEAD;
         stream.is_connect = request.method() == Method::CONNECT;
         stream.request_left = length;
         self.pace.take(request.uri().path_and_query().map_or(0, |path| path.as_str().len()));
-        match self.line.exchange.judge(request, refused.map(Refused::whole), &stream.revoked) {
-            Ok(allowed) => {
-                self.rewrite(&allowed)?;
-                let Allowed { permit, flow, ticket, .. } = allowed;
+        match self.line.exchange.judge(&mut request, refused.map(Refused::whole)) {
+            Ok(Allowed { permit, flow, ticket, .. }) => {
+                self.rewrite(&request, &permit)?;
                 (stream.flow, stream.ticket) = (Some(Box::new(flow)), ticket);
                 self.forward(stream, permit, is_extended);
                 Ok(())
@@ -182,8 +182,7 @@ impl Relay {
 
     /// What is judged is what is forwarded: puts the judged target, and the headers that rules made, into the place of what
     /// came.
-    fn rewrite(&mut self, allowed: &Allowed) -> Result<(), Fault> {
-        let Allowed { request, permit, .. } = allowed;
+    fn rewrite(&mut self, request: &Request<()>, permit: &Permit) -> Result<(), Fault> {
         if let Some(path) = request.uri().path_and_query() {
             let sent = self.fields.iter_mut().find(|field| field.name.as_bytes() == b":path");
             if let Some(sent) = sent.filter(|sent| sent.value.as_bytes() != path.as_str().as_bytes()) {

@@ -108,11 +108,7 @@ impl Door {
         let Some(connection) = self.admit(&stream, client, maps, worker) else { return };
         match self.share.take() {
             Ok(place) => {
-                let served = http::serve(stream, connection, Rc::clone(worker));
-                connections.spawn_local(async move {
-                    served.await;
-                    drop(place);
-                });
+                connections.spawn_local(http::serve(stream, connection, Rc::clone(worker), place));
             }
             Err(full) => self.shed(&stream, &connection, full, worker),
         }

@@ -8,6 +8,7 @@ use std::{
     cell::Cell,
     future::poll_fn,
     rc::{Rc, Weak},
+    task::Poll,
 };
 
 use tokio::net::TcpStream;
@@ -48,7 +49,11 @@ pub(super) async fn serve(stream: TcpStream, first: First, connection: Connectio
     let _told = Changes::add(&line.worker, who, line.exchange.revisions());
     line.leaves.set(line.worker.drain.is_draining());
     let mut relay = Relay::new(Rc::clone(&line), stream, dialer, first.taken, first.since);
-    if line.revoked.or(poll_fn(|cx| relay.poll(cx))).await.is_none() {
+    let ended = poll_fn(|cx| match line.revoked.poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => relay.poll(cx).map(Some),
+    });
+    if ended.await.is_none() {
         count(&line.worker.counters.requests_ended);
     }
 }

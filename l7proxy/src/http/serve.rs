@@ -23,8 +23,9 @@ pub(super) struct First {
     pub(super) since: Instant,
 }
 
-/// Serves requests until the client, the upstream or the process ends. To be run on a worker's own thread.
-pub async fn serve(stream: TcpStream, connection: Connection, worker: Rc<Worker>) {
+/// Serves requests until the client, the upstream or the process ends; then `place` is dropped. To be run on a worker's own
+/// thread.
+pub async fn serve<P>(stream: TcpStream, connection: Connection, worker: Rc<Worker>, place: P) {
     count(&worker.counters.connections);
     let _open = worker.drain.count();
     let first = tokio::select! {
@@ -38,6 +39,7 @@ pub async fn serve(stream: TcpStream, connection: Connection, worker: Rc<Worker>
         Ok(first) => http1::serve(stream, first, connection, worker).await,
         Err(error) => tracing::debug!(%error, "connection"),
     }
+    drop(place);
 }
 
 /// Looks at the first bytes and leaves them in the socket. Only what may still become a preface has to be taken out: more must

@@ -263,7 +263,7 @@ impl Plane {
                         live,
                         dialer: Dialer::direct(self.original),
                     };
-                    task::spawn_local(http::serve(stream, connection, Rc::clone(&worker)));
+                    task::spawn_local(http::serve(stream, connection, Rc::clone(&worker), ()));
                 }
             };
             tokio::select! {

@@ -5,7 +5,7 @@
 
 use super::{
     chunk::Body,
-    head::{Framing, content_length, has_control, is_token},
+    head::{Framing, content_length, field, has_control},
     upgrade::Protocol,
 };
 
@@ -190,12 +190,7 @@ struct Fields {
 
 impl Fields {
     fn take(&mut self, line: &[u8]) -> Result<(), NoAnswer> {
-        let colon = memchr::memchr(b':', line).ok_or(NoAnswer)?;
-        let (name, value) = line.split_at(colon);
-        let value = value.get(1..).unwrap_or_default();
-        if name.is_empty() || !name.iter().copied().all(is_token) || has_control(value) {
-            return Err(NoAnswer);
-        }
+        let (name, value) = field(line).filter(|(_, value)| !has_control(value)).ok_or(NoAnswer)?;
         let value = value.trim_ascii();
         match name.len() {
             10 if name.eq_ignore_ascii_case(b"connection") => {

@@ -80,7 +80,8 @@ impl<'a> Lines<'a> {
         let (line, rest) = self.0.split_at(end);
         self.0 = rest.get(1..).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(Rejection::Malformed("bare-lf"))?;
-        if memchr::memchr(b'\r', line).is_some() {
+        // Every byte is looked at: most lines are short.
+        if line.iter().fold(false, |found, byte| found | (*byte == b'\r')) {
             return Err(Rejection::Malformed("bare-cr"));
         }
         Ok(Some(line))
@@ -145,12 +146,8 @@ impl Fields {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(Rejection::Malformed("obs-fold"));
         }
-        let colon = memchr::memchr(b':', line).ok_or(Rejection::Malformed("header-line"))?;
-        let (name, value) = line.split_at(colon);
-        if name.is_empty() || !name.iter().copied().all(is_token) {
-            return Err(Rejection::Malformed("header-name"));
-        }
-        let blanks = value.get(1..).unwrap_or_default();
+        let (name, blanks) = field(line)
+            .ok_or_else(|| Rejection::Malformed(if line.contains(&b':') { "header-name" } else { "header-line" }))?;
         if has_control(blanks) {
             return Err(Rejection::Malformed("header-value"));
         }
@@ -225,6 +222,13 @@ impl Fields {
             (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }
+}
+
+/// Name and value, with the blanks around it.
+pub(super) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = line.iter().position(|byte| !is_token(*byte)).filter(|end| *end > 0)?;
+    let (name, rest) = line.split_at_checked(end)?;
+    Some((name, rest.strip_prefix(b":")?))
 }
 
 /// 1 to 18 digits.

@@ -1,11 +1,9 @@
 //! How a connection's own task is told from outside that it has to look again, or to end.
 //!
-//! Start at [`Revoked::or`].
+//! Start at [`Revoked::poll`].
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
-    pin::pin,
     task::{Context, Poll, Waker},
 };
 
@@ -30,7 +28,7 @@ impl Revoked {
     }
 
     /// Ready when it was told.
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         if self.is_set.get() {
             return Poll::Ready(());
         }
@@ -39,11 +37,5 @@ impl Revoked {
             *waker = Some(cx.waker().clone());
         }
         Poll::Pending
-    }
-
-    /// What `work` came to; or nothing, when this was told first. `work` is dropped then.
-    pub(super) async fn or<F: Future>(&self, work: F) -> Option<F::Output> {
-        let mut work = pin!(work);
-        poll_fn(|cx| if self.poll(cx).is_ready() { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) }).await
     }
 }

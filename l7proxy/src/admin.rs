@@ -3,12 +3,7 @@
 //! Owns the socket and the protocol. Never answers from the data path; questions go to the control loop. Start at
 //! [`serve`] on the one side and [`ask`] on the other.
 
-use std::{
-    convert::Infallible,
-    fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::{convert::Infallible, io, path::Path};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -21,6 +16,8 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+
+use crate::socket_file::{self, SocketFile};
 
 mod take_over;
 
@@ -55,8 +52,7 @@ pub struct Callers {
 /// The socket's end: dropping it removes the file, unless it is another process' by now.
 #[derive(Debug)]
 pub struct Served {
-    path: PathBuf,
-    inode: u64,
+    file: SocketFile,
     task: JoinHandle<()>,
 }
 
@@ -64,23 +60,18 @@ impl Served {
     /// Whether nobody else has put a file of its own there.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode)
+        self.file.is_in_place()
     }
 
     /// The file stays, for the process that takes over to replace.
     pub fn leave_file(&mut self) {
-        self.inode = 0;
+        self.file.leave();
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
         self.task.abort();
-        if self.is_in_place()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::debug!(%error, "admin socket");
-        }
     }
 }
 
@@ -88,22 +79,8 @@ impl Drop for Served {
 /// `taken` over from. Somebody answers there at any moment in between.
 pub fn serve(path: &Path, callers: Callers, taken: bool) -> io::Result<Served> {
     let at = |error: io::Error| io::Error::new(error.kind(), format!("admin.socket: {}: {error}", path.display()));
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(at)?;
-    }
-    if !taken && is_answered(path) {
-        let text = "another process answers there; stop it first, or give another socket";
-        return Err(at(io::Error::new(io::ErrorKind::AddrInUse, text)));
-    }
-    let new = beside(path);
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&new).map_err(at)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(at)?;
-    let inode = fs::symlink_metadata(&new).map_err(at)?.ino();
-    fs::rename(&new, path).map_err(at)?;
+    let (listener, file) = socket_file::bind(path, 0o600, taken).map_err(at)?;
+    let listener = UnixListener::from_std(listener).map_err(at)?;
     let task = tokio::spawn(async move {
         loop {
             match listener.accept().await {
@@ -115,32 +92,7 @@ pub fn serve(path: &Path, callers: Callers, taken: bool) -> io::Result<Served> {
             }
         }
     });
-    Ok(Served { path: path.to_path_buf(), inode, task })
-}
-
-/// Removes the file that a dead process left there, if it did.
-pub fn remove_file(path: &Path) -> io::Result<()> {
-    let left = [beside(path), path.to_path_buf()];
-    for file in left.iter().filter(|file| !is_answered(file)) {
-        match fs::symlink_metadata(file) {
-            Ok(there) if there.file_type().is_socket() => fs::remove_file(file)?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// A socket is bound here, and then moved to its place.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
-}
-
-/// Whether a process answers there.
-#[must_use]
-pub fn is_answered(path: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(path).is_ok()
+    Ok(Served { file, task })
 }
 
 async fn converse(stream: UnixStream, callers: Callers) {

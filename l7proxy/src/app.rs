@@ -16,6 +16,7 @@ use crate::{
     sys,
 };
 
+mod api;
 mod arrivals;
 mod assemble;
 mod connections;
@@ -32,11 +33,12 @@ mod rule_ids;
 mod status;
 mod workers;
 
+pub use api::ApiStatus;
 pub use assemble::{Assembled, Assembler};
 pub use rule_ids::{KnownRule, RuleIds};
 pub use status::{DirectionStatus, EndpointStatus, KernelStatus, Status};
 
-use self::{control::Control, workers::Workers};
+use self::{api::Api, control::Control, workers::Workers};
 
 /// Why the process does not start or stopped: a line per reason, with place and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +117,16 @@ pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
     redirect::check_permission().map_err(|error| RunError::of(&error))?;
     raise_descriptors();
     let counters = Arc::new(Counters::default());
-    let control = Control::new(config, &input, Arc::clone(&counters))?;
+    let api = Api::start(&input.config, &counters)?;
+    let control = Control::new(config, &input, Arc::clone(&counters), api.clone())?;
     let place = place(&input.config)?;
     let claim = claim(&input.config, take_over)?;
+    if claim.is_some() {
+        api.listen(false)?;
+    }
     let redirect = Redirect::load(place).map_err(|error| RunError::of(&error))?;
     let (flows, writer) =
-        flow::pipeline(records::flow_config(&input.config), Arc::clone(&counters)).map_err(|error| {
+        flow::pipeline(records::flow_config(&input.config, &api), Arc::clone(&counters)).map_err(|error| {
             RunError::one(format!("flows.file: {error}; give a path in a directory that can be written"))
         })?;
     let writer = thread::Builder::new()
@@ -136,6 +142,8 @@ pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
     if writer.join().is_err() {
         return Err(RunError::one("the records' writer panicked; see the log"));
     }
+    // Who follows has the last records too.
+    drop(api);
     result
 }
 

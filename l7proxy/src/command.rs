@@ -13,7 +13,7 @@ use std::{
 use clap::Parser;
 use serde_json::Value;
 
-use crate::{admin, app, redirect, source::standalone};
+use crate::{app, redirect, socket_file, source::standalone};
 
 mod check;
 mod explain;
@@ -123,9 +123,12 @@ fn cleanup(file: &std::path::Path) -> Exit {
     match redirect::cleanup(&config.redirect.pins) {
         Ok(links) => {
             say(format_args!("removed {links} links"));
-            let socket = &config.admin.socket;
-            admin::remove_file(socket)
-                .map_or_else(|error| trouble(format_args!("{}: {error}", socket.display())), |()| Exit::Done)
+            for socket in [Some(&config.admin.socket), config.flows.socket.as_ref()].into_iter().flatten() {
+                if let Err(error) = socket_file::remove(socket) {
+                    return trouble(format_args!("{}: {error}", socket.display()));
+                }
+            }
+            Exit::Done
         }
         Err(error) => trouble(error),
     }

@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 mod flow_filter;
+mod hubble;
 mod path;
 mod pods;
 mod proxy;
@@ -21,6 +22,7 @@ mod services;
 pub use flow_filter::{
     EventType, Experimental, FlowFilter, HttpHeader, Named, Names, NetworkInterface, TcpFlags, Workload,
 };
+pub use hubble::{FlowsBuffer, FlowsPeer, FlowsTls};
 pub use path::PathRules;
 pub use pods::{ContainerPort, Endpoint, Remote};
 pub use proxy::{Admin, Backstop, Errno, Existing, Flows, FlowsFile, Limits, Proxy, Redirect, Unenrolled};
@@ -163,12 +165,11 @@ fn parse(text: &str) -> Result<Config, String> {
 
 impl Config {
     fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let files = self.flows.file.iter_mut().map(|file| &mut file.path);
         let netns = self.endpoints.iter_mut().filter_map(|endpoint| endpoint.netns.as_mut());
-        let single = [self.secrets.as_mut(), self.redirect.cgroup.as_mut(), self.flows.socket.as_mut()];
+        let single = [self.secrets.as_mut(), self.redirect.cgroup.as_mut()];
         self.policies
             .iter_mut()
-            .chain(files)
+            .chain(self.flows.paths_mut())
             .chain(netns)
             .chain(single.into_iter().flatten())
             .chain([&mut self.redirect.pins, &mut self.admin.socket])
@@ -214,6 +215,7 @@ impl Config {
             );
         }
         problems.extend(self.flows.redact.problem().map(str::to_owned));
+        problems.extend(self.flows.validate(self));
         if self.proxy.workers == 0 {
             problems.push("proxy.workers: 0 workers serve nothing; give at least 1".to_owned());
         }

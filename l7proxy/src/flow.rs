@@ -22,6 +22,7 @@ mod headers;
 mod info;
 mod json;
 mod mask;
+mod namespaces;
 mod node;
 mod order;
 mod queue;
@@ -40,8 +41,9 @@ pub use guard::{FlowGuard, Trace};
 pub use headers::{Headers, RawHeaders, Redaction};
 pub use info::HttpInfo;
 pub use mask::Mask;
+pub use namespaces::Namespaces;
 pub use node::NodeNames;
-pub use queue::{Config, Sink, Writer, pipeline};
+pub use queue::{Config, Readers, Sink, Writer, pipeline};
 pub use ring::{Item, Reader, RingConfig, RingStats, Rings, Start, Wanted};
 pub use wire::{Encoder, lost_event};
 
@@ -57,7 +59,7 @@ pub struct Ends {
 }
 
 /// A record as it is shown: with its place among those of this node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Flow {
     /// Counts from 1; what makes its uuid.
     pub number: u64,
@@ -70,7 +72,7 @@ pub struct Flow {
 }
 
 /// What is recorded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Record {
     /// A request was judged.
     Request(HttpRecord),
@@ -149,7 +151,7 @@ pub struct Asked {
 }
 
 /// One request or response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpRecord {
     /// When.
     pub time: SystemTime,

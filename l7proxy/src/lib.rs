@@ -18,8 +18,10 @@ pub mod request;
 pub mod upstream;
 // evidence: what we say about it
 pub mod flow;
+pub mod hubble;
 pub mod metrics;
 // tools
 pub mod drain;
+pub mod socket_file;
 pub mod sys;
 pub mod telemetry;

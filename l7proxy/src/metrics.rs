@@ -76,6 +76,18 @@ counters! {
     records_lost_dropped,
     /// Records that could not be written.
     records_write_errors,
+    /// Connections to the Hubble API that there was no place for.
+    hubble_connections_refused,
+    /// Connections to the Hubble API whose client had no right, no certificate, or took too long.
+    hubble_handshakes_failed,
+    /// Streams of the Hubble API over the number that may be open at once.
+    hubble_streams_refused,
+    /// Calls of the Hubble API whose client sent more than it may.
+    hubble_requests_too_large,
+    /// Records that clients of the Hubble API did not read before newer ones took their place.
+    hubble_flows_lost,
+    /// Events of the agent that clients did not read before newer ones took their place.
+    hubble_agent_events_lost,
 }
 
 /// Adds one.

@@ -268,6 +268,17 @@ impl InForce {
         }
     }
 
+    /// How many rules it has: one for each `spec`.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        match self {
+            Self::Policy(policy) => {
+                policy.rules.len() + usize::from(matches!(policy.calico, Some(Object::Policy(_))))
+            }
+            Self::Refused(_) => 0,
+        }
+    }
+
     /// Whether an endpoint with `labels` is under it, in any direction.
     #[must_use]
     pub fn selects(&self, labels: &Labels) -> bool {

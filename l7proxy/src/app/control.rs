@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     Assembler, RuleIds, RunError, Workers,
+    api::{Api, News},
     arrivals::Arrivals,
     connections,
     existing::Existing,
@@ -104,6 +105,8 @@ pub(super) struct Control {
     versions: Versions,
     store: Arc<Store>,
     counters: Arc<Counters>,
+    api: Api,
+    news: News,
     /// Pods that are enrolled, and those that are not yet or no more.
     pods: Roster,
     /// What the kernel shall hold, but for which of the pods are enrolled.
@@ -124,7 +127,7 @@ pub(super) struct Control {
 
 impl Control {
     /// Checks all that can be checked before anything is attached.
-    pub(super) fn new(file: &Path, input: &Input, counters: Arc<Counters>) -> Result<Self, RunError> {
+    pub(super) fn new(file: &Path, input: &Input, counters: Arc<Counters>, api: Api) -> Result<Self, RunError> {
         let versions = Versions::default().next(&input.manifests, 1).with_secrets(input.config.secrets.as_deref());
         let mut lines = versions.problems();
         for endpoint in &input.config.endpoints {
@@ -146,6 +149,8 @@ impl Control {
             versions,
             store: Arc::new(Store::default()),
             counters,
+            api,
+            news: News::default(),
             pods: Roster::default(),
             asked: Asked::default(),
             before: None,
@@ -222,8 +227,11 @@ impl Control {
                 Some(successor) = successors.recv(), if retiring.is_none() => {
                     match self.hand_over(successor, redirect, &mut inbox, flows).await? {
                         HandedOver::Replaced(begun) => retiring = Some(begun),
-                        HandedOver::No if admin.is_in_place() => {}
-                        HandedOver::No => admin = self.serve_admin(&callers, true)?,
+                        HandedOver::No if admin.is_in_place() => self.api.keep_place()?,
+                        HandedOver::No => {
+                            admin = self.serve_admin(&callers, true)?;
+                            self.api.keep_place()?;
+                        }
                         HandedOver::Stop => break,
                     }
                 }
@@ -259,6 +267,7 @@ impl Control {
         let predecessor = self.begin_take_over().await?;
         self.reload(redirect, workers, arrivals).await?;
         let admin = self.serve_admin(callers, true)?;
+        self.api.listen(true)?;
         predecessor.taken().await;
         Ok(admin)
     }

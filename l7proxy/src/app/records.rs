@@ -1,5 +1,8 @@
 //! What records are to be like, of the configuration.
 
+use std::sync::Arc;
+
+use super::api::Api;
 use crate::{
     config::{Config, Flows, Redact},
     flow::{self, Capture, FileConfig, NodeNames, Redaction},
@@ -8,7 +11,7 @@ use crate::{
 /// Names of header fields whose values usually are secrets.
 const SECRET: [&str; 6] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key", "x-auth-token"];
 
-pub(super) fn flow_config(config: &Config) -> flow::Config {
+pub(super) fn flow_config(config: &Config, api: &Api) -> flow::Config {
     flow::Config {
         file: config.flows.file.as_ref().map(|file| FileConfig {
             path: file.path.clone(),
@@ -16,12 +19,21 @@ pub(super) fn flow_config(config: &Config) -> flow::Config {
             max_backups: file.max_backups,
         }),
         stdout: config.flows.stdout,
-        names: NodeNames {
-            cluster: config.cluster.clone(),
-            node: config.node.clone(),
-            labels: config.node_labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
-        },
+        names: names(config),
         redaction: redaction(&config.flows.redact),
+        readers: api.sources().map(|sources| flow::Readers {
+            rings: Arc::clone(&sources.rings),
+            namespaces: Arc::clone(&sources.namespaces),
+        }),
+    }
+}
+
+/// What this node is called.
+pub(super) fn names(config: &Config) -> NodeNames {
+    NodeNames {
+        cluster: config.cluster.clone(),
+        node: config.node.clone(),
+        labels: config.node_labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
     }
 }
 

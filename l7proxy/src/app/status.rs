@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Assembler;
+use super::{ApiStatus, Assembler};
 use crate::{
     config::{Config, Service},
     endpoint::Peer,
@@ -33,6 +33,8 @@ pub struct Status {
     pub skipped: Vec<String>,
     /// The kernel side.
     pub kernel: KernelStatus,
+    /// The Hubble API, if it is served.
+    pub hubble: Option<ApiStatus>,
     /// What is relaxed of the path's normal form, as it is written in the configuration below `proxy.path`.
     pub path_relaxed: Vec<&'static str>,
     /// What the configuration asks for and this version does not do.
@@ -137,8 +139,6 @@ pub(super) fn not_enforced(config: &Config) -> Vec<String> {
             lines.push(line.to_owned());
         }
     };
-    say(config.flows.socket.is_some(), "flows.socket: the Hubble API is not served by this version");
-    say(config.flows.listen.is_some(), "flows.listen: the Hubble API is not served by this version");
     say(
         config.admin.metrics.is_some(),
         "admin.metrics: Prometheus metrics are not served by this version; see counters",

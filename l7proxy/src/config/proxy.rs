@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PathRules, Redact};
+use super::{FlowsBuffer, FlowsPeer, FlowsTls, PathRules, Redact};
 
 /// Where the kernel side is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -186,12 +186,21 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Flows {
-    /// Unix socket of the Hubble API; not served yet, `status` says so.
+    /// Unix socket of the Hubble API.
     #[serde(default)]
     pub socket: Option<PathBuf>,
-    /// TCP address of the Hubble API; not served yet, `status` says so.
+    /// TCP address of the Hubble API.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
+    /// TLS there.
+    #[serde(default)]
+    pub tls: Option<FlowsTls>,
+    /// Other nodes that Relay is told of.
+    #[serde(default)]
+    pub peers: Vec<FlowsPeer>,
+    /// Memory for records that clients of the API read.
+    #[serde(default)]
+    pub buffer: FlowsBuffer,
     /// JSON-lines file.
     #[serde(default)]
     pub file: Option<FlowsFile>,
@@ -214,6 +223,9 @@ impl Default for Flows {
         Self {
             socket: None,
             listen: None,
+            tls: None,
+            peers: Vec::new(),
+            buffer: FlowsBuffer::default(),
             file: None,
             stdout: false,
             headers: default_headers(),

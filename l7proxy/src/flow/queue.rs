@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    FileConfig, LostRecord, LostSource, NodeNames, Record, Redaction, Verdict, file::Files, json::Formatter,
+    FileConfig, LostRecord, LostSource, Namespaces, NodeNames, Record, Redaction, Rings, Verdict, file::Files, json::Formatter,
     order::Order,
 };
 use crate::metrics::{Counters, count};
@@ -40,6 +40,17 @@ pub struct Config {
     pub names: NodeNames,
     /// Which values of header fields are not to be seen.
     pub redaction: Redaction,
+    /// Who reads them in memory.
+    pub readers: Option<Readers>,
+}
+
+/// What is kept in memory of records, to be read there.
+#[derive(Clone, Debug)]
+pub struct Readers {
+    /// Records.
+    pub rings: Arc<Rings>,
+    /// Their namespaces.
+    pub namespaces: Arc<Namespaces>,
 }
 
 /// Takes records; never waits.
@@ -78,6 +89,7 @@ pub struct Writer {
     order: Order,
     formatter: Formatter,
     output: Output,
+    readers: Option<Readers>,
     /// Losses that were told, and when.
     told: (u64, SystemTime),
     /// What was taken out of the lanes; each gets back what is empty.
@@ -103,7 +115,8 @@ pub fn pipeline(config: Config, counters: Arc<Counters>) -> io::Result<(Sink, Wr
     let output = Output { lines: Vec::new(), files, counters };
     let order = Order::new(config.redaction);
     let (told, taken, sorted) = ((0, now()), Vec::new(), Vec::new());
-    Ok((sink, Writer { lanes, bell, order, formatter, output, told, taken, sorted }))
+    let readers = config.readers;
+    Ok((sink, Writer { lanes, bell, order, formatter, output, readers, told, taken, sorted }))
 }
 
 impl Sink {
@@ -175,13 +188,21 @@ impl Writer {
     /// Writes all that waits.
     fn flush(&mut self) {
         self.take();
-        let Self { order, formatter, output, sorted, .. } = self;
+        let Self { order, formatter, output, readers, sorted, .. } = self;
+        let mut kept = Vec::with_capacity(if readers.is_some() { sorted.len() } else { 0 });
         for record in sorted.drain(..) {
             let flow = order.flow(record);
             formatter.flow(&flow, &mut output.lines);
             if output.lines.len() >= PIECE {
                 output.write();
             }
+            if readers.is_some() {
+                kept.push(flow);
+            }
+        }
+        if let Some(Readers { rings, namespaces }) = readers {
+            namespaces.note(&kept);
+            rings.append(kept);
         }
         self.output.write();
         self.sorted.shrink_to(KEPT);

@@ -95,6 +95,8 @@ impl Control {
         }
         tracing::info!(pid, "replaced; what is in flight finishes");
         successor.over().await;
+        // Clients ask there; the address is free for it.
+        self.api.retire();
         redirect.wait_for_programs().map_err(|error| RunError::of(&error))?;
         self.existing = None;
         let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;

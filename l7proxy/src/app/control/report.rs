@@ -57,6 +57,7 @@ impl Control {
             errors,
             skipped: self.versions.skipped().iter().map(ToString::to_string).collect(),
             kernel,
+            hubble: self.api.status(&self.config.flows),
             path_relaxed: self.config.proxy.path.relaxed(),
             not_enforced,
             counters,

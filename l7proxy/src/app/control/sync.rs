@@ -22,6 +22,7 @@ use crate::{
     },
     config::Config,
     endpoint::EndpointId,
+    hubble::EndpointEvent,
     redirect::{Desired, DesiredPod, Redirect, Shortfall},
 };
 
@@ -68,6 +69,7 @@ impl Control {
         self.store.publish(world);
         self.asked = Asked::new(pods, identities, cidrs);
         self.apply(redirect, changes)?;
+        self.tell_news();
         self.await_sockets(redirect, workers, arrivals).await
     }
 
@@ -113,6 +115,7 @@ impl Control {
         }
         self.serve(&changes.opened, workers).await?;
         self.apply(redirect, changes)?;
+        self.tell_news();
         self.await_sockets(redirect, workers, arrivals).await
     }
 
@@ -135,8 +138,25 @@ impl Control {
             let changes = self.refresh(redirect, Look::Newcomers, Instant::now());
             self.serve(&changes.opened, workers).await?;
             self.apply(redirect, changes)?;
+            self.tell_news();
         }
         Ok(())
+    }
+
+    /// Policies and pods, to who follows what this process does.
+    fn tell_news(&mut self) {
+        if self.api.sources().is_none() {
+            return;
+        }
+        let world = self.store.current();
+        let endpoints = self.pods.iter().filter_map(|(pod, _)| {
+            let id = self.assembler.endpoint(pod)?;
+            let peer = &world.endpoints.get(&EndpointId(id))?.peer;
+            let (labels, namespace) = (peer.labels.clone(), peer.namespace.clone());
+            Some((pod.clone(), EndpointEvent { id, labels, pod: peer.pod.clone(), namespace }))
+        });
+        let endpoints = endpoints.collect();
+        self.news.tell(&self.api, self.revision, self.versions.in_force(), endpoints);
     }
 
     /// Who came and went; a process that was replaced gets nobody new.

@@ -1,0 +1,297 @@
+//! `GetFlows`: records as they are asked for.
+//!
+//! Owns what becomes of a request until its stream ends. Records go out encoded, many in a piece; while a piece waits for its
+//! reader nothing is read for it. Must never keep the thread: between two pieces, and after a millisecond, others have their
+//! turn. Start at [`answer`].
+
+use std::{
+    mem,
+    ops::ControlFlow,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::{BufMut, BytesMut};
+use http::Response;
+use hubble_api::observer::GetFlowsRequest;
+use prost::encoding::{self, WireType};
+use tokio::{sync::mpsc, task, time};
+use tonic::{Status, body::Body};
+
+use super::{
+    call::{self, Piece},
+    ended,
+    lost::Losses,
+    observer::Observer,
+    window::{Begin, Window, timestamp},
+};
+use crate::flow::{Filters, Flow, Item, LostRecord, Mask, Reader, Record, Start, lost_event};
+
+/// Bytes that go out at once.
+const PIECE: usize = 32 << 10;
+/// How long a stream may look through records before others have their turn.
+const TURN: Duration = Duration::from_millis(1);
+/// Records between two looks at the clock.
+const BETWEEN_LOOKS: u32 = 16;
+
+/// Fields of `GetFlowsResponse`.
+const FLOW: u32 = 1;
+const LOST_EVENTS: u32 = 3;
+const NODE_NAME: u32 = 1000;
+const TIME: u32 = 1001;
+
+/// Begins to answer, or says what is wrong with the request.
+pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Result<Response<Body>, Status> {
+    let window = Window::new(
+        (request.number, request.first, request.follow),
+        (request.since.as_ref(), request.until.as_ref()),
+    )?;
+    // The command shows the bare text of this code only.
+    let filters = Filters::new(&request.whitelist, &request.blacklist, &observer.sources.node).map_err(Status::unknown)?;
+    let paths = request.field_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
+    let mask = paths.map(|paths| Mask::new(&paths)).transpose().map_err(Status::unknown)?;
+    let newest = *observer.sources.rings.changed().borrow();
+    let stream = Stream {
+        observer: Arc::clone(observer),
+        last: (!window.follow).then_some(newest),
+        left: window.limit.unwrap_or(u64::MAX),
+        window,
+        filters: Arc::new(filters),
+        mask,
+        losses: Losses::default(),
+        flow: Vec::new(),
+        masked: Vec::new(),
+        out: BytesMut::new(),
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    task::spawn(async move {
+        if let Err(status) = stream.run(&sender).await {
+            drop(sender.send(Piece::End(status)).await);
+        }
+    });
+    Ok(call::answer(receiver))
+}
+
+/// One request, while it is answered.
+struct Stream {
+    observer: Arc<Observer>,
+    window: Window,
+    /// What comes behind this one came after the request; `None`: it is asked for too.
+    last: Option<u64>,
+    /// Records that may follow.
+    left: u64,
+    filters: Arc<Filters>,
+    mask: Option<Mask>,
+    losses: Losses,
+    /// A record, encoded.
+    flow: Vec<u8>,
+    /// What the mask leaves of it.
+    masked: Vec<u8>,
+    /// The next piece.
+    out: BytesMut,
+}
+
+/// Whoever asked is gone.
+struct Gone;
+
+impl Stream {
+    async fn run(mut self, to: &mpsc::Sender<Piece>) -> Result<(), Status> {
+        let Some(mut reader) = self.reader(to).await? else { return Ok(()) };
+        let mut changed = self.observer.sources.rings.changed();
+        let stop = self.observer.stop.clone();
+        loop {
+            // Before all is read: what comes meanwhile is read in the next round.
+            let is_ending = stop.is_cancelled();
+            changed.borrow_and_update();
+            match self.read_all(&mut reader, to).await {
+                Err(Gone) => return Ok(()),
+                Ok(ControlFlow::Break(())) => break,
+                Ok(ControlFlow::Continue(())) if !self.window.follow => break,
+                Ok(ControlFlow::Continue(())) if is_ending => {
+                    self.finish(to).await;
+                    return Err(ended());
+                }
+                Ok(ControlFlow::Continue(())) => {}
+            }
+            let due = self.losses.next().map(time::Instant::from_std);
+            tokio::select! {
+                () = to.closed() => return Ok(()),
+                changed = changed.changed() => if changed.is_err() { return Err(ended()) },
+                () = stop.cancelled() => {}
+                () = time::sleep_until(due.unwrap_or_else(time::Instant::now)), if due.is_some() => {}
+            }
+        }
+        self.finish(to).await;
+        Ok(())
+    }
+
+    /// Where it begins; `None`: whoever asked is gone.
+    async fn reader(&self, to: &mpsc::Sender<Piece>) -> Result<Option<Reader>, Status> {
+        let rings = &self.observer.sources.rings;
+        let start = match self.window.begin {
+            Begin::Oldest => Start::Oldest,
+            Begin::Now => Start::Now,
+            Begin::Since(time) => Start::Since(time),
+            Begin::Last(number) if number >= rings.stats().readable => Start::Oldest,
+            Begin::Last(number) => return self.search(number, to).await,
+        };
+        Ok(Some(rings.reader(start)))
+    }
+
+    /// Looks for the last `number` wanted records. On another thread, because it can be long.
+    async fn search(&self, number: u64, to: &mpsc::Sender<Piece>) -> Result<Option<Reader>, Status> {
+        let rings = Arc::clone(&self.observer.sources.rings);
+        let (filters, window, last) = (Arc::clone(&self.filters), self.window.clone(), self.last);
+        let is_given_up = Arc::new(AtomicBool::new(false));
+        let given_up = Arc::clone(&is_given_up);
+        let search = task::spawn_blocking(move || {
+            rings.latest(number, &|flow| {
+                let is_asked_for = || {
+                    !matches!(flow.record, Record::Lost(_))
+                        && last.is_none_or(|last| flow.number <= last)
+                        && !window.is_after(flow.time)
+                        && filters.matches(flow)
+                };
+                // With everything wanted it ends soon.
+                given_up.load(Ordering::Relaxed) || is_asked_for()
+            })
+        });
+        tokio::select! {
+            reader = search => match reader {
+                Ok(reader) => Ok(Some(reader)),
+                Err(error) => Err(Status::internal(error.to_string())),
+            },
+            () = to.closed() => {
+                is_given_up.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// All that there is now. Breaks when nothing more is asked for.
+    async fn read_all(
+        &mut self,
+        reader: &mut Reader,
+        to: &mpsc::Sender<Piece>,
+    ) -> Result<ControlFlow<()>, Gone> {
+        loop {
+            let turn = self.turn(reader);
+            if let Some(lost) = self.losses.take(Instant::now()) {
+                self.write_lost(&lost);
+            }
+            self.send(to).await?;
+            match turn {
+                Turn::Over => return Ok(ControlFlow::Break(())),
+                Turn::AllRead => return Ok(ControlFlow::Continue(())),
+                Turn::More if to.is_closed() => return Err(Gone),
+                Turn::More => task::yield_now().await,
+            }
+        }
+    }
+
+    fn turn(&mut self, reader: &mut Reader) -> Turn {
+        let began = Instant::now();
+        let mut read = 0_u32;
+        while self.out.len() < PIECE {
+            let Some(item) = reader.next() else { return Turn::AllRead };
+            if self.take(item).is_break() {
+                return Turn::Over;
+            }
+            read += 1;
+            if read.is_multiple_of(BETWEEN_LOOKS) && began.elapsed() >= TURN {
+                break;
+            }
+        }
+        Turn::More
+    }
+
+    fn take(&mut self, item: Item) -> ControlFlow<()> {
+        let flow = match item {
+            Item::Flow(flow) => flow,
+            Item::Lost(lost) => {
+                self.observer.counters.hubble_flows_lost.fetch_add(lost.count, Ordering::Relaxed);
+                self.losses.add(lost);
+                return ControlFlow::Continue(());
+            }
+        };
+        if self.last.is_some_and(|last| flow.number > last) || self.window.is_after(flow.time) {
+            return ControlFlow::Break(());
+        }
+        if self.window.is_before(flow.time) {
+            return ControlFlow::Continue(());
+        }
+        if let Record::Lost(lost) = &flow.record {
+            // Whatever is asked for: what is missing could be it.
+            self.losses.add(**lost);
+            return ControlFlow::Continue(());
+        }
+        if !self.filters.matches(&flow) {
+            return ControlFlow::Continue(());
+        }
+        self.write(&flow);
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Appends a record to the piece.
+    fn write(&mut self, flow: &Flow) {
+        self.flow.clear();
+        // What is in it is whole at any time.
+        self.observer.encoder.lock().unwrap_or_else(PoisonError::into_inner).flow(flow, &mut self.flow);
+        let mut encoded = &self.flow;
+        if let Some(mask) = &self.mask {
+            self.masked.clear();
+            mask.apply(encoded, &mut self.masked);
+            encoded = &self.masked;
+        }
+        call::frame(&mut self.out, |out| self.observer.response(FLOW, encoded, flow.time, out));
+    }
+
+    fn write_lost(&mut self, lost: &LostRecord) {
+        self.flow.clear();
+        lost_event(lost, &mut self.flow);
+        call::frame(&mut self.out, |out| self.observer.response(LOST_EVENTS, &self.flow, lost.last, out));
+    }
+
+    /// Hands the piece over, when the one before was taken.
+    async fn send(&mut self, to: &mpsc::Sender<Piece>) -> Result<(), Gone> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let messages = mem::take(&mut self.out).freeze();
+        to.send(Piece::Messages(messages)).await.map_err(|_| Gone)
+    }
+
+    /// What is missing is told, however soon after the last time.
+    async fn finish(&mut self, to: &mpsc::Sender<Piece>) {
+        for lost in self.losses.take_all() {
+            self.write_lost(&lost);
+        }
+        // Whoever is gone needs no more.
+        drop(self.send(to).await);
+    }
+}
+
+impl Observer {
+    /// Appends a `GetFlowsResponse`: its flow or its lost events, and what is on every one.
+    fn response(&self, field: u32, encoded: &[u8], time: SystemTime, out: &mut BytesMut) {
+        encoding::encode_key(field, WireType::LengthDelimited, out);
+        encoding::encode_varint(u64::try_from(encoded.len()).unwrap_or(u64::MAX), out);
+        out.put_slice(encoded);
+        encoding::string::encode(NODE_NAME, &self.node_name, out);
+        encoding::message::encode(TIME, &timestamp(time), out);
+    }
+}
+
+/// How a turn ended.
+enum Turn {
+    /// There is more.
+    More,
+    /// All that there is was read.
+    AllRead,
+    /// Nothing more is asked for.
+    Over,
+}

@@ -40,7 +40,12 @@ mod window;
 
 pub use agent::{AgentEvent, AgentEvents, EndpointEvent, PolicyEvent};
 
-use self::{connection::Accepting, observer::Observer, service::{Health, Service}, tls::Tls};
+use self::{
+    connection::Accepting,
+    observer::Observer,
+    service::{Health, Service},
+    tls::Tls,
+};
 
 /// Owner and group may read records.
 const SOCKET_MODE: u32 = 0o660;
@@ -158,7 +163,8 @@ impl Hubble {
         limits: Limits,
         counters: Arc<Counters>,
     ) -> Result<Self, HubbleError> {
-        let tls = config.flows.tls.as_ref().map(Tls::load).transpose().map_err(|error| HubbleError(error.to_string()))?;
+        let tls =
+            config.flows.tls.as_ref().map(Tls::load).transpose().map_err(|error| HubbleError(error.to_string()))?;
         let failed = |error: &dyn fmt::Display| HubbleError(format!("the Hubble API's thread: {error}; see ulimit -u"));
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()

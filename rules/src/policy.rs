@@ -273,7 +273,7 @@ impl InForce {
     pub fn rule_count(&self) -> usize {
         match self {
             Self::Policy(policy) => {
-                policy.rules.len() + usize::from(matches!(policy.calico, Some(Object::Policy(_))))
+                policy.rules.len().saturating_add(usize::from(matches!(policy.calico, Some(Object::Policy(_)))))
             }
             Self::Refused(_) => 0,
         }

@@ -2,11 +2,7 @@
 //!
 //! Owns which events are news. Must never make the control loop wait for a client. Start at [`Api::start`] and [`News::tell`].
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use rules::{InForce, PolicyKey};
 use serde::Serialize;

@@ -79,11 +79,13 @@ impl Flows {
     pub(super) fn validate(&self, config: &Config) -> Vec<String> {
         let mut problems = Vec::new();
         if self.tls.is_some() && self.listen.is_none() {
-            problems.push("flows.tls: is about flows.listen, which is not given; give it, or remove flows.tls".to_owned());
+            problems
+                .push("flows.tls: is about flows.listen, which is not given; give it, or remove flows.tls".to_owned());
         }
         if !self.is_served() && !self.peers.is_empty() {
             problems.push(
-                "flows.peers: nobody is told of them without flows.socket or flows.listen; give one of these".to_owned(),
+                "flows.peers: nobody is told of them without flows.socket or flows.listen; give one of these"
+                    .to_owned(),
             );
         }
         for (name, size) in [("sizeMib", self.buffer.size_mib), ("denySizeMib", self.buffer.deny_size_mib)] {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::StatusCode;
-use rules::{Denial, HeaderNotes, Permit, RuleRef};
+use rules::{Denial, HeaderNotes, Permit};
 
 use super::{Asked, Ends, HttpInfo, HttpRecord, RawHeaders, Record, Sink, Verdict};
 use crate::reject::{CLIENT_LEFT, Rejection};
@@ -20,8 +20,6 @@ pub struct FlowGuard {
     sink: Sink,
     trace: Trace,
     revision: u64,
-    /// The rule that allowed it.
-    allowed_by: Option<Arc<RuleRef>>,
     /// Its answer's head, when the record waits for what stands behind the body.
     begun: Option<Box<Answer>>,
 }
@@ -106,7 +104,7 @@ impl FlowGuard {
         #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
         let time = SystemTime::now();
         let asked = Asked { ends, http, time, started: Instant::now(), ended: AtomicBool::new(false) };
-        Self { sink, trace: Trace(Arc::new(asked)), revision, allowed_by: None, begun: None }
+        Self { sink, trace: Trace(Arc::new(asked)), revision, begun: None }
     }
 
     /// For who may end it.
@@ -116,27 +114,26 @@ impl FlowGuard {
     }
 
     /// It was allowed.
-    pub fn forwarded(&mut self, permit: &Permit) {
-        self.allowed_by = permit.rule().cloned();
-        self.judge(Verdict::Forwarded(self.allowed_by.clone()), "", permit.notes());
+    pub fn forwarded(&self, permit: &Permit) {
+        self.judge(Verdict::Forwarded(permit.rule().cloned()), "", permit.notes());
     }
 
     /// It was let pass although policy denies it.
-    pub fn audited(&mut self, denial: &Denial) {
+    pub fn audited(&self, denial: &Denial) {
         let reason = Rejection::reason_of(denial);
         self.judge(Verdict::Audited(Box::new(denial.clone())), reason, denial.notes.as_ref());
     }
 
     /// It was refused.
-    pub fn dropped(&mut self, rejection: &Rejection) {
+    pub fn dropped(&self, rejection: &Rejection) {
         let (verdict, notes) = denied(rejection);
         self.judge(verdict, rejection.reason(), notes.as_ref());
     }
 
-    /// It was answered. Our own answer to a denied request was forwarded, as Hubble's users know it.
+    /// It was answered. Our own answer to a denied request was forwarded, as Hubble's users know it. Who allowed the request
+    /// stands in its own record.
     pub fn answered(mut self, status: StatusCode, fields: RawHeaders) {
-        let verdict = Verdict::Forwarded(self.allowed_by.take());
-        self.end(Ending { fields, ..Ending::new(verdict, status.as_u16(), "") });
+        self.end(Ending { fields, ..Ending::new(Verdict::Forwarded(None), status.as_u16(), "") });
     }
 
     /// The head of its answer came. The record waits until the answer is over, or [`Self::trailers`].
@@ -157,7 +154,7 @@ impl FlowGuard {
         self.end(Ending::new(Verdict::Error, rejection.code(), rejection.reason()));
     }
 
-    fn judge(&mut self, verdict: Verdict, reason: &'static str, notes: Option<&Arc<HeaderNotes>>) {
+    fn judge(&self, verdict: Verdict, reason: &'static str, notes: Option<&Arc<HeaderNotes>>) {
         let asked = Arc::clone(&self.trace.0);
         self.sink.emit(Record::Request(HttpRecord {
             time: asked.time,
@@ -184,8 +181,7 @@ impl Drop for FlowGuard {
         let ending = match self.begun.take() {
             Some(answer) => {
                 let Answer { status, fields, latency } = *answer;
-                let verdict = Verdict::Forwarded(self.allowed_by.take());
-                Ending { fields, latency: Some(latency), ..Ending::new(verdict, status.as_u16(), "") }
+                Ending { fields, latency: Some(latency), ..Ending::new(Verdict::Forwarded(None), status.as_u16(), "") }
             }
             None => Ending::new(Verdict::Error, CLIENT_LEFT.0, CLIENT_LEFT.1),
         };

@@ -15,8 +15,8 @@ use std::{
 };
 
 use super::{
-    FileConfig, LostRecord, LostSource, Namespaces, NodeNames, Record, Redaction, Rings, Verdict, file::Files, json::Formatter,
-    order::Order,
+    FileConfig, LostRecord, LostSource, Namespaces, NodeNames, Record, Redaction, Rings, Verdict, file::Files,
+    json::Formatter, order::Order,
 };
 use crate::metrics::{Counters, count};
 

@@ -146,10 +146,8 @@ fn message(event: AgentEvent, now: SystemTime) -> flow::AgentEvent {
 
 /// Answers `GetAgentEvents`.
 pub(super) fn answer(observer: &Arc<Observer>, request: &GetAgentEventsRequest) -> Result<Response<Body>, Status> {
-    let window = Window::new(
-        (request.number, request.first, request.follow),
-        (request.since.as_ref(), request.until.as_ref()),
-    )?;
+    let window =
+        Window::new((request.number, request.first, request.follow), (request.since.as_ref(), request.until.as_ref()))?;
     let (sender, receiver) = mpsc::channel(1);
     let events = Arc::clone(&observer.sources.events);
     let mut newest = events.newest.subscribe();
@@ -220,11 +218,12 @@ fn overtaken(counters: &Counters, events: u64) {
 }
 
 /// Answers `GetDebugEvents`: there are none, and none come.
-pub(super) fn debug_events(observer: &Arc<Observer>, request: &GetDebugEventsRequest) -> Result<Response<Body>, Status> {
-    let window = Window::new(
-        (request.number, request.first, request.follow),
-        (request.since.as_ref(), request.until.as_ref()),
-    )?;
+pub(super) fn debug_events(
+    observer: &Arc<Observer>,
+    request: &GetDebugEventsRequest,
+) -> Result<Response<Body>, Status> {
+    let window =
+        Window::new((request.number, request.first, request.follow), (request.since.as_ref(), request.until.as_ref()))?;
     let (sender, receiver) = mpsc::channel(1);
     let stop = observer.stop.clone();
     if window.follow {

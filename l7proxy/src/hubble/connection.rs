@@ -125,11 +125,7 @@ impl Accepting {
         tracing::debug!(%error, "hubble handshake");
     }
 
-    async fn serve(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        place: OwnedSemaphorePermit,
-    ) {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, place: OwnedSemaphorePermit) {
         let stream = Opening::new(stream, self.limits.handshake, Arc::clone(&self.counters));
         let Self { service, stop, .. } = self;
         let call = service_fn(move |request| service.clone().call(request));

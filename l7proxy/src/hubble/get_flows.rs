@@ -45,12 +45,11 @@ const TIME: u32 = 1001;
 
 /// Begins to answer, or says what is wrong with the request.
 pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Result<Response<Body>, Status> {
-    let window = Window::new(
-        (request.number, request.first, request.follow),
-        (request.since.as_ref(), request.until.as_ref()),
-    )?;
+    let window =
+        Window::new((request.number, request.first, request.follow), (request.since.as_ref(), request.until.as_ref()))?;
     // The command shows the bare text of this code only.
-    let filters = Filters::new(&request.whitelist, &request.blacklist, &observer.sources.node).map_err(Status::unknown)?;
+    let filters =
+        Filters::new(&request.whitelist, &request.blacklist, &observer.sources.node).map_err(Status::unknown)?;
     let paths = request.field_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
     let mask = paths.map(|paths| Mask::new(&paths)).transpose().map_err(Status::unknown)?;
     let newest = *observer.sources.rings.changed().borrow();
@@ -172,11 +171,7 @@ impl Stream {
     }
 
     /// All that there is now. Breaks when nothing more is asked for.
-    async fn read_all(
-        &mut self,
-        reader: &mut Reader,
-        to: &mpsc::Sender<Piece>,
-    ) -> Result<ControlFlow<()>, Gone> {
+    async fn read_all(&mut self, reader: &mut Reader, to: &mpsc::Sender<Piece>) -> Result<ControlFlow<()>, Gone> {
         loop {
             let turn = self.turn(reader);
             if let Some(lost) = self.losses.take(Instant::now()) {

@@ -17,11 +17,7 @@ use hubble_api::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Sources, peers::Peers};
-use crate::{
-    config::Config,
-    flow::Encoder,
-    metrics::Counters,
-};
+use crate::{config::Config, flow::Encoder, metrics::Counters};
 
 /// What all calls know.
 #[derive(Debug)]

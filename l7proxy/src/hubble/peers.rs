@@ -36,7 +36,8 @@ impl Peers {
             tls: server_name.map(|server_name| Tls { server_name }),
         };
         let own = added(&config.peer_name(), own_address(config), serves_tls.then(|| config.tls_server_name()));
-        let others = flows.peers.iter().map(|peer| added(&peer.name, peer.address.clone(), peer.tls_server_name.clone()));
+        let others =
+            flows.peers.iter().map(|peer| added(&peer.name, peer.address.clone(), peer.tls_server_name.clone()));
         Self { own, others: others.collect() }
     }
 
@@ -55,7 +56,8 @@ fn own_address(config: &Config) -> String {
             // A path has no TLS.
             (None, Some(path)) if config.flows.tls.is_none() => socket(path),
             (None, _) => {
-                let loopback = if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+                let loopback =
+                    if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
                 SocketAddr::new(loopback, listen.port()).to_string()
             }
         },

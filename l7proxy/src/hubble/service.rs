@@ -87,7 +87,10 @@ impl Service {
     /// Answers one call.
     pub(super) async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let is_grpc = request.method() == Method::POST
-            && request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+            && request
+                .headers()
+                .get(header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         if !is_grpc {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -145,7 +148,10 @@ impl Service {
     fn place(&self) -> Result<OwnedSemaphorePermit, Status> {
         self.streams.take().ok_or_else(|| {
             count(&self.counters.hubble_streams_refused);
-            Status::resource_exhausted(format!("{} streams are open, which is all that there may be", self.limits.streams))
+            Status::resource_exhausted(format!(
+                "{} streams are open, which is all that there may be",
+                self.limits.streams
+            ))
         })
     }
 }

@@ -2,9 +2,7 @@ use std::time::SystemTime;
 
 use hubble_api::{
     flow as api,
-    observer::{
-        GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes, observer_client::ObserverClient,
-    },
+    observer::{GetFlowsRequest, GetFlowsResponse, get_flows_response::ResponseTypes, observer_client::ObserverClient},
 };
 use tonic::{Code, Streaming, transport::Channel};
 

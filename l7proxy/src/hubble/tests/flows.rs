@@ -162,7 +162,8 @@ async fn sum(stream: &mut Streaming<GetFlowsResponse>, newest: u64) -> (u64, u64
             }
             _ => flows += 1,
         }
-        let is_last = matches!(response.response_types, Some(ResponseTypes::Flow(_))) && stage::number(&response) == newest;
+        let is_last =
+            matches!(response.response_types, Some(ResponseTypes::Flow(_))) && stage::number(&response) == newest;
         if is_last {
             return (flows, lost, events);
         }

@@ -74,8 +74,7 @@ async fn what_the_agent_did_is_told() {
     let stage = Stage::new();
     let tell = |event| stage.sources.events.tell(event, stage::time(1));
     let policy = PolicyEvent { labels: vec!["k8s:a=b".to_owned()], revision: 3, rules: 2 };
-    let pod =
-        EndpointEvent { id: 7, labels: Vec::new(), pod: "web-1".to_owned(), namespace: "shop".to_owned() };
+    let pod = EndpointEvent { id: 7, labels: Vec::new(), pod: "web-1".to_owned(), namespace: "shop".to_owned() };
     tell(AgentEvent::Started);
     tell(AgentEvent::PolicyUpdated(policy.clone()));
     tell(AgentEvent::PolicyDeleted(policy));

@@ -51,7 +51,8 @@ impl Stage {
     /// Nobody is answered yet.
     pub(super) fn without(rings: RingConfig, more: &str, directory: tempfile::TempDir) -> Self {
         let file = directory.path().join("l7proxy.yaml");
-        let text = format!("cluster: cluster1\nnode: node-a\nnodeLabels: {{zone: a}}\nflows:\n  socket: hubble.sock\n{more}");
+        let text =
+            format!("cluster: cluster1\nnode: node-a\nnodeLabels: {{zone: a}}\nflows:\n  socket: hubble.sock\n{more}");
         std::fs::write(&file, text).unwrap();
         let config = config::load(&file).unwrap();
         let labels: BTreeMap<_, _> = [("zone", "a")].into();
@@ -182,7 +183,8 @@ fn request(number: u64, is_denied: bool) -> Flow {
         trace: None,
         headers: RawHeaders::default(),
     };
-    let denial = Denial { denied_by: Vec::<Arc<PolicyKey>>::new().into(), rule: None, tier: None, nearest: None, notes: None };
+    let denial =
+        Denial { denied_by: Vec::<Arc<PolicyKey>>::new().into(), rule: None, tier: None, nearest: None, notes: None };
     let verdict = if is_denied {
         Verdict::Dropped { reason: DropReason::PolicyDenied, denial: Box::new(denial) }
     } else {

@@ -46,7 +46,8 @@ async fn the_next_process_takes_both_places() {
     let more = format!("  listen: 127.0.0.1:{}\n", free_port());
     let mut stage = Stage::with(Limits::default(), RingConfig::default(), &more);
     let endpoint = Endpoint::from_shared(format!("http://{}", stage.config.flows.listen.unwrap())).unwrap();
-    let mut followed = ObserverClient::new(endpoint.connect().await.unwrap()).get_flows(follow()).await.unwrap().into_inner();
+    let mut followed =
+        ObserverClient::new(endpoint.connect().await.unwrap()).get_flows(follow()).await.unwrap().into_inner();
     // The same files and addresses, other records.
     let successor = Hubble::start(&stage.config, stage.sources.clone(), Limits::default(), Arc::default()).unwrap();
     successor.listen(true).unwrap();

@@ -190,7 +190,9 @@ fn a_file_that_cannot_be_used_is_told_with_its_place() {
     );
     assert!(refused("tls.key", Some("x")).starts_with("flows.tls.key: FILE: "), "{}", refused("tls.key", Some("x")));
     let mismatch = refused("tls.key", Some(&other_key));
-    assert!(mismatch.starts_with("flows.tls.key: FILE: ") && mismatch.ends_with("give the key of flows.tls.certificate"));
+    assert!(
+        mismatch.starts_with("flows.tls.key: FILE: ") && mismatch.ends_with("give the key of flows.tls.certificate")
+    );
     assert_eq!(
         refused("ca.crt", Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
             .split_once("; ")

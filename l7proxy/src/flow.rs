@@ -14,6 +14,7 @@ use rules::{Denial, Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 use crate::endpoint::Peer;
 
 mod capture;
+mod export;
 mod file;
 mod filter;
 mod fragments;
@@ -35,6 +36,7 @@ mod uuid;
 mod wire;
 
 pub use capture::Capture;
+pub use export::Selection;
 pub use file::FileConfig;
 pub use filter::Filters;
 pub use guard::{FlowGuard, Trace};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::api::Api;
 use crate::{
-    config::{Config, Flows, Redact},
-    flow::{self, Capture, FileConfig, NodeNames, Redaction},
+    config::{Config, FlowFilter, Flows, FlowsFile, Redact},
+    flow::{self, Capture, FileConfig, NodeNames, Redaction, Selection},
 };
 
 /// Names of header fields whose values usually are secrets.
@@ -18,6 +18,7 @@ pub(super) fn flow_config(config: &Config, api: &Api) -> flow::Config {
             max_size_mb: file.max_size_mb,
             max_backups: file.max_backups,
         }),
+        selection: config.flows.file.as_ref().map(selection).unwrap_or_default(),
         stdout: config.flows.stdout,
         names: names(config),
         redaction: redaction(&config.flows.redact),
@@ -26,6 +27,11 @@ pub(super) fn flow_config(config: &Config, api: &Api) -> flow::Config {
             namespaces: Arc::clone(&sources.namespaces),
         }),
     }
+}
+
+fn selection(file: &FlowsFile) -> Selection {
+    let filters = |of: &[FlowFilter]| of.iter().cloned().map(Into::into).collect();
+    Selection { allow: filters(&file.allow), deny: filters(&file.deny), fields: file.field_mask.clone() }
 }
 
 /// What this node is called.

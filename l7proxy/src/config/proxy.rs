@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowsBuffer, FlowsPeer, FlowsTls, PathRules, Redact};
+use super::{FlowFilter, FlowsBuffer, FlowsPeer, FlowsTls, PathRules, Redact};
 
 /// Where the kernel side is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -251,6 +251,15 @@ pub struct FlowsFile {
     /// Rotated files that are kept.
     #[serde(default = "default_backups")]
     pub max_backups: usize,
+    /// Only records that one of these matches, if there are any.
+    #[serde(default)]
+    pub allow: Vec<FlowFilter>,
+    /// No record that one of these matches.
+    #[serde(default)]
+    pub deny: Vec<FlowFilter>,
+    /// Of each record only these fields of `flow.Flow`, if there are any.
+    #[serde(default)]
+    pub field_mask: Vec<String>,
 }
 
 fn default_size() -> u64 {

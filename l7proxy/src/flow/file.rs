@@ -1,4 +1,4 @@
-//! Where lines end up: standard output, and a file with rotation as Hubble's exporter has it.
+//! Where lines end up: a file with rotation, as Hubble's exporter has it.
 //!
 //! Two processes may write to one file, while one takes over from the other: lines are appended, many in one call, so they
 //! never mix; and each rotation looks again at what the file is now.
@@ -27,15 +27,9 @@ pub struct FileConfig {
     pub max_backups: usize,
 }
 
-/// Everything that lines are written to.
+/// Such a file, while it is written.
 #[derive(Debug)]
-pub(super) struct Files {
-    file: Option<Rotating>,
-    stdout: bool,
-}
-
-#[derive(Debug)]
-struct Rotating {
+pub(super) struct Rotating {
     config: FileConfig,
     /// `None`: it could not be opened; tried again at the next write.
     open: Option<Open>,
@@ -47,37 +41,18 @@ struct Open {
     inode: u64,
 }
 
-impl Files {
-    pub(super) fn open(config: Option<FileConfig>, stdout: bool) -> io::Result<Self> {
-        let open = |config: FileConfig| -> io::Result<Rotating> {
-            let open = Open::at(&config.path).map_err(|error| named(&config.path, &error))?;
-            Ok(Rotating { config, open: Some(open) })
-        };
-        Ok(Self { file: config.map(open).transpose()?, stdout })
-    }
-
-    /// Gives what went wrong; the lines are lost then.
-    pub(super) fn write(&mut self, lines: &[u8]) -> Vec<io::Error> {
-        let mut errors = Vec::new();
-        if lines.is_empty() {
-            return errors;
-        }
-        if self.stdout
-            && let Err(error) = io::stdout().lock().write_all(lines)
-        {
-            errors.push(error);
-        }
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write(lines)
-        {
-            errors.push(named(&file.config.path, &error));
-            file.open = None;
-        }
-        errors
-    }
-}
-
 impl Rotating {
+    /// Opened now, so that a wrong path is told at once.
+    pub(super) fn open(config: FileConfig) -> io::Result<Self> {
+        let open = Open::at(&config.path).map_err(|error| named(&config.path, &error))?;
+        Ok(Self { config, open: Some(open) })
+    }
+
+    /// Gives what went wrong; the lines are lost then, all of them.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.write(lines).map_err(|error| named(&self.config.path, &error))
+    }
+
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         // Somebody else may have removed or moved it: readers follow the name, and so do we.
         let now = fs::metadata(&self.config.path).ok();
@@ -96,7 +71,12 @@ impl Rotating {
             self.rotate()?;
             open = Open::at(&self.config.path)?;
         }
-        open.file.write_all(lines)?;
+        let size = open.file.metadata()?.len();
+        if let Err(error) = open.file.write_all(lines) {
+            // Of a full disk: a part of a line would make the next one unreadable too.
+            open.file.set_len(size)?;
+            return Err(error);
+        }
         self.open = Some(open);
         Ok(())
     }
@@ -177,9 +157,9 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    fn files(path: &Path, max_backups: usize) -> Files {
+    fn files(path: &Path, max_backups: usize) -> Rotating {
         let config = FileConfig { path: path.to_path_buf(), max_size_mb: 1, max_backups };
-        Files::open(Some(config), false).unwrap()
+        Rotating::open(config).unwrap()
     }
 
     #[test]
@@ -189,8 +169,8 @@ mod tests {
         fs::write(directory.path().join("flows-of-others.jsonl"), "kept").unwrap();
         let mut files = files(&path, 0);
         let line = vec![b'x'; 700 << 10];
-        assert!(files.write(&line).is_empty());
-        assert!(files.write(&line).is_empty());
+        files.append(&line).unwrap();
+        files.append(&line).unwrap();
         let names: Vec<String> = fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -211,7 +191,7 @@ mod tests {
                     for batch in 0..batches {
                         // Four of them fill a file.
                         let line = format!("{writer}-{batch}-{}\n", "x".repeat(300 << 10));
-                        assert!(files.write(line.as_bytes()).is_empty());
+                        files.append(line.as_bytes()).unwrap();
                     }
                 });
             }
@@ -234,7 +214,7 @@ mod tests {
         let path = directory.path().join("flows.jsonl");
         let mut files = files(&path, 1);
         fs::remove_file(&path).unwrap();
-        assert!(files.write(b"line\n").is_empty());
+        files.append(b"line\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "line\n");
     }
 
@@ -245,9 +225,9 @@ mod tests {
         let mut files = files(&path, 1);
         fs::remove_dir_all(directory.path().join("sub")).unwrap();
         fs::write(directory.path().join("sub"), "a file in the way").unwrap();
-        assert_eq!(files.write(b"lost\n").len(), 1);
+        assert!(files.append(b"lost\n").is_err());
         fs::remove_file(directory.path().join("sub")).unwrap();
-        assert!(files.write(b"line\n").is_empty());
+        files.append(b"line\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "line\n");
     }
 }

@@ -126,9 +126,22 @@ fn trace_id(value: &[u8]) -> Option<String> {
     (is_hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
 }
 
+/// To what JSON writes of it: a control character takes six bytes there, a quote two.
 fn cut(text: &mut String, length: usize) {
-    if text.len() > length {
-        text.truncate(text.floor_char_boundary(length));
+    if text.len() <= length / 6 {
+        return;
+    }
+    let mut left = length;
+    let end = text.char_indices().find_map(|(at, letter)| {
+        let takes = if letter.is_control() { 6 } else { letter.len_utf8() + usize::from(matches!(letter, '"' | '\\')) };
+        match left.checked_sub(takes) {
+            Some(rest) => left = rest,
+            None => return Some(at),
+        }
+        None
+    });
+    if let Some(end) = end {
+        text.truncate(end);
         text.push_str("...");
     }
 }

@@ -4,7 +4,7 @@
 use rules::{Direction, PolicyKey, RuleRef};
 
 use super::{
-    ConnectionRecord, DropReason, DropRecord, Ends, Flow, LostRecord, NodeNames, Record, fragments::Fragments,
+    ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, LostRecord, NodeNames, Record, fragments::Fragments,
     said::Said, summary,
 };
 use crate::endpoint::Peer;
@@ -22,6 +22,8 @@ use self::{
     text::{Stamp, escape, list, number, put, raw, text},
 };
 
+/// Bytes of a line that Hubble's reader reads: it gives up at 64 KiB.
+const MAX_LINE: usize = 60 << 10;
 /// Message types of Hubble's event types.
 const EVENT_DROP: u32 = 1;
 /// `POLICY_VERDICT_NOTIFY` of Cilium's monitor.
@@ -56,12 +58,22 @@ impl Formatter {
         Self { node, node_labels, stamp: Stamp::default(), peers, policies, rules }
     }
 
-    /// One line.
+    /// One line: one that Hubble's reader reads.
     pub(super) fn flow(&mut self, flow: &Flow, out: &mut Vec<u8>) {
+        let begin = out.len();
+        self.line(flow, &flow.headers, out);
+        if out.len() - begin > MAX_LINE {
+            // What else is in it has limits that add up to less.
+            out.truncate(begin);
+            self.line(flow, &Headers::default(), out);
+        }
+    }
+
+    fn line(&mut self, flow: &Flow, headers: &Headers, out: &mut Vec<u8>) {
         self.stamp.set(flow.time);
         match &flow.record {
-            Record::Request(http) => self.http(flow, http, false, out),
-            Record::Response(http) => self.http(flow, http, true, out),
+            Record::Request(http) => self.http(flow, headers, (http, false), out),
+            Record::Response(http) => self.http(flow, headers, (http, true), out),
             Record::Drop(refusal) => self.refusal(flow, refusal, out),
             Record::Connection(connection) => self.connection(flow, connection, out),
             Record::Lost(lost) => self.lost(lost, out),

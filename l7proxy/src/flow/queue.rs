@@ -4,7 +4,8 @@
 //! as it takes to move a few words: one record in, or all of them out.
 
 use std::{
-    io, mem,
+    io::{self, Write},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::Ordering,
@@ -15,8 +16,11 @@ use std::{
 };
 
 use super::{
-    FileConfig, LostRecord, LostSource, Namespaces, NodeNames, Record, Redaction, Rings, Verdict, file::Files,
-    json::Formatter, order::Order,
+    FileConfig, Flow, LostRecord, LostSource, Namespaces, NodeNames, Record, Redaction, Rings, Verdict,
+    export::{Export, Selection},
+    file::Rotating,
+    json::Formatter,
+    order::Order,
 };
 use crate::metrics::{Counters, count};
 
@@ -24,8 +28,6 @@ use crate::metrics::{Counters, count};
 const ROOM: usize = 65_536;
 /// How long a record may wait for others.
 const FLUSH: Duration = Duration::from_millis(10);
-/// Bytes of lines that are written at once.
-const PIECE: usize = 128 << 10;
 /// Records that a list which is empty keeps room for.
 const KEPT: usize = 4096;
 
@@ -34,7 +36,9 @@ const KEPT: usize = 4096;
 pub struct Config {
     /// A file with rotation.
     pub file: Option<FileConfig>,
-    /// Standard output.
+    /// Which records it gets.
+    pub selection: Selection,
+    /// All of them to standard output.
     pub stdout: bool,
     /// What this node is called.
     pub names: NodeNames,
@@ -100,19 +104,22 @@ pub struct Writer {
 
 #[derive(Debug)]
 struct Output {
-    lines: Vec<u8>,
-    files: Files,
+    file: Option<(Export, Rotating)>,
+    stdout: Option<Export>,
     counters: Arc<Counters>,
 }
 
 /// Both ends. The file is opened here, so that a wrong path is told at once.
 pub fn pipeline(config: Config, counters: Arc<Counters>) -> io::Result<(Sink, Writer)> {
     let (ring, bell) = sync_channel(1);
-    let files = Files::open(config.file, config.stdout)?;
+    let open = |file| io::Result::Ok((Export::new(&config.selection, &config.names)?, Rotating::open(file)?));
+    let file = config.file.map(open).transpose()?;
+    let all = || Export::new(&Selection::default(), &config.names);
+    let stdout = config.stdout.then(all).transpose()?;
     let formatter = Formatter::new(&config.names);
     let lanes = Arc::new(Lanes::default());
     let sink = Sink::new(ROOM, ring, Arc::clone(&counters), Arc::clone(&lanes));
-    let output = Output { lines: Vec::new(), files, counters };
+    let output = Output { file, stdout, counters };
     let order = Order::new(config.redaction);
     let (told, taken, sorted) = ((0, now()), Vec::new(), Vec::new());
     let readers = config.readers;
@@ -192,10 +199,7 @@ impl Writer {
         let mut kept = Vec::with_capacity(if readers.is_some() { sorted.len() } else { 0 });
         for record in sorted.drain(..) {
             let flow = order.flow(record);
-            formatter.flow(&flow, &mut output.lines);
-            if output.lines.len() >= PIECE {
-                output.write();
-            }
+            output.add(&flow, formatter);
             if readers.is_some() {
                 kept.push(flow);
             }
@@ -249,12 +253,22 @@ impl Output {
         Some(LostRecord { source: LostSource::ObserverEventsQueue, count, first, last })
     }
 
+    fn add(&mut self, flow: &Flow, formatter: &mut Formatter) {
+        let exports = self.file.iter_mut().map(|(export, _)| export).chain(&mut self.stdout);
+        // Each gets its line.
+        if exports.map(|export| export.add(flow, formatter)).fold(false, |is_due, due| is_due || due) {
+            self.write();
+        }
+    }
+
     fn write(&mut self) {
-        for error in self.files.write(&self.lines) {
+        let to_file = self.file.as_mut().and_then(|(export, file)| export.write(|lines| file.append(lines)));
+        let to_stdout =
+            self.stdout.as_mut().and_then(|export| export.write(|lines| io::stdout().lock().write_all(lines)));
+        for error in [to_file, to_stdout].into_iter().flatten().filter_map(Result::err) {
             count(&self.counters.records_write_errors);
             tracing::error!(%error, "records were not written");
         }
-        self.lines.clear();
     }
 }
 

@@ -8,10 +8,16 @@ use super::{
     reason_name,
     text::{escape, list, number, raw, text},
 };
-use crate::flow::{Asked, Ends, Flow, HttpRecord, said::Said, summary::NO_FLAGS};
+use crate::flow::{Asked, Ends, Flow, Headers, HttpRecord, said::Said, summary::NO_FLAGS};
 
 impl Formatter {
-    pub(super) fn http(&mut self, flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+    pub(super) fn http(
+        &mut self,
+        flow: &Flow,
+        headers: &Headers,
+        (record, is_reply): (&HttpRecord, bool),
+        out: &mut Vec<u8>,
+    ) {
         let Asked { ends: who, http, .. } = &*record.asked;
         let Ends { direction, source, destination } = &**who;
         let said = Said::http(record, is_reply);
@@ -20,7 +26,7 @@ impl Formatter {
         let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
         ends(&mut self.peers, (from, to), ("TCP", NO_FLAGS), out);
         raw([",\"Type\":\"L7\",\"node_name\":\"", &self.node, "\""], out);
-        let escaped = l7(flow, record, is_reply, out);
+        let escaped = l7(headers, record, is_reply, out);
         let direction_name = match direction {
             rules::Direction::Ingress => "INGRESS",
             rules::Direction::Egress => "EGRESS",
@@ -43,7 +49,7 @@ impl Formatter {
 /// Where method and URL stand, escaped.
 type Escaped = [Range<usize>; 2];
 
-fn l7(flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
+fn l7(headers: &Headers, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
     if is_reply {
         out.extend_from_slice(b",\"l7\":{\"type\":\"RESPONSE\",\"latency_ns\":\"");
         number(record.latency_ns, out);
@@ -65,9 +71,9 @@ fn l7(flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Es
     escape(&record.asked.http.url, out);
     let url = url..out.len();
     raw(["\",\"protocol\":\"", record.asked.http.protocol, "\""], out);
-    if !flow.headers.is_empty() {
+    if !headers.is_empty() {
         out.extend_from_slice(b",\"headers\":");
-        list(flow.headers.iter(), out, |(key, value), out| {
+        list(headers.iter(), out, |(key, value), out| {
             out.extend_from_slice(b"{\"key\":");
             text(key, out);
             out.extend_from_slice(b",\"value\":");

@@ -7,7 +7,9 @@ use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest};
 use serde_json::Value;
 
 use super::*;
-use crate::flow::{ConnectionEnd, Headers, HttpInfo, HttpRecord, Process, RawHeaders, Verdict, testing::asked};
+use crate::flow::{
+    Capture, ConnectionEnd, Headers, HttpInfo, HttpRecord, Process, RawHeaders, Redaction, Verdict, testing::asked,
+};
 
 mod every_field;
 
@@ -122,6 +124,29 @@ fn what_an_attacker_writes_stays_text() {
     assert!(!shown.contains(['\u{1b}', '\u{9b}']));
     let event: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(event["flow"]["l7"]["http"]["url"], url);
+}
+
+/// Hubble's reader gives up at 64 KiB.
+#[test]
+fn the_longest_line_is_read() {
+    let quotes = |length| "\"".repeat(length);
+    let fields: Vec<(String, String)> = (0..8).map(|number| (format!("x-{number}"), quotes(1000))).collect();
+    let raw = Capture::default().fields(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let headers = Redaction::Of(Vec::new()).show(&raw, None);
+    assert!(!headers.is_empty());
+    let info = HttpInfo::of_bytes(
+        &[b"GET ", &[1; 16 << 10][..], b" HTTP/1.1\r\n"].concat(),
+        "1.1.1.1:1".parse().unwrap(),
+        &Capture::default(),
+    );
+    for info in [info, HttpInfo { url: quotes(8 << 10), ..http(Verdict::Error, 0, "").asked.http.clone() }] {
+        let record = HttpRecord { asked: asked(ends(), info), ..http(dropped(None), 0, "") };
+        let mut out = Vec::new();
+        let flow = Flow { headers: headers.clone(), ..flow(Record::Request(record)) };
+        Formatter::new(&names("c")).flow(&flow, &mut out);
+        assert!(out.len() < 64 << 10, "{} bytes", out.len());
+        serde_json::from_slice::<Value>(&out).unwrap();
+    }
 }
 
 #[test]

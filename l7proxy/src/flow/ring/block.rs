@@ -164,6 +164,12 @@ impl Ring {
         self.full = full;
     }
 
+    /// Values that are counted.
+    #[cfg(test)]
+    pub(super) fn values(&self) -> usize {
+        self.accounts.values()
+    }
+
     /// As many bytes as it may have.
     pub(super) fn bound(&self) -> usize {
         self.bound

@@ -35,6 +35,8 @@ pub(super) const FIELD_TRACE: u8 = 128;
 
 /// Kinds, connections and requests that are looked up.
 const KINDS_KEPT: usize = 1024;
+/// Kinds that may take each other's places.
+const WAYS: usize = 4;
 const ENDS_KEPT: usize = 1024;
 const ASKED_KEPT: usize = 1024;
 
@@ -232,10 +234,14 @@ impl Packer {
             Verdict::Error => 3,
         };
         let Asked { http, .. } = &*record.asked;
-        let hash = by ^ (usize::from(record.code) << 4) ^ (http.method.len() << 17) ^ (record.reason.len() << 21);
+        let hash =
+            by.rotate_left(20) ^ (usize::from(record.code) << 8) ^ (http.method.len() << 4) ^ record.reason.len();
         let next = self.shared.len();
-        let Some(slot) = at(&mut self.kinds, hash) else { return next };
-        let kind = match slot.take().filter(|(kind, _)| kind.is_of(record)) {
+        let Some(slots) = set(&mut self.kinds, hash) else { return next };
+        let known = slots.iter().position(|slot| slot.as_ref().is_some_and(|(kind, _)| kind.is_of(record)));
+        let place = known.or_else(|| slots.iter().position(Option::is_none)).unwrap_or(next % WAYS);
+        let Some(slot) = slots.get_mut(place) else { return next };
+        let kind = match slot.take().filter(|_| known.is_some()) {
             Some((kind, place)) if place != ELSEWHERE => {
                 *slot = Some((kind, place));
                 return place;
@@ -282,8 +288,18 @@ fn slots<T: Clone>(count: usize) -> Slots<T> {
 
 /// Where a value is looked up.
 fn at<T>(slots: &mut Slots<T>, address: usize) -> Option<&mut Slot<T>> {
-    // Addresses end in zeros, and those of neighbours are near each other.
-    let hash = address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS / 2);
-    let slot = hash % slots.len().max(1);
+    let slot = spread(address) % slots.len().max(1);
     slots.get_mut(slot)
+}
+
+/// Where one of several may be.
+fn set<T>(slots: &mut Slots<T>, address: usize) -> Option<&mut [Slot<T>; WAYS]> {
+    let (sets, _) = slots.as_chunks_mut();
+    let set = spread(address) % sets.len().max(1);
+    sets.get_mut(set)
+}
+
+/// Addresses end in zeros, and those of neighbours are near each other.
+fn spread(address: usize) -> usize {
+    address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS / 2)
 }

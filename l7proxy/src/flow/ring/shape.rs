@@ -25,19 +25,24 @@ pub(super) fn cut(text: &[u8], shape: &mut Vec<u8>, holes: &mut Vec<u8>) {
     let mut rest = text;
     // Bytes of `rest` that belong to no hole.
     let mut plain = 0;
-    while let Some(after) = rest.get(plain..).filter(|after| !after.is_empty()) {
-        let length = after.iter().position(|byte| !is_hex(*byte)).unwrap_or(after.len());
-        let (run, _) = after.split_at_checked(length).unwrap_or_default();
-        let Some((hole, length)) = hole(run, after, holes) else {
-            let beside = after.get(length..).unwrap_or_default();
-            plain += length + beside.iter().position(|byte| is_hex(*byte)).unwrap_or(beside.len());
+    // There is a digit in every hole, and digits are rare in what is none.
+    while let Some(after) = rest.get(plain..)
+        && let Some(digit) = after.iter().position(u8::is_ascii_digit)
+    {
+        let (before, behind) = after.split_at_checked(digit).unwrap_or_default();
+        let start = before.iter().rposition(|byte| !is_hex(*byte)).map_or(0, |other| other + 1);
+        let end = digit + behind.iter().position(|byte| !is_hex(*byte)).unwrap_or(behind.len());
+        let (run, text) = (after.get(start..end).unwrap_or_default(), after.get(start..).unwrap_or_default());
+        let Some((hole, length)) = hole(run, text, holes) else {
+            plain += end;
             continue;
         };
+        plain += start;
         let (before, _) = rest.split_at_checked(plain).unwrap_or_default();
         put_length(shape, before.len());
         shape.extend_from_slice(before);
         put(shape, hole);
-        rest = after.get(length..).unwrap_or_default();
+        rest = text.get(length..).unwrap_or_default();
         plain = 0;
     }
     put_length(shape, rest.len());
@@ -95,17 +100,11 @@ fn hole(run: &[u8], text: &[u8], holes: &mut Vec<u8>) -> Option<(u64, usize)> {
 
 /// Two digits a byte.
 fn put_id(text: &[u8], holes: &mut Vec<u8>) {
-    let mut half = None;
-    for value in text.iter().filter(|byte| **byte != b'-').map(|byte| value(*byte)) {
-        half = match half {
-            None => Some(value),
-            Some(high) => {
-                holes.push(high << 4 | value);
-                None
-            }
-        };
+    for digits in text.split(|byte| *byte == b'-') {
+        let (pairs, last) = digits.as_chunks::<2>();
+        holes.extend(pairs.iter().map(|[high, low]| value(*high) << 4 | value(*low)));
+        holes.extend(last.iter().map(|high| value(*high) << 4));
     }
-    holes.extend(half.map(|high| high << 4));
 }
 
 /// One digit of a byte, or both.
@@ -121,11 +120,9 @@ fn is_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
+/// Of a digit, which is a numeral or a letter from `a` on.
 fn value(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        digit => digit.saturating_sub(b'a') + 10,
-    }
+    (digit & 0xf) + 9 * (digit >> 6)
 }
 
 fn is_uuid(text: &[u8]) -> bool {

@@ -95,6 +95,11 @@ impl Accounts {
         self.bytes + self.uses.len() * 2 * size_of::<(usize, (u32, usize))>()
     }
 
+    #[cfg(test)]
+    pub(super) fn values(&self) -> usize {
+        self.uses.len()
+    }
+
     /// A block keeps it: the bytes that were not counted yet.
     pub(super) fn add(&mut self, shared: &Shared) -> usize {
         let before = self.bytes;

@@ -1,3 +1,4 @@
+mod bounds;
 mod model;
 mod traffic;
 

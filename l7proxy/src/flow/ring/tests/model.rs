@@ -25,7 +25,7 @@ enum Start2 {
 }
 
 fn step() -> BoxedStrategy<Step> {
-    let ago = prop_oneof![0_u64..50, 0_u64..2000];
+    let ago = prop_oneof![0_u64..50, 0_u64..1000];
     let start = prop_oneof![
         Just(Start2::Oldest),
         Just(Start2::Now),
@@ -33,7 +33,7 @@ fn step() -> BoxedStrategy<Step> {
         (ago, 1_u64..9).prop_map(|(count, of)| Start2::Latest(count, of)),
     ];
     prop_oneof![
-        4 => (prop_oneof![0_usize..4, 0_usize..300], 1_u64..20).prop_map(|(flows, of)| Step::Append(flows, of)),
+        4 => (prop_oneof![0_usize..4, 0_usize..150], 1_u64..20).prop_map(|(flows, of)| Step::Append(flows, of)),
         2 => start.prop_map(Step::Start),
         4 => (0_usize..4, prop_oneof![0_usize..4, 0_usize..500]).prop_map(|(reader, items)| Step::Read(reader, items)),
         1 => (0_usize..4).prop_map(Step::Forget),
@@ -140,7 +140,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn readers_are_given_what_lists_say(steps in vec(step(), 1..60), bytes in 4_000_usize..60_000, full in 100_usize..3000) {
+    fn readers_are_given_what_lists_say(steps in vec(step(), 1..40), bytes in 3000_usize..30_000, full in 100_usize..1500) {
         let rings = Rings::new(RingConfig { bytes, deny_bytes: bytes / 2 });
         rings.lock().rings.iter_mut().for_each(|ring| ring.seal_at(full));
         let mut traffic = Traffic::new();

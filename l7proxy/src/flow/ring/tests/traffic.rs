@@ -66,6 +66,11 @@ impl Traffic {
         }
     }
 
+    /// What a request said.
+    pub(super) fn info(asked: &Asked) -> HttpInfo {
+        asked.http.clone()
+    }
+
     fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

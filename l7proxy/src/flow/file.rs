@@ -57,13 +57,12 @@ impl Rotating {
         // Somebody else may have removed or moved it: readers follow the name, and so do we.
         let now = fs::metadata(&self.config.path).ok();
         let in_place = now.filter(|now| self.open.as_ref().is_some_and(|open| open.inode == now.ino()));
-        let (mut open, size) = match (self.open.take(), in_place) {
-            (Some(open), Some(now)) => (open, now.len()),
-            _ => {
-                let open = Open::at(&self.config.path)?;
-                let size = open.file.metadata()?.len();
-                (open, size)
-            }
+        let (mut open, size) = if let (Some(open), Some(now)) = (self.open.take(), in_place) {
+            (open, now.len())
+        } else {
+            let open = Open::at(&self.config.path)?;
+            let size = open.file.metadata()?.len();
+            (open, size)
         };
         let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
         if size > 0 && size.saturating_add(length) > self.config.max_size_mb.saturating_mul(1 << 20) {

@@ -62,12 +62,11 @@ pub(super) struct Begun {
 }
 
 #[derive(Debug, Default)]
-enum Slot {
-    #[default]
-    Free,
-    Begun(Begun),
-    /// Its request is not allowed any more, and whoever serves it has its ticket.
-    Revoked,
+struct Slot {
+    /// Its ticket lives.
+    is_taken: bool,
+    /// None: the request was revoked, or the place is free.
+    begun: Option<Begun>,
 }
 
 type Slots = Vec<Slot>;
@@ -87,14 +86,14 @@ impl Ticket {
     /// Whether policy does not allow the request any more.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
-        matches!(self.slots.borrow().get(self.slot), Some(Slot::Revoked))
+        self.slots.borrow().get(self.slot).is_some_and(|slot| slot.begun.is_none())
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(self.slot) {
-            *slot = Slot::Free;
+            *slot = Slot::default();
         }
     }
 }
@@ -103,11 +102,12 @@ impl UnderWay {
     pub(super) fn begin(&self, begun: Begun) -> Ticket {
         let mut slots = self.0.borrow_mut();
         // There are no more than streams may be open.
-        let free = slots.iter().position(|slot| matches!(slot, Slot::Free));
+        let free = slots.iter().position(|slot| !slot.is_taken);
         let slot = free.unwrap_or(slots.len());
+        let begun = Slot { is_taken: true, begun: Some(begun) };
         match slots.get_mut(slot) {
-            Some(place) => *place = Slot::Begun(begun),
-            None => slots.push(Slot::Begun(begun)),
+            Some(place) => *place = begun,
+            None => slots.push(begun),
         }
         Ticket { slots: Rc::clone(&self.0), slot }
     }
@@ -116,8 +116,7 @@ impl UnderWay {
     pub(super) fn end(&self, judge: impl Fn(&Begun) -> bool) -> usize {
         let mut ended = 0;
         for slot in self.0.borrow_mut().iter_mut() {
-            if matches!(slot, Slot::Begun(begun) if judge(begun)) {
-                *slot = Slot::Revoked;
+            if slot.begun.take_if(|begun| judge(begun)).is_some() {
                 ended += 1;
             }
         }

@@ -80,8 +80,7 @@ impl<'a> Lines<'a> {
         let (line, rest) = self.0.split_at(end);
         self.0 = rest.get(1..).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(Rejection::Malformed("bare-lf"))?;
-        // Every byte is looked at: most lines are short.
-        if line.iter().fold(false, |found, byte| found | (*byte == b'\r')) {
+        if line.contains(&b'\r') {
             return Err(Rejection::Malformed("bare-cr"));
         }
         Ok(Some(line))
@@ -224,8 +223,11 @@ impl Fields {
     }
 }
 
-/// Name and value, with the blanks around it.
-pub(super) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+/// A name, and a value with the blanks around it.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// What a header line says.
+pub(super) fn field(line: &[u8]) -> Option<Field<'_>> {
     let end = line.iter().position(|byte| !is_token(*byte)).filter(|end| *end > 0)?;
     let (name, rest) = line.split_at_checked(end)?;
     Some((name, rest.strip_prefix(b":")?))

@@ -20,6 +20,7 @@ use crate::sys;
 
 /// A socket.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is known of it at another time")]
 pub(super) struct Side {
     stream: TcpStream,
     /// Read, and not understood or not due yet.

@@ -119,7 +119,7 @@ impl Fields {
         if *self == Self::All {
             return out.extend_from_slice(message);
         }
-        while let Some((field, rest)) = Field::read(message) {
+        while let Some(field) = Field::read(message) {
             match (self.of(field.number), field.content) {
                 (Some(Self::All), _) => out.extend_from_slice(field.whole),
                 (Some(inner), Some(content)) => {
@@ -133,7 +133,7 @@ impl Fields {
                 // It should have been a message, or nobody asked for it.
                 (Some(Self::Of(_)), None) | (None, _) => {}
             }
-            message = rest;
+            message = field.rest;
         }
     }
 }
@@ -145,11 +145,13 @@ struct Field<'b> {
     /// Of one that has a length.
     content: Option<&'b [u8]>,
     whole: &'b [u8],
+    /// What follows it.
+    rest: &'b [u8],
 }
 
 impl<'b> Field<'b> {
-    /// The first one, and what follows it.
-    fn read(bytes: &'b [u8]) -> Option<(Self, &'b [u8])> {
+    /// The first one.
+    fn read(bytes: &'b [u8]) -> Option<Self> {
         let mut rest = bytes;
         let key = prost::encoding::decode_varint(&mut rest).ok()?;
         let tag = bytes.get(..bytes.len() - rest.len())?;
@@ -170,7 +172,7 @@ impl<'b> Field<'b> {
         };
         rest = rest.get(length..)?;
         let whole = bytes.get(..bytes.len() - rest.len())?;
-        Some((Self { number: key >> 3, tag, content, whole }, rest))
+        Some(Self { number: key >> 3, tag, content, whole, rest })
     }
 }
 

@@ -4,7 +4,9 @@ use serde_json::Value;
 use super::*;
 use crate::{config, flow::NodeNames};
 
+mod differential;
 mod golden;
+mod naive;
 
 /// A filter as users write it.
 pub(super) fn filter(json: Value) -> FlowFilter {

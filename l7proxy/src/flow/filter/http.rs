@@ -59,7 +59,7 @@ fn expressions(patterns: &[String], budget: &mut Budget) -> Result<Vec<Regexp>, 
 }
 
 /// Codes from the first to the last: `404` is one, `4+` a hundred, `40+` ten.
-fn codes(text: &str) -> Result<(u16, u16), String> {
+pub(super) fn codes(text: &str) -> Result<(u16, u16), String> {
     let digits = text.strip_suffix('+').unwrap_or(text);
     let is_prefix = digits.len() < text.len();
     let is_code = digits.starts_with(|first: char| ('1'..='5').contains(&first))

@@ -58,3 +58,17 @@ fn what_cannot_be_evaluated_is_refused() {
     let empty = filter(serde_json::json!({"experimental": {}}));
     assert!(Filters::new(&[empty], &[], &node()).is_ok());
 }
+
+#[test]
+fn a_status_prefix_is_that_of_its_digits() {
+    for text in ["4+", "40+", "404", "5+", "59+", "100", "1+", "50+"] {
+        let (first, last) = http::codes(text).unwrap();
+        for code in 0..1000 {
+            let wanted = match text.strip_suffix('+') {
+                Some(prefix) => code != 0 && format!("{code:03}").starts_with(prefix),
+                None => code.to_string() == text,
+            };
+            assert_eq!((first..=last).contains(&code), wanted, "{text} and {code}");
+        }
+    }
+}

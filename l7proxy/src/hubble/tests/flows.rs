@@ -172,14 +172,14 @@ async fn sum(stream: &mut Streaming<GetFlowsResponse>, newest: u64) -> (u64, u64
 
 #[tokio::test]
 async fn who_does_not_read_is_overtaken_and_told_how_far() {
-    let rings = RingConfig { bytes: 256 << 10, deny_bytes: 64 << 10 };
+    let rings = RingConfig { bytes: 512 << 10, deny_bytes: 512 << 10 };
     let mut stage = Stage::with(Limits::default(), rings, "");
     let mut quick = stage.flows(follow()).await;
     let mut slow = stage.flows(GetFlowsRequest { number: 1, ..follow() }).await;
     // Ten times what the rings have room for, and what is under way to it.
     let mut newest = 0;
     let mut read = 0;
-    while stage.sources.rings.stats().evicted < 60_000 {
+    while stage.sources.rings.stats().evicted < 10_000 {
         stage.append(500, u64::MAX);
         newest += 500;
         while read < newest {

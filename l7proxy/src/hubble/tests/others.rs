@@ -18,7 +18,7 @@ async fn the_status_is_that_of_the_rings() {
     assert_eq!(status.metadata().get("hubble-server-version").unwrap(), "1.17.0");
     let status = status.into_inner();
     assert_eq!((status.num_flows, status.seen_flows), (3, 3));
-    assert!(status.max_flows > 100_000 && status.uptime_ns > 0, "{status:?}");
+    assert!(status.max_flows > 10_000 && status.uptime_ns > 0, "{status:?}");
     assert!(status.version.starts_with("l7proxy v"), "{status:?}");
     // Relay alone knows these.
     assert_eq!((status.num_connected_nodes, status.num_unavailable_nodes), (None, None));

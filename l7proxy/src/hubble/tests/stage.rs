@@ -28,6 +28,7 @@ pub(super) struct Stage {
     pub(super) socket: PathBuf,
     pub(super) directory: tempfile::TempDir,
     newest: u64,
+    ends: Arc<Ends>,
 }
 
 impl Stage {
@@ -67,7 +68,7 @@ impl Stage {
             events: Arc::default(),
         };
         let socket = directory.path().join("hubble.sock");
-        Self { hubble: None, sources, counters: Arc::default(), config, socket, directory, newest: 0 }
+        Self { hubble: None, sources, counters: Arc::default(), config, socket, directory, newest: 0, ends: ends() }
     }
 
     pub(super) fn start(&mut self, limits: Limits) -> Result<(), HubbleError> {
@@ -88,7 +89,7 @@ impl Stage {
     pub(super) fn append(&mut self, count: u64, denied: u64) {
         let first = self.newest + 1;
         self.newest += count;
-        let flows: Vec<Flow> = (first..=self.newest).map(|number| request(number, number % denied == 0)).collect();
+        let flows: Vec<Flow> = (first..=self.newest).map(|number| request(number, &self.ends, number % denied == 0)).collect();
         self.sources.namespaces.note(&flows);
         self.sources.rings.append(flows);
     }
@@ -164,7 +165,7 @@ pub(super) async fn numbers(stream: &mut Streaming<GetFlowsResponse>) -> Vec<u64
     numbers
 }
 
-fn request(number: u64, is_denied: bool) -> Flow {
+fn ends() -> Arc<Ends> {
     let end = |namespace: &str, pod: &str, last| {
         let peer = Peer {
             cluster: "cluster1".to_owned(),
@@ -176,6 +177,10 @@ fn request(number: u64, is_denied: bool) -> Flow {
         (Arc::new(peer), SocketAddr::from(([10, 0, 0, last], 8080)))
     };
     let (source, destination) = (end("shop", "web-1", 1), end("payments", "api-1", 2));
+    Arc::new(Ends { direction: Direction::Egress, source, destination })
+}
+
+fn request(number: u64, ends: &Arc<Ends>, is_denied: bool) -> Flow {
     let http = HttpInfo {
         method: "GET".into(),
         url: format!("http://api/{number}"),
@@ -192,7 +197,7 @@ fn request(number: u64, is_denied: bool) -> Flow {
     };
     let record = HttpRecord {
         time: time(number),
-        asked: testing::asked(Arc::new(Ends { direction: Direction::Egress, source, destination }), http),
+        asked: testing::asked(Arc::clone(ends), http),
         verdict,
         code: 0,
         latency_ns: 0,

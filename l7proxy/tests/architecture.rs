@@ -24,7 +24,14 @@ const FORBIDDEN: &[Row] = &[
     ("request", &["source", "app", "redirect", "accept"]),
     ("upstream", &["policy", "source", "app", "request", "accept"]),
     ("reject", &["source", "app", "redirect", "policy", "upstream", "http", "request", "accept"]),
-    ("flow", &["source", "app", "redirect", "policy", "upstream", "http", "request", "accept"]),
+    ("flow", &["source", "app", "redirect", "policy", "upstream", "http", "request", "accept", "hubble"]),
+    (
+        "hubble",
+        &[
+            "source", "app", "redirect", "policy", "upstream", "http", "request", "accept", "admin", "endpoint",
+            "pod_net", "reject", "sys",
+        ],
+    ),
     ("metrics", &["source", "app", "redirect", "policy", "upstream", "http", "request", "accept", "flow"]),
     ("sys", &["source", "app", "redirect", "policy", "upstream", "http", "request", "accept", "flow", "endpoint"]),
     ("config", &["source", "app", "redirect", "policy", "upstream", "http", "request", "accept", "flow"]),

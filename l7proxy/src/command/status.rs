@@ -64,6 +64,7 @@ fn lines(status: &Value) -> Vec<String> {
         number("/kernel/policyStandbys"),
         number("/kernel/policyEntries")
     ));
+    lines.extend(at(status, "/hubble").is_object().then(|| of_hubble(at(status, "/hubble"))));
     lines.extend(list(at(status, "/errors")).iter().map(|line| format!("error: {}", word(line))));
     lines.extend(list(at(status, "/kernel/lacking")).iter().map(|line| format!("kernel lacks {}", word(line))));
     lines.extend(list(at(status, "/kernel/overriders")).iter().map(|line| format!("warning: {}", word(line))));
@@ -91,6 +92,22 @@ fn lines(status: &Value) -> Vec<String> {
         }
     }
     lines
+}
+
+/// `hubble: /run/hubble.sock and 127.0.0.1:4244 (TLS); 2 connections, 1 stream; 5 records in 1 KiB`.
+fn of_hubble(hubble: &Value) -> String {
+    let number = |name: &str| usize::try_from(at(hubble, name).as_u64().unwrap_or_default()).unwrap_or(usize::MAX);
+    let tls = if at(hubble, "/tls") == &Value::Bool(true) { " (TLS)" } else { "" };
+    let listen = at(hubble, "/listen").as_str().map(|address| format!("{address}{tls}"));
+    let places: Vec<String> = at(hubble, "/socket").as_str().map(str::to_owned).into_iter().chain(listen).collect();
+    format!(
+        "hubble: {}; {}, {}; {} in {} KiB",
+        places.join(" and "),
+        counted(number("/connections"), "connection", "connections"),
+        counted(number("/streams"), "stream", "streams"),
+        counted(number("/records"), "record", "records"),
+        number("/bytes").div_ceil(1024)
+    )
 }
 
 /// `2 pods, 1 of them not ready; 3 policies: 2 in force, 1 refused`.

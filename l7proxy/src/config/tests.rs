@@ -46,6 +46,9 @@ proxy: {workers: 2, path: {mergeSlashes: true}, limits: {}}
 flows:
   socket: /run/l7proxy/hubble.sock
   listen: 127.0.0.1:4244
+  tls: {certificate: hubble.crt, key: hubble.key, clientCa: ca.crt}
+  peers: [{name: node-b, address: "10.77.0.9:4244", tlsServerName: node-b.default.hubble-grpc.cilium.io}]
+  buffer: {sizeMib: 48, denySizeMib: 16}
   file: {path: flows.jsonl, maxSizeMb: 10, maxBackups: 5}
   stdout: false
 admin: {socket: /run/l7proxy/admin.sock, metrics: 127.0.0.1:9965}
@@ -118,4 +121,58 @@ fn a_missing_file_is_one_line() {
     let error = load(Path::new("/nonexistent/l7proxy.yaml")).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/l7proxy.yaml: cannot be read"), "{error}");
     assert_eq!(error.lines().count(), 1);
+}
+
+#[test]
+fn the_hubble_api_is_checked() {
+    let config = load_text("flows: {socket: hubble.sock, listen: '[::]:4244', tls: {certificate: a, key: b}}").unwrap();
+    let flows = &config.flows;
+    let tls = flows.tls.as_ref().unwrap();
+    assert!(flows.socket.as_ref().unwrap().is_absolute() && tls.certificate.is_absolute() && tls.key.is_absolute());
+    assert_eq!((flows.buffer.size_mib, flows.buffer.deny_size_mib), (48, 16));
+    let served = "node: node-a\nflows:\n  socket: s\n  ";
+    for (text, problem) in [
+        (
+            "flows: {socket: s, tls: {certificate: a, key: b}}".to_owned(),
+            "FILE: flows.tls: is about flows.listen, which is not given; give it, or remove flows.tls",
+        ),
+        (
+            "flows: {peers: [{name: b, address: 'b:1'}]}".to_owned(),
+            "FILE: flows.peers: nobody is told of them without flows.socket or flows.listen; give one of these",
+        ),
+        (format!("{served}buffer: {{sizeMib: 0}}"), "FILE: flows.buffer.sizeMib: 0; give mebibytes from 1 to 16384"),
+        (
+            format!("{served}buffer: {{denySizeMib: 99999}}"),
+            "FILE: flows.buffer.denySizeMib: 99999; give mebibytes from 1 to 16384",
+        ),
+        (
+            format!("{served}peers: [{{name: node-a, address: 'b:1'}}]"),
+            "FILE: flows.peers[0].name: \"node-a\"; give each other node once, by its name",
+        ),
+        (
+            format!("{served}peers: [{{name: b, address: 'b:1'}}, {{name: b, address: 'c:1'}}]"),
+            "FILE: flows.peers[1].name: \"b\"; give each other node once, by its name",
+        ),
+        (
+            format!("{served}peers: [{{name: b, address: 'unix://relative'}}]"),
+            "FILE: flows.peers[0].address: \"unix://relative\"; give address:port or unix:///path",
+        ),
+    ] {
+        assert_eq!(refused(&text), problem);
+    }
+    for address in ["b", "b:", ":4244", "b:0", "b:99999"] {
+        let text = format!("{served}peers: [{{name: b, address: '{address}'}}]");
+        assert!(refused(&text).contains("flows.peers[0].address"), "{address}");
+    }
+}
+
+#[test]
+fn nodes_are_named_as_hubble_names_them() {
+    let names = |text: &str| {
+        let config = load_text(text).unwrap();
+        (config.peer_name(), config.tls_server_name())
+    };
+    assert_eq!(names("node: a.b"), ("a.b".to_owned(), "a-b.default.hubble-grpc.cilium.io".to_owned()));
+    let expected = ("eu.1/a".to_owned(), "a.eu-1.hubble-grpc.cilium.io".to_owned());
+    assert_eq!(names("node: a\ncluster: eu.1"), expected);
 }

@@ -134,7 +134,6 @@ impl Stream {
             Begin::Oldest => Start::Oldest,
             Begin::Now => Start::Now,
             Begin::Since(time) => Start::Since(time),
-            Begin::Last(number) if number >= rings.stats().readable => Start::Oldest,
             Begin::Last(number) => return self.search(number, to).await,
         };
         Ok(Some(rings.reader(start)))

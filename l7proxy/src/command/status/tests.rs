@@ -84,3 +84,19 @@ fn many_pods_and_documents_are_counted() {
     assert_eq!(lines.iter().filter(|line| line.starts_with("skipped: p.yaml")).count(), 10);
     assert_eq!(lines.last().unwrap(), "skipped: and 5 documents more; --output json has all");
 }
+
+#[test]
+fn the_hubble_api_has_a_line_where_it_is_served() {
+    let mut status = status(&[], &[]);
+    assert!(!lines(&status).iter().any(|line| line.starts_with("hubble")), "{status}");
+    status["hubble"] = json!({
+        "socket": "/run/hubble.sock", "listen": "127.0.0.1:4244", "tls": true, "connections": 2, "streams": 1,
+        "records": 5, "recordsSeen": 9, "bytes": 1500,
+    });
+    let expected =
+        "hubble: /run/hubble.sock and 127.0.0.1:4244 (TLS); 2 connections, 1 stream; 5 records in 2 KiB".to_owned();
+    assert!(lines(&status).contains(&expected), "{:?}", lines(&status));
+    status["hubble"] = json!({"socket": null, "listen": "127.0.0.1:4244", "tls": false});
+    let expected = "hubble: 127.0.0.1:4244; 0 connections, 0 streams; 0 records in 0 KiB".to_owned();
+    assert!(lines(&status).contains(&expected), "{:?}", lines(&status));
+}

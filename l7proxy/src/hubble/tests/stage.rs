@@ -89,7 +89,8 @@ impl Stage {
     pub(super) fn append(&mut self, count: u64, denied: u64) {
         let first = self.newest + 1;
         self.newest += count;
-        let flows: Vec<Flow> = (first..=self.newest).map(|number| request(number, &self.ends, number % denied == 0)).collect();
+        let flows: Vec<Flow> =
+            (first..=self.newest).map(|number| request(number, &self.ends, number % denied == 0)).collect();
         self.sources.namespaces.note(&flows);
         self.sources.rings.append(flows);
     }

@@ -187,9 +187,9 @@ mod tests {
 
     fn policies(text: &str) -> Vec<InForce> {
         let documents = manifest::parse(text);
-        let policy = |document| match document {
-            Document::Policy(policy) => InForce::Policy(policy),
-            other => panic!("{other:?}"),
+        let policy = |document| {
+            let Document::Policy(policy) = document else { panic!("{document:?}") };
+            InForce::Policy(policy)
         };
         documents.into_iter().map(policy).collect()
     }

@@ -227,11 +227,8 @@ impl Control {
                 Some(successor) = successors.recv(), if retiring.is_none() => {
                     match self.hand_over(successor, redirect, &mut inbox, flows).await? {
                         HandedOver::Replaced(begun) => retiring = Some(begun),
-                        HandedOver::No if admin.is_in_place() => self.api.keep_place()?,
-                        HandedOver::No => {
-                            admin = self.serve_admin(&callers, true)?;
-                            self.api.keep_place()?;
-                        }
+                        HandedOver::No if admin.is_in_place() => {}
+                        HandedOver::No => admin = self.serve_admin(&callers, true)?,
                         HandedOver::Stop => break,
                     }
                 }

@@ -4,6 +4,7 @@
 //! Must never hold more than one piece that nobody reads. Start at [`ask`] and [`answer`].
 
 use std::{
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -36,12 +37,12 @@ pub(super) enum Piece {
 
 /// The message of a call.
 pub(super) async fn ask<M: Message + Default + 'static>(request: Request<Body>) -> Result<M, Status> {
-    let mut messages = Streaming::new_request(One(std::marker::PhantomData), request.into_body(), None, None);
+    let mut messages = Streaming::new_request(One(PhantomData), request.into_body(), None, None);
     messages.message().await?.ok_or_else(|| Status::internal("a call without a message"))
 }
 
 /// Reads messages of one kind.
-struct One<M>(std::marker::PhantomData<fn() -> M>);
+struct One<M>(PhantomData<M>);
 
 impl<M: Message + Default> Decoder for One<M> {
     type Item = M;

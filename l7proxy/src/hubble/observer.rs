@@ -47,7 +47,7 @@ impl Observer {
         }
     }
 
-    pub(super) fn server_status(&self, _: &ServerStatusRequest) -> ServerStatusResponse {
+    pub(super) fn server_status(&self, _: ServerStatusRequest) -> ServerStatusResponse {
         let stats = self.sources.rings.stats();
         ServerStatusResponse {
             num_flows: stats.readable,
@@ -61,7 +61,7 @@ impl Observer {
     }
 
     /// This one.
-    pub(super) fn nodes(&self, _: &GetNodesRequest) -> GetNodesResponse {
+    pub(super) fn nodes(&self, _: GetNodesRequest) -> GetNodesResponse {
         let stats = self.sources.rings.stats();
         let own = self.peers.own();
         let node = Node {
@@ -82,7 +82,7 @@ impl Observer {
     }
 
     /// Those of the last hour's records.
-    pub(super) fn namespaces(&self, _: &GetNamespacesRequest) -> GetNamespacesResponse {
+    pub(super) fn namespaces(&self, _: GetNamespacesRequest) -> GetNamespacesResponse {
         let seen = self.sources.namespaces.seen();
         let namespaces = seen.into_iter().map(|(cluster, namespace)| Namespace { cluster, namespace });
         GetNamespacesResponse { namespaces: namespaces.collect() }

@@ -125,9 +125,9 @@ impl Service {
     async fn observe(&self, method: &str, request: Request<Body>) -> Result<Response<Body>, Status> {
         let observer = &self.observer;
         match method {
-            "ServerStatus" => Ok(call::one(&observer.server_status(&call::ask(request).await?))),
-            "GetNodes" => Ok(call::one(&observer.nodes(&call::ask(request).await?))),
-            "GetNamespaces" => Ok(call::one(&observer.namespaces(&call::ask(request).await?))),
+            "ServerStatus" => Ok(call::one(&observer.server_status(call::ask(request).await?))),
+            "GetNodes" => Ok(call::one(&observer.nodes(call::ask(request).await?))),
+            "GetNamespaces" => Ok(call::one(&observer.namespaces(call::ask(request).await?))),
             "GetFlows" => {
                 let place = self.place()?;
                 Ok(held(get_flows::answer(observer, call::ask(request).await?)?, place))

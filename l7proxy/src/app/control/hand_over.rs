@@ -89,6 +89,10 @@ impl Control {
                 tracing::warn!(pid, "the process that wanted to take over ended before it did; this one goes on");
                 self.claim = claim;
                 self.reclaim(redirect);
+                // Policy is in force without it.
+                if let Err(error) = self.api.keep_place() {
+                    self.complain(error.to_string());
+                }
                 return Ok(HandedOver::No);
             }
             // A third one was quicker, and did not ask.

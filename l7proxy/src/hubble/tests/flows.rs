@@ -5,6 +5,9 @@ use crate::flow::RingConfig;
 
 const ALL: u64 = u64::MAX;
 
+/// What is asked for, and the numbers of the answer.
+type Form<'n> = (GetFlowsRequest, &'n [u64]);
+
 fn last(number: u64) -> GetFlowsRequest {
     GetFlowsRequest { number, ..GetFlowsRequest::default() }
 }
@@ -13,8 +16,8 @@ fn follow() -> GetFlowsRequest {
     GetFlowsRequest { follow: true, ..GetFlowsRequest::default() }
 }
 
-fn at(number: u64) -> Option<Timestamp> {
-    Some(time(number).into())
+fn at(number: u64) -> Timestamp {
+    time(number).into()
 }
 
 fn denied() -> Vec<api::FlowFilter> {
@@ -27,7 +30,7 @@ async fn each_form_of_a_request_gets_its_flows() {
     stage.append(10, 3);
     let all: Vec<u64> = (1..=10).collect();
     let default = GetFlowsRequest::default;
-    let forms: Vec<(GetFlowsRequest, &[u64])> = vec![
+    let forms: [Form<'_>; 17] = [
         (default(), &all),
         (last(ALL), &all),
         (last(100), &all),
@@ -36,17 +39,17 @@ async fn each_form_of_a_request_gets_its_flows() {
         (GetFlowsRequest { whitelist: denied(), ..last(2) }, &[6, 9]),
         (GetFlowsRequest { whitelist: denied(), first: true, ..last(2) }, &[3, 6]),
         (GetFlowsRequest { whitelist: denied(), ..last(ALL) }, &[3, 6, 9]),
-        (GetFlowsRequest { since: at(8), ..default() }, &[8, 9, 10]),
-        (GetFlowsRequest { since: at(3), until: at(5), ..default() }, &[3, 4, 5]),
-        (GetFlowsRequest { until: at(2), ..default() }, &[1, 2]),
+        (GetFlowsRequest { since: Some(at(8)), ..default() }, &[8, 9, 10]),
+        (GetFlowsRequest { since: Some(at(3)), until: Some(at(5)), ..default() }, &[3, 4, 5]),
+        (GetFlowsRequest { until: Some(at(2)), ..default() }, &[1, 2]),
         // The earliest that are late enough.
-        (GetFlowsRequest { since: at(4), ..last(3) }, &[4, 5, 6]),
-        (GetFlowsRequest { since: at(4), whitelist: denied(), ..last(1) }, &[6]),
+        (GetFlowsRequest { since: Some(at(4)), ..last(3) }, &[4, 5, 6]),
+        (GetFlowsRequest { since: Some(at(4)), whitelist: denied(), ..last(1) }, &[6]),
         // The latest that are early enough.
-        (GetFlowsRequest { until: at(7), ..last(3) }, &[5, 6, 7]),
-        (GetFlowsRequest { until: at(8), whitelist: denied(), ..last(1) }, &[6]),
-        (GetFlowsRequest { since: at(11), ..default() }, &[]),
-        (GetFlowsRequest { until: at(0), ..default() }, &[]),
+        (GetFlowsRequest { until: Some(at(7)), ..last(3) }, &[5, 6, 7]),
+        (GetFlowsRequest { until: Some(at(8)), whitelist: denied(), ..last(1) }, &[6]),
+        (GetFlowsRequest { since: Some(at(11)), ..default() }, &[]),
+        (GetFlowsRequest { until: Some(at(0)), ..default() }, &[]),
     ];
     for (request, expected) in forms {
         assert_eq!(stage.numbers(request.clone()).await, expected, "{request:?}");
@@ -69,9 +72,9 @@ async fn every_answer_has_time_and_node_and_the_level_of_the_api() {
     assert_eq!(answer.metadata().get("hubble-server-version").unwrap(), "1.17.0");
     let response = answer.into_inner().message().await.unwrap().unwrap();
     assert_eq!(response.node_name, "cluster1/node-a");
-    assert_eq!(response.time, at(1));
+    assert_eq!(response.time, Some(at(1)));
     let Some(ResponseTypes::Flow(flow)) = response.response_types else { panic!("{response:?}") };
-    assert_eq!((flow.time, flow.node_name.as_str()), (at(1), "cluster1/node-a"));
+    assert_eq!((flow.time, flow.node_name.as_str()), (Some(at(1)), "cluster1/node-a"));
     assert_eq!(flow.node_labels, ["zone=a"]);
     assert_eq!(flow.l7.unwrap().r#type(), api::L7FlowType::Request);
 }
@@ -85,7 +88,7 @@ async fn a_mask_leaves_what_it_names_and_filters_see_the_rest() {
     let mut stream = stage.flows(request).await;
     let response = stream.message().await.unwrap().unwrap();
     // Of the flow, though the mask leaves it no time.
-    assert_eq!((response.time, response.node_name.as_str()), (at(2), "cluster1/node-a"));
+    assert_eq!((response.time, response.node_name.as_str()), (Some(at(2)), "cluster1/node-a"));
     let Some(ResponseTypes::Flow(flow)) = response.response_types else { panic!("{response:?}") };
     assert!(!flow.uuid.is_empty());
     let source = api::Endpoint { pod_name: "web-1".to_owned(), ..api::Endpoint::default() };
@@ -118,7 +121,7 @@ async fn who_follows_gets_what_comes_until_it_leaves() {
     stage.append(5, 100);
     let mut now = stage.flows(follow()).await;
     let mut two = stage.flows(GetFlowsRequest { number: 2, ..follow() }).await;
-    let mut since = stage.flows(GetFlowsRequest { since: at(4), number: 1, ..follow() }).await;
+    let mut since = stage.flows(GetFlowsRequest { since: Some(at(4)), number: 1, ..follow() }).await;
     let mut drops = stage.flows(GetFlowsRequest { whitelist: denied(), ..follow() }).await;
     for expected in [4, 5] {
         for stream in [&mut two, &mut since] {
@@ -142,7 +145,7 @@ async fn who_follows_gets_what_comes_until_it_leaves() {
 async fn following_ends_where_it_was_asked_to() {
     let mut stage = Stage::new();
     stage.append(2, 100);
-    let mut stream = stage.flows(GetFlowsRequest { number: 1, until: at(4), ..follow() }).await;
+    let mut stream = stage.flows(GetFlowsRequest { number: 1, until: Some(at(4)), ..follow() }).await;
     assert_eq!(stage::number(&stream.message().await.unwrap().unwrap()), 2);
     stage.append(5, 100);
     assert_eq!(numbers(&mut stream).await, [3, 4]);
@@ -206,8 +209,8 @@ async fn what_the_writer_lost_is_told_whatever_is_asked_for() {
     let response = stream.message().await.unwrap().unwrap();
     let Some(ResponseTypes::LostEvents(event)) = &response.response_types else { panic!("{response:?}") };
     assert_eq!(event.source(), api::LostEventSource::ObserverEventsQueue);
-    assert_eq!((event.num_events_lost, event.first, event.last), (12, at(3), at(5)));
-    assert_eq!((response.time, response.node_name.as_str()), (at(5), "cluster1/node-a"));
+    assert_eq!((event.num_events_lost, event.first, event.last), (12, Some(at(3)), Some(at(5))));
+    assert_eq!((response.time, response.node_name.as_str()), (Some(at(5)), "cluster1/node-a"));
     assert!(stream.message().await.unwrap().is_none());
     // They are nobody's number.
     let mut stream = stage.flows(last(2)).await;

@@ -123,6 +123,22 @@ async fn the_oldest_events_make_room() {
 }
 
 #[tokio::test]
+async fn events_that_who_follows_did_not_read_are_counted() {
+    let stage = Stage::new();
+    let follow = GetAgentEventsRequest { follow: true, ..GetAgentEventsRequest::default() };
+    let mut stream = stage.observer().await.get_agent_events(follow).await.unwrap().into_inner();
+    let mut told = 0;
+    while stage.counted("hubble_agent_events_lost") == 0 {
+        stage.sources.events.tell(AgentEvent::Started, stage::time(1));
+        told += 1;
+        tokio::task::yield_now().await;
+    }
+    // All that were not lost.
+    let left = told - usize::try_from(stage.counted("hubble_agent_events_lost")).unwrap();
+    assert_eq!(kinds(&mut stream, left).await.len(), left);
+}
+
+#[tokio::test]
 async fn there_are_no_debug_events() {
     let stage = Stage::new();
     let mut client = stage.observer().await;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// When the flow of the number 0 was.
-pub(super) const BEGINNING: Duration = Duration::from_secs(1_800_000_000);
+pub(super) const BEGINNING: Duration = Duration::from_hours(500_000);
 
 pub(super) struct Stage {
     pub(super) hubble: Option<Hubble>,

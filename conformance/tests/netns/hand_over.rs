@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     net::{Ipv4Addr, SocketAddr},
+    process::Stdio,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -237,6 +239,37 @@ fn a_pod_that_ends_is_let_go_by_a_replaced_process() -> Result<()> {
     assert!(tunnel.word("still there")?);
     drop(tunnel);
     assert!(first.wait()?.success());
+    Ok(())
+}
+
+/// What the Hubble API says to who does not speak gRPC, at its socket and at its address; empty: nobody listens.
+fn hubble_answers(node: &Node) -> Result<[String; 2]> {
+    let socket = node.path("hubble.sock");
+    let ask = |by: &[&OsStr]| {
+        let mut curl = node.network().command("curl");
+        curl.args(["--silent", "--http2-prior-knowledge", "--output", "/dev/null", "--write-out", "%{http_code}"]);
+        let output = curl.args(by).arg("http://127.0.0.1:4244/").stdin(Stdio::null()).output();
+        let output = output.context("curl cannot be started")?;
+        let code = String::from_utf8_lossy(&output.stdout).into_owned();
+        anyhow::Ok(if output.status.success() { code } else { String::new() })
+    };
+    Ok([ask(&["--unix-socket".as_ref(), socket.as_os_str()])?, ask(&[])?])
+}
+
+#[test]
+fn the_hubble_api_goes_to_the_next_process() -> Result<()> {
+    let mut node = Node::new()?;
+    let api = json!({ "file": { "path": "flows.jsonl" }, "socket": "hubble.sock", "listen": "127.0.0.1:4244" });
+    node.set("flows", api);
+    node.start()?;
+    assert_eq!(hubble_answers(&node)?, ["415", "415"]);
+    let first = node.take_over()?;
+    assert!(first.wait()?.success());
+    // It lets go of the address when it hears that it is replaced.
+    eventually("both places to be the second one's", || Ok((hubble_answers(&node)? == ["415", "415"]).then_some(())))?;
+    node.stop()?;
+    assert_eq!(hubble_answers(&node)?, ["", ""]);
+    assert!(!node.path("hubble.sock").exists());
     Ok(())
 }
 

@@ -230,17 +230,20 @@ impl Stage {
     fn connect(&mut self) -> Result<()> {
         let (checkout, ledger) = (self.checkout.name.clone(), self.ledger.name.clone());
         let to = |pod: &Pod, port: u16| SocketAddr::from((pod.v4, port));
-        let refused = |what: &str, why: &str| format!("WEB ID <> {what} PEER {why} DROPPED (TCP Flags: SYN)");
+        let by = |policy: &str| format!("denied by CiliumNetworkPolicy {}/{policy}", self.site.namespace);
+        let refused =
+            |what: &str, why: &str| format!("WEB ID <> {what} PEER {why} DROPPED (TCP Flags: SYN; {})", by("web"));
         let line = refused(&format!("{checkout}:9999"), "Policy denied");
         self.step(&[("closed", &line)], |stage| attempt(stage, to(&stage.checkout, 9999)))?;
         let line = refused(&format!("{checkout}:6666"), "Policy denied by denylist");
         self.step(&[("denylist", &line)], |stage| attempt(stage, to(&stage.checkout, 6666)))?;
         // Its own side lets it go: the port is known that it came from.
         let line = refused(&format!("{ledger}:9999"), "Policy denied").replacen("WEB", "WEB:PORT", 1);
+        let line = line.replacen(&by("web"), &by("ledger"), 1);
         self.step(&[("entering", &line)], |stage| attempt(stage, to(&stage.ledger, 9999)))?;
         let line = refused(&format!("{WORLD}:9999"), "Policy denied");
         self.step(&[("world", &line)], |stage| attempt(stage, (WORLD, 9999).into()))?;
-        let line = format!("WEB:PORT ID <> {checkout}:53 PEER Policy denied DROPPED (UDP)");
+        let line = format!("WEB:PORT ID <> {checkout}:53 PEER Policy denied DROPPED (UDP; {})", by("web"));
         self.step(&[("datagram", &line)], |stage| {
             let outcome = server::udp_send(&stage.web, to(&stage.checkout, 53), "hello")?;
             ensure!(outcome.is_refused(), "{outcome:?}");

@@ -69,7 +69,8 @@ fn what_a_policy_newly_denies_is_ended_on_both_ends() -> Result<()> {
     assert_eq!((record.direction(), record.reason(), record.kind()), ("EGRESS", "ended-policy-changed", ""));
     assert_eq!((record.source(), record.destination()), (local, Some((api.v4, 7000).into())));
     assert_eq!(record.policies(), ["CiliumNetworkPolicy default/nothing-leaves"]);
-    assert_eq!(record.0.pointer("/flow/Summary"), Some(&json!("TCP Flags: RST")));
+    let summary = "TCP Flags: RST; denied by CiliumNetworkPolicy default/nothing-leaves";
+    assert_eq!(record.0.pointer("/flow/Summary"), Some(&json!(summary)));
     let outcome = talk.word()?;
     assert_eq!(outcome.errno, Some(ECONNABORTED), "{outcome:?}");
     let ended = eventually("the server's end", || Ok(echo.ended()?.first().copied()))?;

@@ -114,7 +114,8 @@ impl Formatter {
         );
         reason_name(said.drop, out);
         self.decided(&said, record.direction, out);
-        raw([",\"Summary\":\"", &summary::refusal(record), "\""], out);
+        out.extend_from_slice(b",\"Summary\":");
+        text(&summary::refusal(record), out);
         self.close(&said, out);
     }
 

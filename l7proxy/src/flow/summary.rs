@@ -1,6 +1,9 @@
 //! The one line that people read of what is below HTTP, as Cilium writes it.
 
-use super::DropRecord;
+use super::{DropReason, DropRecord};
+
+/// Policies that a summary names.
+const MAX_POLICIES: usize = 3;
 
 /// Flags of TCP as Hubble's summaries order them.
 const FLAGS: [(u8, &str); 6] = [(2, "SYN"), (16, "ACK"), (4, "RST"), (1, "FIN"), (8, "PSH"), (32, "URG")];
@@ -42,8 +45,29 @@ pub(super) fn connection_flags(is_end: bool) -> u8 {
     if is_end { ACK_FIN } else { SYN }
 }
 
-/// `Summary` of a refusal: no character of it needs an escape.
+/// `Summary` of a refusal: what it was, and which policies drop it, since command lines show nothing else of a drop.
+/// Names are as they were given: who writes them escapes them.
 pub(super) fn refusal(record: &DropRecord) -> String {
+    let mut summary = packet(record);
+    if record.audit || !matches!(record.reason, DropReason::PolicyDenied | DropReason::PolicyDeny) {
+        return summary;
+    }
+    for (index, policy) in record.denied_by.iter().enumerate() {
+        match index {
+            0 => summary.push_str("; denied by "),
+            MAX_POLICIES => {
+                summary.push_str(", …");
+                break;
+            }
+            _ => summary.push_str(", "),
+        }
+        summary.push_str(&policy.to_string());
+    }
+    summary
+}
+
+/// No character of it needs an escape.
+fn packet(record: &DropRecord) -> String {
     match layer4(record.protocol) {
         "TCP" => {
             let flags = flags(record);
@@ -78,4 +102,51 @@ fn icmp(layer4: &str, kind: u16) -> Option<&'static str> {
         ("ICMPv4", 12) | ("ICMPv6", 4) => "ParameterProblem",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use rules::{Kind, PolicyKey};
+
+    use super::*;
+    use crate::flow::testing;
+
+    /// What a summary says of who denied it.
+    fn denied_by(mut record: DropRecord, names: &[&str]) -> String {
+        let policy = |name: &&str| {
+            let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+            let (kind, namespace, name) = (Kind::CiliumNetworkPolicy, namespace.to_owned(), name.to_owned());
+            Arc::new(PolicyKey { kind, namespace, name })
+        };
+        record.denied_by = names.iter().map(policy).collect();
+        refusal(&record).strip_prefix(&packet(&record)).unwrap().to_owned()
+    }
+
+    proptest! {
+        #[test]
+        fn a_drop_by_policy_names_it(record in testing::drop_record()) {
+            let record = DropRecord { audit: false, reason: DropReason::PolicyDenied, ..record };
+            let is = |names: &[&str]| denied_by(record.clone(), names);
+            let one = "; denied by CiliumNetworkPolicy payments/web";
+            let three = format!("{one}, CiliumNetworkPolicy b, CiliumNetworkPolicy c");
+            prop_assert_eq!(is(&[]), "");
+            prop_assert_eq!(is(&["payments/web"]), one);
+            prop_assert_eq!(is(&["payments/web", "b", "c"]), &*three);
+            prop_assert_eq!(is(&["payments/web", "b", "c", "d", "e"]), format!("{three}, …"));
+        }
+
+        #[test]
+        fn what_no_policy_drops_names_none(record in testing::drop_record(), by_rule in any::<bool>()) {
+            let by_policy = if by_rule { DropReason::PolicyDeny } else { DropReason::PolicyDenied };
+            let other = if record.reason == by_policy { DropReason::NoPolicy } else { record.reason };
+            let is_by_policy = matches!(other, DropReason::PolicyDenied | DropReason::PolicyDeny);
+            let of = |reason, audit| denied_by(DropRecord { reason, audit, ..record.clone() }, &["a/b"]);
+            prop_assert_eq!(of(by_policy, false), "; denied by CiliumNetworkPolicy a/b");
+            prop_assert_eq!(of(other, false).is_empty(), !is_by_policy);
+            prop_assert_eq!(of(by_policy, true), "", "it was not dropped");
+        }
+    }
 }

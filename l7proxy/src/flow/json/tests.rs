@@ -182,7 +182,7 @@ fn a_refused_connection_names_the_process() {
         revision: 7,
     });
     let flow = &line(Record::Drop(record))["flow"];
-    assert_eq!(flow["Summary"], "TCP Flags: SYN");
+    assert_eq!(flow["Summary"], "TCP Flags: SYN; denied by CiliumNetworkPolicy default/p");
     assert!(flow["extensions"]["value"]["repeats"].is_null());
     assert_eq!(flow["Type"], "L3_L4");
     assert_eq!(flow["event_type"]["sub_type"], 133);
@@ -220,16 +220,16 @@ fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
 fn a_dropped_packet_shows_what_it_was() {
     let echo = &packet(1, 0, 8, 0)["flow"];
     assert_eq!(echo["l4"], serde_json::json!({"ICMPv4": {"type": 8}}), "as Hubble: zeros are left out");
-    assert_eq!(echo["Summary"], "ICMPv4 EchoRequest");
+    assert_eq!(echo["Summary"], "ICMPv4 EchoRequest; denied by CiliumNetworkPolicy default/p");
     assert_eq!(echo["extensions"]["value"]["repeats"], 41);
     let other = &packet(58, 3, 200, 0)["flow"];
     assert_eq!(other["l4"], serde_json::json!({"ICMPv6": {"type": 200, "code": 3}}));
-    assert_eq!(other["Summary"], "ICMPv6 200(3)");
+    assert_eq!(other["Summary"], "ICMPv6 200(3); denied by CiliumNetworkPolicy default/p");
     let flags = &packet(6, 1, 2, 0b1_1000)["flow"];
-    assert_eq!(flags["Summary"], "TCP Flags: ACK, PSH");
+    assert_eq!(flags["Summary"], "TCP Flags: ACK, PSH; denied by CiliumNetworkPolicy default/p");
     assert_eq!(flags["l4"]["TCP"]["flags"], serde_json::json!({"PSH": true, "ACK": true}));
     assert!(packet(17, 1, 2, 0b1_1000)["flow"]["l4"]["UDP"]["flags"].is_null());
-    assert_eq!(packet(47, 0, 0, 0)["flow"]["Summary"], "IP protocol 47");
+    assert_eq!(packet(47, 0, 0, 0)["flow"]["Summary"], "IP protocol 47; denied by CiliumNetworkPolicy default/p");
 }
 
 #[test]

@@ -338,8 +338,13 @@ impl Node {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// All records so far.
+    /// Records so far, but for those of decisions, which stand beside records of what became of it.
     pub fn flows(&self) -> Result<Vec<Flow>> {
+        Ok(self.all_flows()?.into_iter().filter(|flow| !flow.is_decision()).collect())
+    }
+
+    /// All records so far.
+    pub fn all_flows(&self) -> Result<Vec<Flow>> {
         let text = fs::read_to_string(self.path("flows.jsonl")).unwrap_or_default();
         // The last line may still be being written.
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));

@@ -150,6 +150,7 @@ impl Door {
             backends: None,
             repeats: 0,
             revision: world.revision,
+            is_verdict: false,
         })));
     }
 

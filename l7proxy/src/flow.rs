@@ -15,6 +15,7 @@ use crate::endpoint::Peer;
 
 mod capture;
 mod export;
+mod decided;
 mod file;
 mod filter;
 mod fragments;
@@ -82,7 +83,7 @@ pub enum Record {
     Response(HttpRecord),
     /// The kernel refused a connection or a datagram, or a connection was ended.
     Drop(Box<DropRecord>),
-    /// A connection that policy allows without the proxy began or ended.
+    /// A connection was allowed; or one that needs no proxy began or ended.
     Connection(Box<ConnectionRecord>),
     /// Records are missing.
     Lost(Box<LostRecord>),
@@ -230,9 +231,11 @@ pub struct DropRecord {
     pub repeats: u64,
     /// Revision of what was in force.
     pub revision: u64,
+    /// It tells what policy decided; another record tells the drop.
+    pub is_verdict: bool,
 }
 
-/// A connection that policy allows without the proxy.
+/// A connection that policy allows.
 #[derive(Clone, Debug)]
 pub struct ConnectionRecord {
     /// When.
@@ -243,10 +246,21 @@ pub struct ConnectionRecord {
     pub rule: Option<Arc<RuleRef>>,
     /// Who connected, when it is a process of this node.
     pub process: Option<Process>,
+    /// It tells what policy decided; another record tells that the connection begins.
+    pub allowed: Option<Allowed>,
     /// What is known at its end; `None`: it begins.
     pub end: Option<ConnectionEnd>,
     /// Revision of what was in force.
     pub revision: u64,
+}
+
+/// Where policy lets a connection go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Where it wants to.
+    Forwarded,
+    /// To the proxy, which judges its requests.
+    Redirected,
 }
 
 /// What is known of a connection at its end.

@@ -49,4 +49,4 @@ pub use resolve::{
 pub use secret::{Secret, SecretName, Secrets};
 pub use selector::Selector;
 pub use set::{Action, DirectionPolicy, EndpointPolicy, MapEntry};
-pub use verdict::{Denial, Direction, L4Verdict, Nearest, Permit, Protocol, RuleRef, Verdict};
+pub use verdict::{Denial, Direction, L4Verdict, MatchType, Nearest, Permit, Protocol, RuleRef, Verdict};

@@ -103,6 +103,56 @@ pub struct RuleRef {
     pub summary: String,
     /// `log.value` of its policy, for records.
     pub log: Option<Arc<str>>,
+    /// What of a connection it looks at.
+    pub matches: MatchType,
+}
+
+/// What of a connection a rule looks at, in the words of Cilium's policy verdicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MatchType {
+    /// There is no rule, or it is one for requests.
+    #[default]
+    None,
+    /// Who is on the other side.
+    L3Only,
+    /// Who, and the port.
+    L3L4,
+    /// The port.
+    L4Only,
+    /// Nothing: everything matches.
+    All,
+    /// Who, and the protocol.
+    L3Proto,
+    /// The protocol.
+    ProtoOnly,
+}
+
+impl MatchType {
+    /// Of a rule that names these things.
+    pub(crate) fn new(peers: bool, protocol: bool, ports: bool) -> Self {
+        match (peers, protocol, ports) {
+            (true, false, false) => Self::L3Only,
+            (true, _, true) => Self::L3L4,
+            (false, _, true) => Self::L4Only,
+            (false, false, false) => Self::All,
+            (true, true, false) => Self::L3Proto,
+            (false, true, false) => Self::ProtoOnly,
+        }
+    }
+
+    /// As Cilium's monitor numbers it.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::L3Only => 1,
+            Self::L3L4 => 2,
+            Self::L4Only => 3,
+            Self::All => 4,
+            Self::L3Proto => 5,
+            Self::ProtoOnly => 6,
+        }
+    }
 }
 
 /// Leave to forward one request. Only this crate makes one.

@@ -139,6 +139,13 @@ impl Flow {
         self.kind() == "REQUEST" || (self.kind().is_empty() && matches!(self.verdict(), "DROPPED" | "AUDIT"))
     }
 
+    /// What policy decided of a connection or datagram: another record tells what became of it. Of what is audited there is
+    /// no other.
+    #[must_use]
+    pub fn is_decision(&self) -> bool {
+        self.0.pointer("/flow/event_type/type").and_then(Value::as_u64) == Some(5) && self.verdict() != "AUDIT"
+    }
+
     /// `Kind namespace/name` of the policies that allowed or denied it.
     #[must_use]
     pub fn policies(&self) -> Vec<String> {

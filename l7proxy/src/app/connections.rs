@@ -30,6 +30,9 @@ pub(super) async fn drain(
             )]
             let now = SystemTime::now();
             let record = record(connection, &store.current(), ids, now);
+            if let Some(decision) = record.decision() {
+                flows.emit(Record::Connection(Box::new(decision)));
+            }
             flows.emit(Record::Connection(Box::new(record)));
         })
         .await
@@ -61,6 +64,7 @@ fn record(connection: &Connection, world: &World, ids: &RuleIds, now: SystemTime
         ends: Ends { direction, source, destination },
         rule,
         process: (connection.pid != 0).then_some(process),
+        allowed: None,
         end: (connection.ended != 0).then_some(end),
         revision,
     }

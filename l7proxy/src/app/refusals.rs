@@ -96,7 +96,7 @@ fn record(refusal: &Refusal, repeats: u64, world: &World, ids: &RuleIds, flows: 
         detail = if denied.is_empty() && service.is_empty(protocol, port) { NO_BACKENDS } else { BACKEND_DENIED };
     }
     let Denial { denied_by, rule, tier, nearest, .. } = denial.unwrap_or_default();
-    flows.emit(Record::Drop(Box::new(DropRecord {
+    let refused = DropRecord {
         time: now,
         direction,
         protocol: refusal.protocol,
@@ -114,7 +114,12 @@ fn record(refusal: &Refusal, repeats: u64, world: &World, ids: &RuleIds, flows: 
         backends,
         repeats,
         revision,
-    })));
+        is_verdict: false,
+    };
+    if let Some(decision) = refused.decision() {
+        flows.emit(Record::Drop(Box::new(decision)));
+    }
+    flows.emit(Record::Drop(Box::new(refused)));
 }
 
 /// What the kernel's reason is for records; `by_rule`: a rule denies it, rather than that none allows it.

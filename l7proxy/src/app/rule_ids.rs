@@ -85,14 +85,14 @@ impl RuleIds {
 
 #[cfg(test)]
 mod tests {
-    use rules::{Kind, PolicyKey};
+    use rules::{Kind, MatchType, PolicyKey};
 
     use super::*;
 
     fn rule(name: &str) -> Arc<RuleRef> {
         let key = PolicyKey { kind: Kind::CiliumNetworkPolicy, namespace: "n".to_owned(), name: name.to_owned() };
         let (rule, summary) = ("egress[0]".to_owned(), "anybody".to_owned());
-        Arc::new(RuleRef { policy: Arc::new(key), rule, summary, log: None })
+        Arc::new(RuleRef { policy: Arc::new(key), rule, summary, log: None, matches: MatchType::None })
     }
 
     #[test]

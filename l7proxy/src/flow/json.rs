@@ -24,10 +24,6 @@ use self::{
 
 /// Bytes of a line that Hubble's reader reads: it gives up at 64 KiB.
 const MAX_LINE: usize = 60 << 10;
-/// Message types of Hubble's event types.
-const EVENT_DROP: u32 = 1;
-/// `POLICY_VERDICT_NOTIFY` of Cilium's monitor.
-const EVENT_POLICY_VERDICT: u32 = 5;
 
 /// Formats flows of one node.
 #[derive(Debug)]
@@ -103,15 +99,8 @@ impl Formatter {
         self.open(flow, &said, out);
         let layer4 = summary::layer4(record.protocol);
         ends(&mut self.peers, (&record.source, &record.destination), (layer4, summary::flags(record)), out);
-        let (event, number) =
-            if record.audit { (EVENT_POLICY_VERDICT, 0) } else { (EVENT_DROP, record.reason.hubble().0) };
-        put(
-            out,
-            format_args!(
-                ",\"Type\":\"L3_L4\",\"node_name\":\"{}\",\"event_type\":{{\"type\":{event},\"sub_type\":{number}}},\"traffic_direction\":\"{}\"",
-                self.node, record.direction
-            ),
-        );
+        raw([",\"Type\":\"L3_L4\",\"node_name\":\"", &self.node, "\""], out);
+        below::refused(record, out);
         reason_name(said.drop, out);
         self.decided(&said, record.direction, out);
         out.extend_from_slice(b",\"Summary\":");
@@ -125,8 +114,8 @@ impl Formatter {
         self.open(flow, &said, out);
         let flags = summary::connection_flags(record.end.is_some());
         ends(&mut self.peers, (source, destination), ("TCP", flags), out);
-        put(out, format_args!(",\"Type\":\"L3_L4\",\"node_name\":\"{}\"", self.node));
-        below::trace(record, out);
+        raw([",\"Type\":\"L3_L4\",\"node_name\":\"", &self.node, "\""], out);
+        below::passed(record, out);
         self.decided(&said, *direction, out);
         self.close(&said, out);
     }

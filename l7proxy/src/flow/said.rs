@@ -6,7 +6,7 @@ use std::{slice, sync::Arc};
 
 use rules::{Denial, HeaderNote, Nearest, PolicyKey, RuleRef};
 
-use super::{ConnectionEnd, ConnectionRecord, DropReason, DropRecord, HttpRecord, Process, Verdict};
+use super::{Allowed, ConnectionEnd, ConnectionRecord, DropReason, DropRecord, HttpRecord, Process, Verdict};
 
 /// Pods behind a Service that a record names.
 const MAX_BACKENDS: usize = 8;
@@ -18,6 +18,7 @@ pub(super) enum Shown {
     Dropped,
     Error,
     Audit,
+    Redirected,
 }
 
 impl Shown {
@@ -28,6 +29,7 @@ impl Shown {
             Self::Dropped => (2, "DROPPED"),
             Self::Error => (3, "ERROR"),
             Self::Audit => (4, "AUDIT"),
+            Self::Redirected => (5, "REDIRECTED"),
         }
     }
 }
@@ -138,14 +140,15 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Of a connection that began or ended.
+    /// Of a connection that was allowed, began or ended.
     pub(super) fn connection(record: &'a ConnectionRecord) -> Self {
+        let verdict = if record.allowed == Some(Allowed::Redirected) { Shown::Redirected } else { Shown::Forwarded };
         Self {
             policies: record.rule.as_ref().map(|rule| slice::from_ref(&rule.policy)).unwrap_or_default(),
             rule: record.rule.as_ref(),
             process: record.process.as_ref(),
-            connection: Some(record),
-            ..Self::nothing(Shown::Forwarded, record.revision)
+            connection: Some(record).filter(|record| record.allowed.is_none()),
+            ..Self::nothing(verdict, record.revision)
         }
     }
 

@@ -1,6 +1,6 @@
 //! The one line that people read of what is below HTTP, as Cilium writes it.
 
-use super::{DropReason, DropRecord};
+use super::DropRecord;
 
 /// Policies that a summary names.
 const MAX_POLICIES: usize = 3;
@@ -49,7 +49,7 @@ pub(super) fn connection_flags(is_end: bool) -> u8 {
 /// Names are as they were given: who writes them escapes them.
 pub(super) fn refusal(record: &DropRecord) -> String {
     let mut summary = packet(record);
-    if record.audit || !matches!(record.reason, DropReason::PolicyDenied | DropReason::PolicyDeny) {
+    if record.tells_decision() || !record.is_by_policy() {
         return summary;
     }
     for (index, policy) in record.denied_by.iter().enumerate() {
@@ -67,7 +67,7 @@ pub(super) fn refusal(record: &DropRecord) -> String {
 }
 
 /// No character of it needs an escape.
-fn packet(record: &DropRecord) -> String {
+pub(super) fn packet(record: &DropRecord) -> String {
     match layer4(record.protocol) {
         "TCP" => {
             let flags = flags(record);
@@ -112,7 +112,7 @@ mod tests {
     use rules::{Kind, PolicyKey};
 
     use super::*;
-    use crate::flow::testing;
+    use crate::flow::{DropReason, testing};
 
     /// What a summary says of who denied it.
     fn denied_by(mut record: DropRecord, names: &[&str]) -> String {
@@ -128,7 +128,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_drop_by_policy_names_it(record in testing::drop_record()) {
-            let record = DropRecord { audit: false, reason: DropReason::PolicyDenied, ..record };
+            let record = DropRecord { audit: false, is_verdict: false, reason: DropReason::PolicyDenied, ..record };
             let is = |names: &[&str]| denied_by(record.clone(), names);
             let one = "; denied by CiliumNetworkPolicy payments/web";
             let three = format!("{one}, CiliumNetworkPolicy b, CiliumNetworkPolicy c");
@@ -143,10 +143,13 @@ mod tests {
             let by_policy = if by_rule { DropReason::PolicyDeny } else { DropReason::PolicyDenied };
             let other = if record.reason == by_policy { DropReason::NoPolicy } else { record.reason };
             let is_by_policy = matches!(other, DropReason::PolicyDenied | DropReason::PolicyDeny);
-            let of = |reason, audit| denied_by(DropRecord { reason, audit, ..record.clone() }, &["a/b"]);
-            prop_assert_eq!(of(by_policy, false), "; denied by CiliumNetworkPolicy a/b");
-            prop_assert_eq!(of(other, false).is_empty(), !is_by_policy);
-            prop_assert_eq!(of(by_policy, true), "", "it was not dropped");
+            let of = |reason, audit, is_verdict| {
+                denied_by(DropRecord { reason, audit, is_verdict, ..record.clone() }, &["a/b"])
+            };
+            prop_assert_eq!(of(by_policy, false, false), "; denied by CiliumNetworkPolicy a/b");
+            prop_assert_eq!(of(other, false, false).is_empty(), !is_by_policy);
+            prop_assert_eq!(of(by_policy, true, false), "", "it was not dropped");
+            prop_assert_eq!(of(by_policy, false, true), "", "as Cilium's: policies have a place of their own");
         }
     }
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use proptest::{prelude::*, sample::select};
-use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest, PolicyKey, RuleRef};
+use rules::{Denial, Direction, HeaderNote, HeaderNotes, MatchType, Nearest, PolicyKey, RuleRef};
 
 use super::{
-    Asked, Capture, ConnectionEnd, ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, HttpInfo, HttpRecord,
-    LostRecord, LostSource, Process, RawHeaders, Record, Redaction, Verdict,
+    Allowed, Asked, Capture, ConnectionEnd, ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, HttpInfo,
+    HttpRecord, LostRecord, LostSource, Process, RawHeaders, Record, Redaction, Verdict,
 };
 use crate::endpoint::{End, Peer, ServicePeer};
 
@@ -96,8 +96,11 @@ pub(crate) fn policy() -> BoxedStrategy<Arc<PolicyKey>> {
 }
 
 pub(crate) fn rule() -> BoxedStrategy<Arc<RuleRef>> {
-    (policy(), word(), word(), prop::option::of(word()))
-        .prop_map(|(policy, rule, summary, log)| Arc::new(RuleRef { policy, rule, summary, log: log.map(Arc::from) }))
+    let matches = select(vec![MatchType::None, MatchType::L3L4, MatchType::All, MatchType::ProtoOnly]);
+    (policy(), word(), word(), prop::option::of(word()), matches)
+        .prop_map(|(policy, rule, summary, log, matches)| {
+            Arc::new(RuleRef { policy, rule, summary, log: log.map(Arc::from), matches })
+        })
         .boxed()
 }
 
@@ -188,13 +191,13 @@ pub(crate) fn drop_record() -> BoxedStrategy<DropRecord> {
         prop::option::of(rule()),
         prop::option::of(word().prop_map(Arc::<str>::from)),
         prop::option::of(nearest()),
-        any::<bool>(),
+        any::<[bool; 2]>(),
         reason(),
     );
     let backends = prop::option::of(prop::collection::vec(word(), 0..10));
     let rest = (process(), select(vec!["", "no-rule", "backstop"]), backends, 0_u64..3, 0_u64..3);
     (what, by, rest)
-        .prop_map(|(what, (denied_by, rule, tier, nearest, audit, reason), rest)| {
+        .prop_map(|(what, (denied_by, rule, tier, nearest, [audit, is_verdict], reason), rest)| {
             let (time, direction, protocol, source, destination, flags) = what;
             let (process, detail, backends, repeats, revision) = rest;
             DropRecord {
@@ -215,6 +218,7 @@ pub(crate) fn drop_record() -> BoxedStrategy<DropRecord> {
                 backends,
                 repeats,
                 revision,
+                is_verdict,
             }
         })
         .boxed()
@@ -227,14 +231,22 @@ pub(crate) fn connection_record() -> BoxedStrategy<ConnectionRecord> {
         received,
     });
     let ends = (direction(), end(), end());
-    (time(), ends, prop::option::of(rule()), process(), prop::option::of(lasted), 0_u64..3)
-        .prop_map(|(time, (direction, source, destination), rule, process, end, revision)| ConnectionRecord {
-            time,
-            ends: Ends { direction, source, destination },
-            rule,
-            process,
-            end,
-            revision,
+    let what = prop_oneof![
+        Just((Some(Allowed::Forwarded), None)),
+        Just((Some(Allowed::Redirected), None)),
+        prop::option::of(lasted).prop_map(|end| (None, end)),
+    ];
+    (time(), ends, prop::option::of(rule()), process(), what, 0_u64..3)
+        .prop_map(|(time, (direction, source, destination), rule, process, (allowed, end), revision)| {
+            ConnectionRecord {
+                time,
+                ends: Ends { direction, source, destination },
+                rule,
+                process,
+                allowed,
+                end,
+                revision,
+            }
         })
         .boxed()
 }

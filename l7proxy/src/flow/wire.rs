@@ -40,6 +40,7 @@ mod tag {
     pub(super) const REPLY: u32 = 16;
     pub(super) const EVENT_TYPE: u32 = 19;
     pub(super) const TRAFFIC_DIRECTION: u32 = 22;
+    pub(super) const POLICY_MATCH_TYPE: u32 = 23;
     pub(super) const TRACE_OBSERVATION_POINT: u32 = 24;
     pub(super) const DROP_REASON_DESC: u32 = 25;
     pub(super) const IS_REPLY: u32 = 26;
@@ -108,9 +109,16 @@ impl Encoder {
         let layer4 = (summary::layer4(record.protocol), summary::flags(record));
         endpoints(&mut self.peers, (&record.source, &record.destination), layer4, out);
         number(tag::TYPE, L3_L4, out);
-        let (event, detail) =
-            if record.audit { (EVENT_POLICY_VERDICT, 0) } else { (EVENT_DROP, record.reason.hubble().0) };
-        event_type(event, detail, out);
+        let detail = if record.audit { 0 } else { record.reason.hubble().0 };
+        if record.tells_decision() {
+            event_type(EVENT_POLICY_VERDICT, detail, out);
+            number(tag::POLICY_MATCH_TYPE, record.match_type().number(), out);
+        } else {
+            event_type(EVENT_DROP, detail, out);
+        }
+        if record.audit {
+            message(tag::IS_REPLY, out, |_| {});
+        }
         text(tag::SUMMARY, &summary::refusal(record), out);
         self.close(&said, record.direction, out);
     }
@@ -127,8 +135,13 @@ impl Encoder {
             Direction::Egress => (3, 3_u32),
             Direction::Ingress => (0, 101),
         };
-        event_type(EVENT_TRACE, detail, out);
-        number(tag::TRACE_OBSERVATION_POINT, point, out);
+        if record.allowed.is_some() {
+            event_type(EVENT_POLICY_VERDICT, 0, out);
+            number(tag::POLICY_MATCH_TYPE, record.match_type().number(), out);
+        } else {
+            event_type(EVENT_TRACE, detail, out);
+            number(tag::TRACE_OBSERVATION_POINT, point, out);
+        }
         message(tag::IS_REPLY, out, |_| {});
         text(tag::SUMMARY, summary::connection(record.end.is_some()), out);
         self.close(&said, *direction, out);

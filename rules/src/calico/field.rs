@@ -11,6 +11,7 @@ use super::{
     policy::{ACCOUNT_PREFIX, Icmp, IpProtocol, IpVersion, NAME, NAMESPACE, NAMESPACE_PREFIX, Peer, Ports, Rule, Who},
     selector::Selector,
 };
+use crate::verdict::{Direction, MatchType};
 
 /// Entries of a list that are told.
 const MAX_TOLD: usize = 4;
@@ -99,6 +100,18 @@ impl WhoField {
 pub(crate) type Told = (String, String);
 
 impl Rule {
+    /// What it names of a connection of this direction.
+    pub(crate) fn match_type(&self, direction: Direction) -> MatchType {
+        let Peer { who, not_selector, nets, not_nets, .. } = match direction {
+            Direction::Ingress => &self.source,
+            Direction::Egress => &self.destination,
+        };
+        let peers = who.is_some() || not_selector.is_some() || nets.is_some() || not_nets.is_some();
+        let types = self.icmp.is_some() || self.not_icmp.is_some();
+        let ports = self.destination.ports.is_some() || self.destination.not_ports.is_some();
+        MatchType::new(peers, self.protocol.is_some() || self.not_protocol.is_some(), ports || types)
+    }
+
     /// Whether it is about this packet, requests aside.
     pub(crate) fn holds(&self, packet: &Packet<'_>, sets: &NetworkSets) -> Truth {
         let mut all = Truth::Yes;

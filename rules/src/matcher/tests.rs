@@ -5,13 +5,20 @@ use crate::{
     pattern::full_match,
     policy::{Kind, PolicyKey},
     request::PathOptions,
+    verdict::MatchType,
 };
 
 fn rule(index: usize, method: &str, path: &str) -> CompiledRule {
     let pattern = |text: &str| (!text.is_empty()).then(|| full_match(text).unwrap());
     let rule = HttpRule { method: pattern(method), path: pattern(path), ..HttpRule::default() };
     let policy = PolicyKey { kind: Kind::CiliumNetworkPolicy, namespace: String::new(), name: String::new() };
-    let reference = RuleRef { policy: Arc::new(policy), rule: index.to_string(), summary: String::new(), log: None };
+    let reference = RuleRef {
+        policy: Arc::new(policy),
+        rule: index.to_string(),
+        summary: String::new(),
+        log: None,
+        matches: MatchType::None,
+    };
     CompiledRule { rule: Arc::new(rule), reference: Arc::new(reference) }
 }
 

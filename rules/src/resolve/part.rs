@@ -15,7 +15,7 @@ use crate::{
     matcher::CompiledRule,
     policy::{Entry, PolicyKey, Port, PortNumber, PortRule, Rule},
     set::{Grant, HttpRules, Otherwise, PeerSet, Ports},
-    verdict::{Direction, Protocol, RuleRef},
+    verdict::{Direction, MatchType, Protocol, RuleRef},
 };
 
 /// What a clause says in one direction.
@@ -65,9 +65,9 @@ struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    fn refer(&self, rule: &str, summary: String) -> Arc<RuleRef> {
+    fn refer(&self, rule: &str, summary: String, matches: MatchType) -> Arc<RuleRef> {
         let log = self.rule.log.clone();
-        Arc::new(RuleRef { policy: Arc::clone(self.key), rule: rule.to_owned(), summary, log })
+        Arc::new(RuleRef { policy: Arc::clone(self.key), rule: rule.to_owned(), summary, log, matches })
     }
 }
 
@@ -82,8 +82,10 @@ impl Maker<'_, '_> {
         let Some(peers) = self.peers.of(entry, asked.cluster.as_deref()) else { return };
         let peers_text: Arc<str> = peers::text(&entry.peers).into();
         let effect = entry.effect;
+        let names_peers = !matches!(peers, PeerSet::Any);
         let Some(port_rules) = &entry.ports else {
-            let rule = origin.refer(&entry.path, format!("{peers_text}, every port"));
+            let matches = MatchType::new(names_peers, false, false);
+            let rule = origin.refer(&entry.path, format!("{peers_text}, every port"), matches);
             let protocol = Protocol::Any;
             let ports = Ports::ALL;
             grants.push(Arc::new(Grant { rule, effect, audit, peers, peers_text, protocol, ports, http: None }));
@@ -92,14 +94,15 @@ impl Maker<'_, '_> {
         for port_rule in port_rules {
             let http: Option<HttpRules> = port_rule.http.as_ref().map(|rules| {
                 let compile = |rule: &Arc<HttpRule>| CompiledRule {
-                    reference: origin.refer(&rule.path_in_spec, rule.summary()),
+                    reference: origin.refer(&rule.path_in_spec, rule.summary(), MatchType::None),
                     rule: Arc::clone(rule),
                 };
                 rules.iter().map(compile).collect()
             });
             for (peers, protocol, ports) in self.ports(port_rule, &peers, asked, direction) {
                 let what = if protocol.has_types() { "type" } else { "port" };
-                let rule = origin.refer(&port_rule.path, format!("{peers_text}, {what} {ports}/{protocol}"));
+                let matches = MatchType::new(names_peers, true, ports != Ports::ALL);
+                let rule = origin.refer(&port_rule.path, format!("{peers_text}, {what} {ports}/{protocol}"), matches);
                 let peers_text = Arc::clone(&peers_text);
                 let http = http.clone();
                 grants.push(Arc::new(Grant { rule, effect, audit, peers, peers_text, protocol, ports, http }));

@@ -3,7 +3,7 @@ use crate::{
     labels::{CLUSTER, Label},
     manifest::{self, Document},
     set::{Action, MapEntry},
-    verdict::L4Verdict,
+    verdict::{L4Verdict, MatchType},
 };
 
 const NAMESPACE: &str = "io.kubernetes.pod.namespace";
@@ -31,17 +31,45 @@ fn pod(app: &str) -> Labels {
     Labels::new(labels)
 }
 
+/// In the words of Cilium's policy verdicts.
+#[test]
+fn a_rule_tells_what_it_looks_at() {
+    let mut identities = Identities::new();
+    identities.allocate(&pod("a"));
+    let cilium = |entry: &str| policy(&format!("  ingress: [{entry}]\n"));
+    let (peers, tcp) =
+        ("fromEndpoints: [{matchLabels: {app: a}}]", "toPorts: [{ports: [{port: \"80\", protocol: TCP}]}]");
+    let any = tcp.replace("80", "0");
+    for (entry, wanted) in [
+        (peers.to_owned(), MatchType::L3Only),
+        (format!("{peers}, {tcp}"), MatchType::L3L4),
+        (tcp.to_owned(), MatchType::L4Only),
+        ("fromEntities: [all]".to_owned(), MatchType::All),
+        (format!("{peers}, {any}"), MatchType::L3Proto),
+        (any.clone(), MatchType::ProtoOnly),
+        ("icmps: [{fields: [{type: 8, family: IPv4}]}]".to_owned(), MatchType::L4Only),
+    ] {
+        let resolved = resolve(&[cilium(&format!("{{{entry}}}"))], &pod("a"), &NamedPorts::default(), &identities, &[]);
+        let entries = resolved.ingress.entries();
+        let found: Vec<MatchType> = entries.iter().filter_map(|entry| Some(entry.rule.as_ref()?.matches)).collect();
+        assert!(!found.is_empty() && found.iter().all(|one| *one == wanted), "{entry}: {found:?}");
+    }
+    let all = [MatchType::None, MatchType::L3Only, MatchType::L3L4, MatchType::L4Only, MatchType::All];
+    let numbers = all.into_iter().chain([MatchType::L3Proto, MatchType::ProtoOnly]).map(MatchType::number);
+    assert!(numbers.eq(0..7), "as Cilium's monitor numbers them");
+}
+
 #[test]
 fn nothing_is_never_everything() {
     let mut identities = Identities::new();
-    identities.allocate(&pod("a"));
+    let own = identities.allocate(&pod("a"));
     // 0 is "any" to the kernel.
     let not_host =
         "  ingress:\n  - fromEndpoints: [{matchExpressions: [{key: 'reserved:host', operator: DoesNotExist}]}]\n";
     let resolved = resolve(&[policy(not_host)], &pod("a"), &NamedPorts::default(), &identities, &[]);
     let peers: Vec<Option<Identity>> = resolved.ingress.entries().iter().map(|entry| entry.identity).collect();
     assert!(!peers.contains(&None) && !peers.contains(&Some(Identity::UNKNOWN)), "{peers:?}");
-    assert!(!peers.contains(&Some(Identity::HOST)) && peers.contains(&Some(Identity(256))), "{peers:?}");
+    assert!(!peers.contains(&Some(Identity::HOST)) && peers.contains(&Some(own)), "{peers:?}");
     for nobody in ["{}", "{fromEndpoints: []}", "{fromEndpoints: [{matchLabels: {app: x}}]}", "{fromCIDR: []}"] {
         let resolved = resolve(
             &[policy(&format!("  ingress: [{nobody}]\n"))],

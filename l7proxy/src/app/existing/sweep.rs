@@ -111,6 +111,7 @@ impl Sweep<'_> {
             reason,
             detail,
             revision: world.revision,
+            is_verdict: false,
         })));
     }
 }

@@ -237,6 +237,8 @@ impl Raw {
             ("L7", Some(RawL7 { kind, http: None })) if kind == "REQUEST" => {
                 return not_judged("it is no HTTP request");
             }
+            // A drop beside it tells the same of the same connection, and how often.
+            ("L3_L4", _) if self.is_our_decision() => return Record::Other,
             ("L3_L4", _) if self.verdict == "DROPPED" || self.event_type.number == EVENT_POLICY_VERDICT => None,
             _ => return Record::Other,
         };
@@ -262,6 +264,12 @@ impl Raw {
         let request = self.l7.and_then(|l7| l7.http).filter(|_| self.kind == "L7");
         let request = request.map(|RawHttp { method, url, headers }| Request { method, url, headers });
         Record::Flow(Box::new(Flow { direction, source, destination, protocol, port, request, was_denied, by }))
+    }
+
+    fn is_our_decision(&self) -> bool {
+        self.event_type.number == EVENT_POLICY_VERDICT
+            && self.verdict == "DROPPED"
+            && self.extensions.pointer("/value/policyRevision").is_some()
     }
 
     /// Whether a policy denied it, or why it was none.

@@ -8,7 +8,10 @@ use rules::Direction;
 
 use crate::{
     endpoint::{End, Peer},
-    flow::{ConnectionRecord, DropReason, DropRecord, Flow, Headers, HttpInfo, HttpRecord, Record, Verdict, summary},
+    flow::{
+        Allowed, ConnectionRecord, DropReason, DropRecord, Flow, Headers, HttpInfo, HttpRecord, Record, Verdict,
+        summary,
+    },
 };
 
 /// What filters ask a flow.
@@ -116,9 +119,9 @@ impl<'f> View<'f> {
             layer4,
             verdict: verdict.into(),
             reason,
-            event: if record.audit { (5, 0) } else { (1, reason) },
+            event: (if record.tells_decision() { 5 } else { 1 }, reason),
             direction: direction(record.direction),
-            is_reply: None,
+            is_reply: record.audit.then_some(false),
             flags: Some(summary::flags(record)).filter(|flags| *flags != summary::NO_FLAGS),
             http: None,
         }
@@ -126,14 +129,20 @@ impl<'f> View<'f> {
 
     fn connection(flow: &'f Flow, record: &'f ConnectionRecord) -> Self {
         let ends = &record.ends;
+        let packet = (4, if ends.direction == Direction::Egress { 3 } else { 0 });
+        let (verdict, event) = match record.allowed {
+            Some(Allowed::Redirected) => (Wire::Redirected, (5, 0)),
+            Some(Allowed::Forwarded) => (Wire::Forwarded, (5, 0)),
+            None => (Wire::Forwarded, packet),
+        };
         Self {
             flow,
             source: &ends.source,
             destination: &ends.destination,
             layer4: Layer4::Tcp,
-            verdict: Wire::Forwarded.into(),
+            verdict: verdict.into(),
             reason: 0,
-            event: (4, if ends.direction == Direction::Egress { 3 } else { 0 }),
+            event,
             direction: direction(ends.direction),
             is_reply: Some(false),
             flags: Some(summary::connection_flags(record.end.is_some())),

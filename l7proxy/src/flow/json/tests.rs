@@ -3,7 +3,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rules::{Denial, Direction, HeaderNote, HeaderNotes, Nearest};
+use rules::{Denial, Direction, HeaderNote, HeaderNotes, MatchType, Nearest};
 use serde_json::Value;
 
 use super::*;
@@ -75,7 +75,13 @@ fn http(verdict: Verdict, code: u16, url: &str) -> HttpRecord {
 }
 
 fn dropped(tier: Option<Arc<str>>) -> Verdict {
-    let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "GET /x".to_owned(), log: None };
+    let rule = RuleRef {
+        policy: key(),
+        rule: "egress[0]".to_owned(),
+        summary: "GET /x".to_owned(),
+        log: None,
+        matches: MatchType::None,
+    };
     let nearest = Nearest { rule: Arc::new(rule), field: "path".to_owned(), expected: "/x".to_owned() };
     let denial = Denial { denied_by: [key()].into(), tier, nearest: Some(nearest), ..Denial::default() };
     Verdict::Dropped { reason: DropReason::PolicyDenied, denial: Box::new(denial) }
@@ -180,6 +186,7 @@ fn a_refused_connection_names_the_process() {
         backends: None,
         repeats: 0,
         revision: 7,
+        is_verdict: false,
     });
     let flow = &line(Record::Drop(record))["flow"];
     assert_eq!(flow["Summary"], "TCP Flags: SYN; denied by CiliumNetworkPolicy default/p");
@@ -213,6 +220,7 @@ fn packet(protocol: u8, source: u16, destination: u16, flags: u8) -> Value {
         backends: None,
         repeats: 41,
         revision: 7,
+        is_verdict: false,
     })))
 }
 
@@ -250,7 +258,13 @@ fn a_connection_begins_and_ends() {
         let Ends { direction, source, destination } = Arc::try_unwrap(ends()).unwrap();
         Ends { direction, source, destination }
     };
-    let rule = RuleRef { policy: key(), rule: "egress[0]".to_owned(), summary: "80/TCP".to_owned(), log: None };
+    let rule = RuleRef {
+        policy: key(),
+        rule: "egress[0]".to_owned(),
+        summary: "80/TCP".to_owned(),
+        log: None,
+        matches: MatchType::None,
+    };
     let record = |end| {
         let (rule, process) = (Some(Arc::new(rule.clone())), Some(Process { pid: 7, command: "a".to_owned() }));
         line(Record::Connection(Box::new(ConnectionRecord {
@@ -258,6 +272,7 @@ fn a_connection_begins_and_ends() {
             ends: ends(),
             rule,
             process,
+            allowed: None,
             end,
             revision: 7,
         })))

@@ -202,7 +202,7 @@ fn notes(notes: Option<&Arc<HeaderNotes>>, part: Part<'_>) {
 }
 
 fn rule(rule: &Arc<RuleRef>, part: Part<'_>) {
-    let RuleRef { policy, rule: place, summary, log } = &**rule;
+    let RuleRef { policy, rule: place, summary, log, matches: _ } = &**rule;
     self::policy(policy, part);
     let own = place.capacity() + summary.capacity() + log.as_ref().map_or(0, |log| EACH + log.len());
     part(Arc::as_ptr(rule).addr(), EACH + size_of::<RuleRef>() + own);

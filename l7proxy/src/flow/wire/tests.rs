@@ -172,6 +172,7 @@ fn shown(flow: &api::Flow) -> Value {
         ("egress_denied_by", policies(&flow.egress_denied_by)),
         ("ingress_denied_by", policies(&flow.ingress_denied_by)),
         ("policy_log", json!(flow.policy_log)),
+        ("policy_match_type", json!(flow.policy_match_type)),
     ]);
     if flow.verdict() == api::Verdict::Dropped {
         all["drop_reason"] = json!(flow.drop_reason);
@@ -186,7 +187,7 @@ fn shown(flow: &api::Flow) -> Value {
         all["trace_observation_point"] = json!(flow.trace_observation_point().as_str_name());
     }
     all["event_type"] = json!({"type": event.r#type});
-    if event.sub_type != 0 || (!is_l7 && event.r#type != 4) {
+    if event.sub_type != 0 {
         all["event_type"]["sub_type"] = json!(event.sub_type);
     }
     all["time"] = time(flow.time.as_ref());

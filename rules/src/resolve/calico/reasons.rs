@@ -12,7 +12,7 @@ use crate::{
         policy::{Policy, Rule},
     },
     set::{Cell, Closed, Judged, Ordered, Unallowed},
-    verdict::{Direction, Nearest, RuleRef},
+    verdict::{Direction, MatchType, Nearest, RuleRef},
 };
 
 /// Of one endpoint and direction.
@@ -66,8 +66,9 @@ impl<'a> Reasons<'a> {
         if !key.2.is_empty() {
             summary = format!("{summary}; {}", key.2);
         }
+        let matches = rule.map(|rule| rule.match_type(self.direction)).unwrap_or_default();
         let rule = rule.map(|rule| rule.path.clone()).unwrap_or_default();
-        let rule = Arc::new(RuleRef { policy: Arc::clone(&at.policy.key), rule, summary, log: None });
+        let rule = Arc::new(RuleRef { policy: Arc::clone(&at.policy.key), rule, summary, log: None, matches });
         known.rules.insert(key, Arc::clone(&rule));
         rule
     }
@@ -84,7 +85,8 @@ impl<'a> Reasons<'a> {
             Denied::NoTier(policy) => {
                 let summary = format!("there is no tier {}, so nobody can say when this policy is asked", policy.tier);
                 let (policy, rule) = (Arc::clone(&policy.key), "tier".to_owned());
-                by(Arc::new(RuleRef { policy, rule, summary, log: None }))
+                let matches = MatchType::None;
+                by(Arc::new(RuleRef { policy, rule, summary, log: None, matches }))
             }
             Denied::TierEnd(tier) => {
                 let nearest = self.tiers.nearest(tier, packet, self.sets).and_then(|miss| {

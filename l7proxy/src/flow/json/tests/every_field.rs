@@ -235,7 +235,13 @@ fn who_comes_to_live_where_another_one_did_is_written_as_itself() {
         let named = |name: &str| format!("{name}-{number}");
         let peer = |name: &str| Arc::new(Peer { identity: number, pod: named(name), ..Peer::default() });
         let policy = PolicyKey { kind: rules::Kind::CiliumNetworkPolicy, namespace: "d".to_owned(), name: named("p") };
-        let rule = RuleRef { policy: Arc::new(policy), rule: named("r"), summary: named("s"), log: None };
+        let rule = RuleRef {
+            policy: Arc::new(policy),
+            rule: named("r"),
+            summary: named("s"),
+            log: None,
+            matches: MatchType::None,
+        };
         let ends = Ends {
             direction: Direction::Ingress,
             source: (peer("a"), "10.0.0.1:1".parse().unwrap()),

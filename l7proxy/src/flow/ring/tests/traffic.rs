@@ -55,6 +55,7 @@ impl Traffic {
             rule: format!("ingress[0].toPorts[0].rules.http[{number}]"),
             summary: "GET /api/.*".to_owned(),
             log: None,
+            matches: rules::MatchType::None,
         };
         Self {
             connections: (0..400).map(|number| Arc::new(ends(number))).collect(),

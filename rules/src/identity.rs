@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use crate::labels::{Label, Labels};
 
-/// Number of a label set. Below 256 reserved; numbers of CIDRs have bit 24 set, as Cilium's node-local ones, and those of
-/// Services' virtual addresses bit 26.
+/// Number of a label set. Below 256 reserved; those of pods have 24 bits and are made of their labels, so that every node has
+/// the same; numbers of CIDRs have bit 24 set, as Cilium's node-local ones, and those of Services' virtual addresses bit 26.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(pub u32);
 
@@ -36,8 +36,12 @@ impl Identity {
     pub const INGRESS: Self = Self(8);
     /// First number for pods.
     pub const FIRST_ALLOCATED: Self = Self(256);
+    /// Numbers for pods.
+    const SPACE: u32 = Self::LOCAL_SCOPE - Self::FIRST_ALLOCATED.0;
     /// Set in numbers of CIDRs.
     const LOCAL_SCOPE: u32 = 1 << 24;
+    /// Set in numbers of pods when there is none left that is made of labels.
+    const SPARE_SCOPE: u32 = 1 << 25;
     /// Set in numbers of Services' addresses; Cilium has none for them.
     const FRONTEND_SCOPE: u32 = 1 << 26;
 }
@@ -63,7 +67,7 @@ const RESERVED: [Reserved; 9] = [
     (Identity::INGRESS, &["ingress"]),
 ];
 
-/// Every known label set with its number. A number is never given twice while the value lives.
+/// Every known label set with its number. A number is never given twice while the value lives, and never changes.
 #[derive(Clone, Debug)]
 pub struct Identities {
     by_labels: HashMap<Labels, Identity>,
@@ -72,7 +76,9 @@ pub struct Identities {
     cidrs: HashMap<Identity, IpNet>,
     addresses: HashMap<Identity, IpAddr>,
     by_frontend: HashMap<String, Identity>,
-    next: u32,
+    /// How many numbers there are for pods.
+    space: u32,
+    next_spare: u32,
     next_cidr: u32,
 }
 
@@ -93,7 +99,8 @@ impl Identities {
             cidrs: HashMap::new(),
             addresses: HashMap::new(),
             by_frontend: HashMap::new(),
-            next: Identity::FIRST_ALLOCATED.0,
+            space: Identity::SPACE,
+            next_spare: Identity::SPARE_SCOPE,
             next_cidr: Identity::LOCAL_SCOPE | 1,
         };
         for (identity, names) in RESERVED {
@@ -102,15 +109,28 @@ impl Identities {
         identities
     }
 
-    /// The number of `labels`, a new one if need be.
+    /// The number of `labels`, a new one if need be: the same on every node, but where two label sets want the same one. Then
+    /// the later one on this node gets the next that is free.
     pub fn allocate(&mut self, labels: &Labels) -> Identity {
         if let Some(known) = self.by_labels.get(labels) {
             return *known;
         }
-        let identity = Identity(self.next);
-        self.next = self.next.saturating_add(1);
+        let identity = self.free(labels);
         self.insert(identity, labels.clone());
         identity
+    }
+
+    fn free(&mut self, labels: &Labels) -> Identity {
+        let first = Identity::FIRST_ALLOCATED.0;
+        let wanted = u32::try_from(hash(labels) % u64::from(self.space.max(1))).unwrap_or_default();
+        // From the wanted one to the last, then from the first on.
+        let all = (wanted..self.space).chain(0..wanted.min(self.space));
+        let free = all.map(|place| Identity(first + place)).find(|identity| !self.labels.contains_key(identity));
+        free.unwrap_or_else(|| {
+            let spare = Identity(self.next_spare);
+            self.next_spare = self.next_spare.saturating_add(1);
+            spare
+        })
     }
 
     /// The number of the addresses of `net`, a new one if need be. Its labels: the CIDR and world.
@@ -183,3 +203,20 @@ impl Identities {
         self.labels.insert(identity, labels);
     }
 }
+
+/// The same for equal label sets, in every build of every version: other nodes' numbers are made of it too. FNV-1a, and the
+/// last step of splitmix64 so that every bit counts.
+fn hash(labels: &Labels) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let texts = labels.iter().flat_map(|label| [&label.source, &label.key, &label.value]);
+    // 255 is in no text: what a label ends with is not what the next begins with.
+    for byte in texts.flat_map(|text| text.bytes().chain([u8::MAX])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests;

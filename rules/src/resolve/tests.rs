@@ -138,8 +138,8 @@ fn a_named_port_is_its_owners() {
         resolve(&[policy(&format!("  ingress: [{{{rule}}}]\n"))], &pod("x"), &named, &identities, &[]).ingress;
     assert_eq!(ingress.entries().iter().map(|entry| (entry.identity, entry.port)).collect::<Vec<_>>(), [(None, 8080)]);
     let egress = resolve(&[policy(&format!("  egress: [{{{rule}}}]\n"))], &pod("x"), &named, &identities, &[]).egress;
-    let found: Vec<_> = egress.entries().iter().map(|entry| (entry.identity, entry.port)).collect();
-    assert_eq!(found, [(Some(a), 80), (Some(b), 81)]);
+    let found: BTreeSet<_> = egress.entries().iter().map(|entry| (entry.identity, entry.port)).collect();
+    assert_eq!(found, BTreeSet::from([(Some(a), 80), (Some(b), 81)]));
     let unknown =
         resolve(&[policy(&format!("  ingress: [{{{rule}}}]\n"))], &pod("x"), &NamedPorts::default(), &identities, &[]);
     assert!(unknown.ingress.enforced() && unknown.ingress.entries().is_empty(), "nobody has it: nothing is open");
@@ -219,17 +219,23 @@ fn precedences_are_cilium_s() {
         of_port.map(|entry| (entry.identity, entry.action, entry.precedence, rule(entry))).collect()
     };
     let found = of(&[allow.clone(), requests.clone(), deny.clone()]);
-    let expected = [
+    // By identity.
+    let of_peers = |entries: [(Option<Identity>, Action, u32, String); 3]| {
+        let mut entries = entries.to_vec();
+        entries.sort_by_key(|(identity, ..)| *identity);
+        entries
+    };
+    let expected = of_peers([
         (None, Action::Allow, 0xffff_ff01, "allow".to_owned()),
         (Some(a), Action::Redirect, 0xffff_ff9a, String::new()),
         (Some(b), Action::Deny, 0xffff_ffff, "deny".to_owned()),
-    ];
+    ]);
     assert_eq!(found, expected);
     let found = of(&[allow, requests, deny, trial]);
-    let expected = [
+    let expected = of_peers([
         (None, Action::Audit, 0xffff_ff03, "trial".to_owned()),
         (Some(a), Action::Redirect, 0xffff_ff9a, String::new()),
         (Some(b), Action::Deny, 0xffff_ffff, "deny".to_owned()),
-    ];
+    ]);
     assert_eq!(found, expected, "above what is allowed, below what requests decide");
 }

@@ -14,8 +14,8 @@ use rules::{Denial, Direction, HeaderNotes, Nearest, PolicyKey, RuleRef};
 use crate::endpoint::Peer;
 
 mod capture;
-mod export;
 mod decided;
+mod export;
 mod file;
 mod filter;
 mod fragments;

@@ -102,7 +102,7 @@ mod tests {
             (Arc::new(peer), ([10, 0, 0, 1], 80).into())
         };
         let ends = Ends { direction: Direction::Egress, source: end(source), destination: end(destination) };
-        let record = ConnectionRecord { time, ends, rule: None, process: None, end: None, revision: 1 };
+        let record = ConnectionRecord { time, ends, rule: None, process: None, end: None, allowed: None, revision: 1 };
         Flow { number: 1, time, headers: crate::flow::Headers::default(), record: Record::Connection(Box::new(record)) }
     }
 

@@ -153,6 +153,16 @@ pub(crate) fn notes() -> BoxedStrategy<Option<Arc<HeaderNotes>>> {
     prop::option::of(notes).boxed()
 }
 
+/// As protojson writes it.
+pub(crate) fn shown_time(time: SystemTime) -> String {
+    let nanos = humantime::format_rfc3339_nanos(time).to_string();
+    let mut shown = nanos.trim_end_matches('Z');
+    while let Some(shorter) = shown.strip_suffix("000").filter(|_| shown.contains('.')) {
+        shown = shorter;
+    }
+    format!("{}Z", shown.trim_end_matches('.'))
+}
+
 /// Within three seconds.
 pub(crate) fn time() -> BoxedStrategy<SystemTime> {
     (0_u64..3, 0_u32..1_000_000_000)

@@ -32,7 +32,9 @@ impl Formatter {
             rules::Direction::Egress => "EGRESS",
         };
         let is_reply_name = if is_reply { "true" } else { "false" };
-        raw([",\"reply\":", is_reply_name, ",\"event_type\":{\"type\":129},\"traffic_direction\":\""], out);
+        // The older of two fields, and the default when it is not true.
+        let reply = if is_reply { ",\"reply\":true" } else { "" };
+        raw([reply, ",\"event_type\":{\"type\":129},\"traffic_direction\":\""], out);
         raw([direction_name, "\""], out);
         reason_name(said.drop, out);
         raw([",\"is_reply\":", is_reply_name], out);
@@ -76,8 +78,10 @@ fn l7(headers: &Headers, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>)
         list(headers.iter(), out, |(key, value), out| {
             out.extend_from_slice(b"{\"key\":");
             text(key, out);
-            out.extend_from_slice(b",\"value\":");
-            text(value, out);
+            if !value.is_empty() {
+                out.extend_from_slice(b",\"value\":");
+                text(value, out);
+            }
             out.push(b'}');
         });
     }

@@ -68,7 +68,7 @@ pub(super) fn escape(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// A time as RFC 3339 has it, with nanoseconds. Of two times in one second only these are written anew.
+/// A time as RFC 3339 has it, with as many of nine digits behind the point as protojson writes: none, three, six or nine. Of two times in one second only these are written anew.
 #[derive(Debug, Default)]
 pub(super) struct Stamp {
     text: Vec<u8>,
@@ -88,10 +88,19 @@ impl Stamp {
             self.point = self.text.len().saturating_sub("Z".len());
         }
         self.text.truncate(self.point);
-        self.text.push(b'.');
-        // With a digit before them zeros stay.
-        let mut digits = itoa::Buffer::new();
-        self.text.extend(digits.format(1_000_000_000 + since.subsec_nanos()).bytes().skip(1));
+        let nanos = since.subsec_nanos();
+        let kept = match nanos {
+            0 => 0,
+            _ if nanos % 1_000_000 == 0 => 3,
+            _ if nanos % 1_000 == 0 => 6,
+            _ => 9,
+        };
+        if kept > 0 {
+            self.text.push(b'.');
+            // With a digit before them zeros stay.
+            let mut digits = itoa::Buffer::new();
+            self.text.extend(digits.format(1_000_000_000 + nanos).bytes().skip(1).take(kept));
+        }
         self.text.push(b'Z');
     }
 

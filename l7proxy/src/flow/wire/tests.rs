@@ -34,7 +34,7 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 fn time(time: Option<&prost_types::Timestamp>) -> Value {
     let time = time.unwrap();
     let since = std::time::Duration::new(time.seconds.try_into().unwrap(), time.nanos.try_into().unwrap());
-    json!(humantime::format_rfc3339_nanos(std::time::SystemTime::UNIX_EPOCH + since).to_string())
+    json!(testing::shown_time(std::time::SystemTime::UNIX_EPOCH + since))
 }
 
 fn endpoint(endpoint: Option<&api::Endpoint>) -> Value {
@@ -102,7 +102,8 @@ fn set(flags: &api::TcpFlags) -> Value {
 fn layer7(layer7: Option<&api::Layer7>) -> Value {
     let Some(layer7) = layer7 else { return Value::Null };
     let Some(api::layer7::Record::Http(http)) = &layer7.record else { panic!("{layer7:?}") };
-    let headers = http.headers.iter().map(|header| json!({"key": header.key, "value": header.value}));
+    let headers =
+        http.headers.iter().map(|header| object([("key", json!(header.key)), ("value", json!(header.value))]));
     let mut shown = object([("code", json!(http.code)), ("headers", headers.collect())]);
     for (name, value) in [("method", &http.method), ("url", &http.url), ("protocol", &http.protocol)] {
         shown[name] = json!(value);
@@ -159,13 +160,13 @@ fn shown(flow: &api::Flow) -> Value {
         .as_ref()
         .map(|trace| json!({"parent": {"trace_id": trace.parent.as_ref().unwrap().trace_id}}));
     let emitter = flow.emitter.as_ref().unwrap();
-    let is_l7 = flow.r#type() == api::FlowType::L7;
     let mut all = object([
         ("l4", layer4(flow.l4.as_ref())),
         ("source_service", service(flow.source_service.as_ref())),
         ("destination_service", service(flow.destination_service.as_ref())),
         ("l7", layer7(flow.l7.as_ref())),
         ("drop_reason_desc", reason),
+        ("reply", json!(flow.reply)),
         ("trace_context", trace.unwrap_or_default()),
         ("egress_allowed_by", policies(&flow.egress_allowed_by)),
         ("ingress_allowed_by", policies(&flow.ingress_allowed_by)),
@@ -180,16 +181,10 @@ fn shown(flow: &api::Flow) -> Value {
     if let Some(is_reply) = flow.is_reply {
         all["is_reply"] = json!(is_reply);
     }
-    if is_l7 {
-        all["reply"] = json!(flow.is_reply);
-    }
     if flow.trace_observation_point != 0 {
         all["trace_observation_point"] = json!(flow.trace_observation_point().as_str_name());
     }
-    all["event_type"] = json!({"type": event.r#type});
-    if event.sub_type != 0 {
-        all["event_type"]["sub_type"] = json!(event.sub_type);
-    }
+    all["event_type"] = object([("type", json!(event.r#type)), ("sub_type", json!(event.sub_type))]);
     all["time"] = time(flow.time.as_ref());
     all["uuid"] = json!(flow.uuid);
     all["verdict"] = json!(flow.verdict().as_str_name());

@@ -137,7 +137,7 @@ fn wanted(record: &HttpRecord, is_reply: bool, id: &Value) -> Value {
     if record.code != 0 {
         l7["http"]["code"] = record.code.into();
     }
-    let time = humantime::format_rfc3339_nanos(record.time).to_string();
+    let time = testing::shown_time(record.time);
     let version = if to_ip.is_ipv4() { "IPv4" } else { "IPv6" };
     let mut flow = json!({
         "time": time,
@@ -149,13 +149,15 @@ fn wanted(record: &HttpRecord, is_reply: bool, id: &Value) -> Value {
         "Type": "L7",
         "node_name": "c\"/n",
         "l7": l7,
-        "reply": is_reply,
         "event_type": {"type": 129},
         "traffic_direction": direction.to_string(),
         "is_reply": is_reply,
         "Summary": summary,
         "emitter": {"name": "L7proxy", "version": env!("CARGO_PKG_VERSION")},
     });
+    if is_reply {
+        flow["reply"] = true.into();
+    }
     for (field, peer) in [("source_service", &from.0), ("destination_service", &to.0)] {
         if let Some(service) = &peer.service {
             flow[field] = json!({"name": service.name, "namespace": service.namespace});

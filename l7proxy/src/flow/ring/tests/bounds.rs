@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use rules::{Denial, Direction, Nearest, PolicyKey, RuleRef};
+use rules::{Denial, Direction, MatchType, Nearest, PolicyKey, RuleRef};
 
 use super::*;
 use crate::{
@@ -66,7 +66,7 @@ fn rule(number: u64) -> Arc<RuleRef> {
         name: format!("policy-{number}"),
     };
     let (rule, summary) = (format!("ingress[{number}]"), format!("GET /{number}"));
-    Arc::new(RuleRef { policy: Arc::new(policy), rule, summary, log: None })
+    Arc::new(RuleRef { policy: Arc::new(policy), rule, summary, log: None, matches: MatchType::None })
 }
 
 /// Each for another reason.
@@ -79,6 +79,7 @@ fn denials(mut flow: Flow) -> Flow {
 
 fn drops(mut flow: Flow) -> Flow {
     let record = DropRecord {
+        is_verdict: false,
         time: flow.time,
         direction: Direction::Egress,
         protocol: 6,
@@ -124,7 +125,7 @@ fn no_flood_takes_more_than_the_bound() {
         assert_eq!(told.evicted + told.readable, told.seen, "{name}");
         assert!(told.bytes > SMALL.bytes * 3 / 4, "{name}: {told:?}");
         // What was counted is not counted any more when it is gone.
-        let kept = rings.lock().rings.iter().map(block::Ring::values).sum::<usize>();
+        let kept = rings.lock().rings.iter().map(Ring::values).sum::<usize>();
         assert!(kept < 20_000, "{name}: {kept}");
     }
 }

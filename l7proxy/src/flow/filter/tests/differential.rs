@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{filter, naive, node};
 use crate::{
     config,
-    flow::{Encoder, Flow, Record, filter::Filters, testing},
+    flow::{Encoder, Flow, Headers, Record, filter::Filters, testing},
 };
 
 /// Flows that are drawn.
@@ -39,12 +39,12 @@ impl Dice {
     fn part<'t>(&mut self, text: &'t str) -> &'t str {
         let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         let (one, other) = (*self.one(&places), *self.one(&places));
-        &text[one.min(other)..one.max(other)]
+        text.get(one.min(other)..one.max(other)).unwrap()
     }
 
     fn prefix<'t>(&mut self, text: &'t str) -> &'t str {
         let end = text.find(self.part(text)).unwrap_or_default();
-        if self.below(2) == 0 { text } else { &text[..end] }
+        if self.below(2) == 0 { text } else { text.get(..end).unwrap() }
     }
 }
 
@@ -147,9 +147,8 @@ fn value(dice: &mut Dice, field: &str, flow: &api::Flow) -> Value {
     let end = |end: &Option<api::Endpoint>| end.clone().unwrap_or_default();
     let ip = flow.ip.clone().unwrap_or_default();
     match field {
-        "source_ip" => return address(dice, &ip.source),
+        "source_ip" | "source_ip_xlated" => return address(dice, &ip.source),
         "destination_ip" => return address(dice, &ip.destination),
-        "source_ip_xlated" => return address(dice, &ip.source),
         "source_port" => return ports(flow).0.to_string().into(),
         "destination_port" => return ports(flow).1.to_string().into(),
         _ => {}
@@ -319,7 +318,7 @@ fn ours_is_what_the_description_says() {
 fn that_records_are_missing_is_always_shown() {
     let mut runner = TestRunner::deterministic();
     let lost = testing::lost_record().new_tree(&mut runner).unwrap().current();
-    let flow = Flow { number: 1, time: lost.last, headers: Default::default(), record: Record::Lost(Box::new(lost)) };
+    let flow = Flow { number: 1, time: lost.last, headers: Headers::default(), record: Record::Lost(Box::new(lost)) };
     let nothing = [filter(json!({"source_fqdn": ["*"]}))];
     let everything = [FlowFilter::default()];
     assert!(Filters::new(&nothing, &everything, &node()).unwrap().matches(&flow));
@@ -330,7 +329,7 @@ fn a_filter_without_fields_matches_everything() {
     let mut runner = TestRunner::deterministic();
     let strategy = testing::http_record();
     let record = Record::Request(strategy.new_tree(&mut runner).unwrap().current());
-    let flow = Flow { number: 1, time: record.time(), headers: Default::default(), record };
+    let flow = Flow { number: 1, time: record.time(), headers: Headers::default(), record };
     let everything = [FlowFilter::default()];
     assert!(Filters::new(&[], &[], &node()).unwrap().matches(&flow));
     assert!(Filters::new(&everything, &[], &node()).unwrap().matches(&flow));

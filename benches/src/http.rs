@@ -9,16 +9,17 @@ use anyhow::{Context, Result, ensure};
 use conformance::process::output;
 use serde_json::{Map, Value, json};
 
+mod followers;
 mod peer;
 mod readers;
 mod relay;
 mod stage;
 
+pub(crate) use self::{followers::run as followers, readers::readers, relay::relay};
 use self::{
     peer::Peer,
     stage::{PATH, Stage},
 };
-pub(crate) use self::{readers::readers, relay::relay};
 
 /// Connections of `wrk`.
 const CONNECTIONS: u32 = 64;

@@ -106,6 +106,17 @@ enum Command {
         /// Directory of the peers' configurations
         peers: PathBuf,
     },
+    /// What it costs to be watched by Hubble's command line, and to export records; in namespaces of its own
+    Followers {
+        /// How long each load lasts
+        seconds: u32,
+        /// How often
+        rounds: u32,
+        /// Hubble's command line
+        hubble: PathBuf,
+        /// Directory of the peers' configurations
+        peers: PathBuf,
+    },
     /// Moves bytes until it is ended
     Relay {
         /// Where clients connect
@@ -155,6 +166,7 @@ fn run(command: Command) -> Result<Value> {
         Command::Lookups { among, count, rounds, ports, pods } => redirect::lookups(among, count, ports, pods, rounds),
         Command::Http { load, rounds, peers, envoy } => http::run(load, rounds, envoy.as_deref(), &peers),
         Command::Held { connections, peers } => http::memory(connections, &peers),
+        Command::Followers { seconds, rounds, hubble, peers } => http::followers(seconds, rounds, &hubble, &peers),
         Command::Relay { listen, upstream } => http::relay(listen, upstream).map(Value::from),
         Command::Readers { target, path, count } => http::readers(target, &path, count).map(Value::from),
         Command::Envoy { program, kind, rules } => envoy::run(&program, kind, rules),

@@ -122,10 +122,14 @@ impl Identities {
 
     fn free(&mut self, labels: &Labels) -> Identity {
         let first = Identity::FIRST_ALLOCATED.0;
-        let wanted = u32::try_from(hash(labels) % u64::from(self.space.max(1))).unwrap_or_default();
+        let wanted = hash(labels)
+            .checked_rem(u64::from(self.space))
+            .and_then(|place| u32::try_from(place).ok())
+            .unwrap_or_default();
         // From the wanted one to the last, then from the first on.
         let all = (wanted..self.space).chain(0..wanted.min(self.space));
-        let free = all.map(|place| Identity(first + place)).find(|identity| !self.labels.contains_key(identity));
+        let free =
+            all.map(|place| Identity(first.saturating_add(place))).find(|identity| !self.labels.contains_key(identity));
         free.unwrap_or_else(|| {
             let spare = Identity(self.next_spare);
             self.next_spare = self.next_spare.saturating_add(1);

@@ -20,6 +20,7 @@ pub(crate) mod envoy;
 mod figures;
 mod gate;
 mod http;
+mod hubble;
 mod plot;
 mod redirect;
 mod rules;
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     Redirect,
     /// Requests through the proxy, beside Envoy, HAProxy and nginx; needs root
     Http,
+    /// What it costs to be watched by Hubble's command line; needs root
+    Hubble,
 }
 
 /// The program that does the work, and where results go.
@@ -63,6 +66,10 @@ pub(crate) fn run(repo: &Repo, names: &[Bench]) -> Result<bool> {
             Bench::Http => {
                 build::run(repo)?;
                 http::run(repo, &bencher)?
+            }
+            Bench::Hubble => {
+                build::run(repo)?;
+                hubble::run(repo, &bencher)?
             }
         };
     }

@@ -69,10 +69,25 @@ impl Stage {
             json!([{ "pod": "default/api", "addresses": api.addresses(), "labels": { "app": "api" } }]),
         );
         node.set("proxy", json!({ "workers": 1 }));
+        // What the others log of a request has no header fields either.
+        node.set("flows", json!({ "file": { "path": "flows.jsonl" }, "headers": false }));
         node.write_manifest("read-only.yaml", POLICY)?;
         let address = SocketAddr::from((api.v4, ORIGIN));
         let origin = origin(&node, &peers, &api, address, http2)?;
         Ok(Self { peers, http2, client, bare, api, more: Vec::new(), others: 0, _origin: origin, node })
+    }
+
+    /// With the Hubble API, and records in a file only if `exported`.
+    pub(super) fn watched(peers: PathBuf, exported: bool) -> Result<Self> {
+        let mut stage = Self::new(peers, false)?;
+        let file = exported.then(|| json!({ "path": "flows.jsonl" }));
+        stage.node.set("flows", json!({ "socket": stage.socket(), "file": file }));
+        Ok(stage)
+    }
+
+    /// Of the Hubble API.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path("hubble.sock")
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

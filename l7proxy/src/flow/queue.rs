@@ -255,8 +255,11 @@ impl Output {
 
     fn add(&mut self, flow: &Flow, formatter: &mut Formatter) {
         let exports = self.file.iter_mut().map(|(export, _)| export).chain(&mut self.stdout);
-        // Each gets its line.
-        if exports.map(|export| export.add(flow, formatter)).fold(false, |is_due, due| is_due || due) {
+        let mut is_due = false;
+        for export in exports {
+            is_due |= export.add(flow, formatter);
+        }
+        if is_due {
             self.write();
         }
     }

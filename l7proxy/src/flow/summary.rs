@@ -144,7 +144,7 @@ mod tests {
             let other = if record.reason == by_policy { DropReason::NoPolicy } else { record.reason };
             let is_by_policy = matches!(other, DropReason::PolicyDenied | DropReason::PolicyDeny);
             let of = |reason, audit, is_verdict| {
-                denied_by(DropRecord { reason, audit, is_verdict, ..record.clone() }, &["a/b"])
+                denied_by(DropRecord { audit, reason, is_verdict, ..record.clone() }, &["a/b"])
             };
             prop_assert_eq!(of(by_policy, false, false), "; denied by CiliumNetworkPolicy a/b");
             prop_assert_eq!(of(other, false, false).is_empty(), !is_by_policy);

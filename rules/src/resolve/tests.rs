@@ -220,7 +220,8 @@ fn precedences_are_cilium_s() {
     };
     let found = of(&[allow.clone(), requests.clone(), deny.clone()]);
     // By identity.
-    let of_peers = |entries: [(Option<Identity>, Action, u32, String); 3]| {
+    type Entry = (Option<Identity>, Action, u32, String);
+    let of_peers = |entries: [Entry; 3]| {
         let mut entries = entries.to_vec();
         entries.sort_by_key(|(identity, ..)| *identity);
         entries

@@ -1,0 +1,92 @@
+//! `cargo xtask bench hubble`: what it costs to be watched, and whether a reader that reads gets every record.
+//!
+//! Owns the limits. Start at [`run`].
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{
+    Bencher,
+    gate::{self, Judged},
+    middle,
+    redirect::isolated,
+    sorted,
+};
+use crate::{repo::Repo, say};
+
+/// Of each load, and how often.
+const SECONDS: &str = "20";
+const ROUNDS: &str = "3";
+/// The long look: seconds, once.
+const LONG: &str = "120";
+
+/// How many times the CPU time of a request may be what it is with nobody looking.
+const MOST: [(&str, f64); 2] = [("follower", 1.10), ("export", 1.25)];
+
+/// Whether every limit is kept.
+pub(super) fn run(repo: &Repo, bencher: &Bencher) -> Result<bool> {
+    let hubble = repo.tools().join("bin/hubble");
+    if !hubble.is_file() {
+        say("Hubble's command line is not installed: nothing is measured (`cargo xtask setup` builds it with Go)")?;
+        return Ok(false);
+    }
+    let (hubble, peers) = (hubble.display().to_string(), repo.path("benches/peers").display().to_string());
+    let mut judged = Vec::new();
+    for (seconds, rounds) in [(SECONDS, ROUNDS), (LONG, "1")] {
+        say(format_args!("\n5,000 requests a second for {seconds} s, {rounds} times"))?;
+        let found = isolated(repo, bencher, &["followers", seconds, rounds, &hubble, &peers])?;
+        judged.extend(costs(&found, rounds != "1")?);
+        judged.push(losses(&found, seconds)?);
+        bencher.write(&format!("hubble-{seconds}.json"), &format!("{found:#}\n"))?;
+    }
+    gate::tell(&judged)
+}
+
+fn costs(found: &Value, decides: bool) -> Result<Vec<Judged>> {
+    let of = |name: &str| {
+        middle(&sorted(numbers(found, name, "cpuMicroseconds"))).with_context(|| format!("nothing of {name}"))
+    };
+    let alone = of("alone")?;
+    say(format_args!("with nobody looking: {alone:.1} µs of CPU per request"))?;
+    let judge = |(name, most): (&str, f64)| -> Result<Judged> {
+        let ratio = of(name)? / alone;
+        let text = format!("{name}: {ratio:.2} times the CPU of a request with nobody looking, most {most:.2}");
+        Ok(Judged { text, kept: ratio <= most, decides })
+    };
+    MOST.into_iter().map(judge).collect()
+}
+
+fn losses(found: &Value, seconds: &str) -> Result<Judged> {
+    let sum = |figure| numbers(found, "follower", figure).sum::<f64>();
+    let (requests, read, lost) = (sum("requests"), sum("read"), sum("lost"));
+    anyhow::ensure!(requests > 0.0, "nothing was asked");
+    let text =
+        format!("followed for {seconds} s: {read:.0} records of {requests:.0} requests were read, {lost:.0} lost");
+    Ok(Judged { text, kept: lost == 0.0 && read >= 2.0 * requests, decides: true })
+}
+
+fn numbers<'f>(found: &'f Value, name: &str, figure: &'f str) -> impl Iterator<Item = f64> + 'f {
+    let rounds = found.get(name).and_then(Value::as_array).into_iter().flatten();
+    rounds.filter_map(move |round| round.get(figure)?.as_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cost_and_a_loss_decide() {
+        let found = |cost: f64, lost: u32| {
+            let alone = json!([{ "cpuMicroseconds": 20.0 }]);
+            let follower = json!([{ "cpuMicroseconds": cost, "requests": 10, "read": 20 - lost, "lost": lost }]);
+            json!({ "alone": alone, "follower": follower, "export": [{ "cpuMicroseconds": cost }] })
+        };
+        let kept = |cost| -> Vec<bool> { costs(&found(cost, 0), true).unwrap().iter().map(|one| one.kept).collect() };
+        assert_eq!((kept(22.0), kept(23.0), kept(26.0)), (vec![true, true], vec![false, true], vec![false, false]));
+        assert!(losses(&found(20.0, 0), "1").unwrap().kept);
+        assert!(!losses(&found(20.0, 1), "1").unwrap().kept);
+        assert!(losses(&json!({}), "1").is_err() && costs(&json!({}), true).is_err(), "nothing was measured");
+    }
+}

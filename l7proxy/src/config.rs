@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 mod flow_filter;
+mod flow_metrics;
 mod hubble;
 mod path;
 mod pods;
@@ -22,6 +23,7 @@ mod services;
 pub use flow_filter::{
     EventType, Experimental, FlowFilter, HttpHeader, Named, Names, NetworkInterface, TcpFlags, Workload,
 };
+pub use flow_metrics::{Context, ContextLabel, ContextOptions, FlowMetric, Identifier, MetricName, WorldOptions};
 pub use hubble::{FlowsBuffer, FlowsPeer, FlowsTls};
 pub use path::PathRules;
 pub use pods::{ContainerPort, Endpoint, Remote};
@@ -219,6 +221,7 @@ impl Config {
         if self.proxy.workers == 0 {
             problems.push("proxy.workers: 0 workers serve nothing; give at least 1".to_owned());
         }
+        problems.extend(self.flows.problems(self.admin.metrics.is_some()));
         problems
     }
 }

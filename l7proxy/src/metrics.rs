@@ -1,15 +1,28 @@
-//! Counters of this process. Every limit and every loss has one.
+//! Counters of this process, and their way to Prometheus. Every limit and every loss has one.
 //!
-//! Owns names and values. Never labels them with anything from a request. Start at [`Counters`].
+//! Owns names, values, and the text of all of them. Never labels them with anything from a request. Start at [`Counters`]; what
+//! a scrape gets is made by [`Exposition`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod exposition;
+mod histogram;
+mod process;
+mod requests;
+
+pub use exposition::{Exposition, Family, Gauge, Source};
+pub use histogram::Histogram;
+pub use process::{Build, Process};
+pub use requests::{PROTOCOLS, RequestCounts, Requests};
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $help:literal])+ $name:ident,)*) => {
         /// Counters by name, shared by all threads.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: AtomicU64,)*
+            $($(#[doc = $help])+ pub $name: AtomicU64,)*
+            /// Requests, as they come and go.
+            pub requests: Requests,
         }
 
         impl Counters {
@@ -19,6 +32,9 @@ macro_rules! counters {
                 vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)*]
             }
         }
+
+        /// What each counter counts.
+        const HELP: &[(&str, &str)] = &[$((stringify!($name), concat!($($help),+)),)*];
     };
 }
 
@@ -88,9 +104,26 @@ counters! {
     hubble_flows_lost,
     /// Events of the agent that clients did not read before newer ones took their place.
     hubble_agent_events_lost,
+    /// Label sets of metrics that found no room under the cap, each time that one was met; their flows are in the series `other`.
+    metrics_series_dropped,
+    /// Connections for metrics that were closed because there were too many; the oldest one is.
+    metrics_connections_shed,
 }
 
 /// Adds one.
 pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
+
+impl Source for Counters {
+    fn families(&self) -> Vec<Family> {
+        let help = |name| HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help.trim());
+        let mut families: Vec<Family> =
+            self.snapshot().into_iter().map(|(name, value)| Family::own_counter(name, help(name), value)).collect();
+        families.extend(self.requests.families());
+        families
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,14 @@
 //! places is for pods that have less than an equal share. Counts, and never waits. Start at [`Share::take`].
 
 use std::{
-    fs, io,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use crate::sys;
 
 /// One in so many places is for pods with less than an equal share.
 const KEPT: usize = 20;
@@ -124,21 +125,13 @@ impl Memory {
         let known_for = u64::try_from(KNOWN_FOR.as_millis()).unwrap_or(u64::MAX);
         let is_due = self.resident.load(Ordering::Relaxed) == 0 || now.saturating_sub(asked) >= known_for;
         if is_due && self.asked.compare_exchange(asked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            match resident() {
+            match sys::resident_memory() {
                 Ok(bytes) => self.resident.store(bytes, Ordering::Relaxed),
                 Err(error) => tracing::warn!(%error, "/proc/self/statm: memory is not known"),
             }
         }
         self.resident.load(Ordering::Relaxed) > self.most
     }
-}
-
-/// Bytes. The second number of `statm` is pages.
-fn resident() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    let size = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-    pages.map(|pages| pages.saturating_mul(size)).ok_or_else(|| io::Error::other("no number of pages"))
 }
 
 #[cfg(test)]

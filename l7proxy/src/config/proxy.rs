@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowFilter, FlowsBuffer, FlowsPeer, FlowsTls, PathRules, Redact};
+use super::{
+    FlowFilter, FlowsBuffer, FlowsPeer, FlowsTls, PathRules, Redact,
+    flow_metrics::{self, FlowMetric},
+};
 
 /// Where the kernel side is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -216,6 +219,26 @@ pub struct Flows {
     /// Also of connections that policy allows without the proxy, when they begin and end.
     #[serde(default)]
     pub connections: bool,
+    /// Metrics that are made of records, in Hubble's words; `None`: those of the dashboards.
+    #[serde(default)]
+    pub metrics: Option<Vec<FlowMetric>>,
+    /// Series that each of them may have; what is over is told as one.
+    #[serde(default)]
+    pub metrics_series: Option<usize>,
+}
+
+impl Flows {
+    /// What is wrong; `served`: there is an address for metrics.
+    pub(super) fn problems(&self, served: bool) -> Vec<String> {
+        let mut problems = flow_metrics::problems(self.metrics.as_deref().unwrap_or_default());
+        if self.metrics.is_some() && !served {
+            problems.push("flows.metrics: nobody could read them; give an address as admin.metrics".to_owned());
+        }
+        if self.metrics_series == Some(0) {
+            problems.push("flows.metricsSeries: 0 series tell nothing; give at least 1".to_owned());
+        }
+        problems
+    }
 }
 
 impl Default for Flows {
@@ -231,6 +254,8 @@ impl Default for Flows {
             headers: default_headers(),
             redact: Redact::default(),
             connections: false,
+            metrics: None,
+            metrics_series: None,
         }
     }
 }
@@ -277,7 +302,7 @@ pub struct Admin {
     /// Unix socket that `l7proxy status` asks.
     #[serde(default = "default_admin")]
     pub socket: PathBuf,
-    /// Address for Prometheus; not served yet, `status` says so.
+    /// Address at which Prometheus gets `/metrics`.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
 }

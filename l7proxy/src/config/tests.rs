@@ -176,3 +176,18 @@ fn nodes_are_named_as_hubble_names_them() {
     let expected = ("eu.1/a".to_owned(), "a.eu-1.hubble-grpc.cilium.io".to_owned());
     assert_eq!(names("node: a\ncluster: eu.1"), expected);
 }
+
+#[test]
+fn metrics_of_records_are_checked_with_their_place() {
+    let load = |flows: &str, admin: &str| load_text(&format!("flows: {{{flows}}}\nadmin: {{{admin}}}\n"));
+    let config = load("metrics: ['drop:sourceContext=pod'], metricsSeries: 5", "metrics: 127.0.0.1:9965").unwrap();
+    assert_eq!(config.flows.metrics.unwrap().len(), 1);
+    let error = load("metrics: [flow]", "").unwrap_err().to_string();
+    assert_eq!(error, "FILE: flows.metrics: nobody could read them; give an address as admin.metrics");
+    let error = load("metrics: [flow, flow]", "metrics: 127.0.0.1:9965").unwrap_err().to_string();
+    assert_eq!(error, "FILE: flows.metrics[1]: \"flow\" is there before; give each metric once");
+    let error = load("metrics: [flow:x]", "metrics: 127.0.0.1:9965").unwrap_err().to_string();
+    assert!(error.starts_with("FILE:1:19: flow: unknown option \"x\"; write one of "), "{error}");
+    let error = load("metricsSeries: 0", "metrics: 127.0.0.1:9965").unwrap_err().to_string();
+    assert!(error.starts_with("FILE: flows.metricsSeries: 0 "), "{error}");
+}

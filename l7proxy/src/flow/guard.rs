@@ -103,6 +103,7 @@ impl FlowGuard {
     pub fn new(sink: Sink, ends: Arc<Ends>, http: HttpInfo, revision: u64) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one reading of the clock of a request")]
         let time = SystemTime::now();
+        sink.requests().came(ends.direction, http.protocol);
         let asked = Asked { ends, http, time, started: Instant::now(), ended: AtomicBool::new(false) };
         Self { sink, trace: Trace(Arc::new(asked)), revision, begun: None }
     }
@@ -186,5 +187,6 @@ impl Drop for FlowGuard {
             None => Ending::new(Verdict::Error, CLIENT_LEFT.0, CLIENT_LEFT.1),
         };
         self.end(ending);
+        self.sink.requests().ended(self.trace.0.ends.direction);
     }
 }

@@ -16,13 +16,13 @@ use std::{
 };
 
 use super::{
-    FileConfig, Flow, LostRecord, LostSource, Namespaces, NodeNames, Record, Redaction, Rings, Verdict,
+    FileConfig, Flow, LostRecord, LostSource, Metrics, Namespaces, NodeNames, Record, Redaction, Rings, Verdict,
     export::{Export, Selection},
     file::Rotating,
     json::Formatter,
     order::Order,
 };
-use crate::metrics::{Counters, count};
+use crate::metrics::{Counters, RequestCounts, count};
 
 /// Records of one kind that may wait: of all data workers, and of everybody else.
 const ROOM: usize = 65_536;
@@ -70,6 +70,8 @@ struct Lane {
     /// Rung when there is something where nothing was. Without any the writer ends.
     bell: SyncSender<()>,
     counters: Arc<Counters>,
+    /// Of this thread alone.
+    requests: Arc<RequestCounts>,
     all: Arc<Lanes>,
 }
 
@@ -100,6 +102,7 @@ pub struct Writer {
     taken: Vec<Kinds>,
     /// The same in the order of time.
     sorted: Vec<Record>,
+    metrics: Option<Metrics>,
 }
 
 #[derive(Debug)]
@@ -123,14 +126,15 @@ pub fn pipeline(config: Config, counters: Arc<Counters>) -> io::Result<(Sink, Wr
     let order = Order::new(config.redaction);
     let (told, taken, sorted) = ((0, now()), Vec::new(), Vec::new());
     let readers = config.readers;
-    Ok((sink, Writer { lanes, bell, order, formatter, output, readers, told, taken, sorted }))
+    Ok((sink, Writer { lanes, bell, order, formatter, output, readers, told, taken, sorted, metrics: None }))
 }
 
 impl Sink {
     fn new(room: usize, bell: SyncSender<()>, counters: Arc<Counters>, all: Arc<Lanes>) -> Self {
         let waiting = Arc::<Waiting>::default();
         lock(&all).push(Arc::clone(&waiting));
-        Self(Arc::new(Lane { waiting, room, bell, counters, all }))
+        let requests = counters.requests.counts();
+        Self(Arc::new(Lane { waiting, room, bell, counters, requests, all }))
     }
 
     /// For a thread of its own, one of so many that share the room.
@@ -138,6 +142,11 @@ impl Sink {
     pub fn lane(&self, of: usize) -> Self {
         let Lane { bell, counters, all, .. } = &*self.0;
         Self::new(ROOM / of.max(1), bell.clone(), Arc::clone(counters), Arc::clone(all))
+    }
+
+    /// Where this thread counts its requests.
+    pub(super) fn requests(&self) -> &RequestCounts {
+        &self.0.requests
     }
 
     /// Hands a record over, or counts it as lost.
@@ -180,6 +189,13 @@ impl Sink {
 }
 
 impl Writer {
+    /// With metrics of what it writes.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// Until every sink is gone and everything is written.
     ///
     /// Between looks it sleeps: who hands a record to a thread that waits for it has to wake it, which costs as much as the
@@ -195,10 +211,13 @@ impl Writer {
     /// Writes all that waits.
     fn flush(&mut self) {
         self.take();
-        let Self { order, formatter, output, readers, sorted, .. } = self;
+        let Self { order, formatter, output, readers, sorted, metrics, .. } = self;
         let mut kept = Vec::with_capacity(if readers.is_some() { sorted.len() } else { 0 });
         for record in sorted.drain(..) {
             let flow = order.flow(record);
+            if let Some(metrics) = metrics {
+                metrics.count(&flow.record);
+            }
             output.add(&flow, formatter);
             if readers.is_some() {
                 kept.push(flow);

@@ -1,0 +1,206 @@
+//! A record as Hubble shows it, as far as metrics ask.
+//!
+//! What is in [`Facts`] and who is at both ends decide every label: two records that are equal in these count in the same series.
+//! Start at [`Seen::of`].
+
+use std::{net::IpAddr, sync::Arc};
+
+use rules::{Direction, PolicyKey, RuleRef};
+
+use super::methods;
+use crate::{
+    endpoint::End,
+    flow::{ConnectionRecord, DropReason, DropRecord, HttpRecord, Record, Verdict, summary},
+};
+
+/// SYN, and FIN with ACK: what connections begin and end with.
+const SYN: u8 = 2;
+const FIN_ACK: u8 = 17;
+
+/// What labels ask for besides what is always known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) addresses: bool,
+    pub(super) port: bool,
+}
+
+/// A record.
+#[derive(Debug)]
+pub(super) struct Seen<'r> {
+    pub(super) source: &'r End,
+    pub(super) destination: &'r End,
+    pub(super) by: By<'r>,
+    pub(super) facts: Facts,
+}
+
+/// Who decided about a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum By<'r> {
+    /// Nobody, or it is no verdict.
+    Nobody,
+    /// A rule.
+    Rule(&'r Arc<RuleRef>),
+    /// Policies that allow nothing like it.
+    Policies(&'r Arc<[Arc<PolicyKey>]>),
+}
+
+/// Everything else that labels are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) event: Event,
+    pub(super) direction: Direction,
+    pub(super) verdict: Shown,
+    pub(super) reason: DropReason,
+    /// As `flow.Layer4` names it; empty where it has no name.
+    pub(super) layer4: &'static str,
+    /// Of HTTP.
+    pub(super) protocol: &'static str,
+    pub(super) method: &'static str,
+    pub(super) status: u16,
+    /// Of TCP, where they are shown.
+    pub(super) flags: u8,
+    pub(super) is_reply: Option<bool>,
+    pub(super) is_ipv4: bool,
+    /// Of the destination, if it is wanted.
+    pub(super) port: u16,
+    /// Of both ends, if they are wanted.
+    pub(super) addresses: Option<[IpAddr; 2]>,
+}
+
+/// Kinds of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Request,
+    Response,
+    Drop,
+    PolicyVerdict,
+    Trace,
+}
+
+/// Verdicts, as Hubble shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Forwarded,
+    Dropped,
+    Error,
+    Audit,
+}
+
+impl Shown {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Forwarded => "FORWARDED",
+            Self::Dropped => "DROPPED",
+            Self::Error => "ERROR",
+            Self::Audit => "AUDIT",
+        }
+    }
+
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Dropped => "dropped",
+            Self::Error => "error",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl<'r> Seen<'r> {
+    /// `None`: it is no flow.
+    pub(super) fn of(record: &'r Record, wanted: Wanted) -> Option<Self> {
+        let mut seen = match record {
+            Record::Request(http) => Self::http(http, Event::Request),
+            Record::Response(http) => Self::http(http, Event::Response),
+            Record::Drop(refusal) => Self::refusal(refusal),
+            Record::Connection(connection) => Self::connection(connection),
+            Record::Lost(_) => return None,
+        };
+        let (from, to) = (seen.source.1, seen.destination.1);
+        seen.facts.is_ipv4 = to.ip().to_canonical().is_ipv4();
+        seen.facts.port = if wanted.port { to.port() } else { 0 };
+        seen.facts.addresses = wanted.addresses.then(|| [from.ip().to_canonical(), to.ip().to_canonical()]);
+        Some(seen)
+    }
+
+    fn http(record: &'r HttpRecord, event: Event) -> Self {
+        let (ends, http) = (&*record.asked.ends, &record.asked.http);
+        let is_reply = event == Event::Response;
+        // A response goes the other way.
+        let (source, destination) =
+            if is_reply { (&ends.destination, &ends.source) } else { (&ends.source, &ends.destination) };
+        let (verdict, reason, by) = match &record.verdict {
+            Verdict::Forwarded(rule) => {
+                (Shown::Forwarded, DropReason::Unknown, rule.as_ref().map_or(By::Nobody, By::Rule))
+            }
+            Verdict::Dropped { reason, denial } => (Shown::Dropped, *reason, By::denial(denial)),
+            Verdict::Audited(denial) => (Shown::Audit, DropReason::Unknown, By::denial(denial)),
+            Verdict::Error => (Shown::Error, DropReason::Unknown, By::Nobody),
+        };
+        let facts = Facts {
+            verdict,
+            reason,
+            layer4: "TCP",
+            protocol: http.protocol,
+            method: methods::shown(&http.method),
+            status: record.code,
+            is_reply: Some(is_reply),
+            ..Facts::new(event, ends.direction)
+        };
+        // A response is no verdict.
+        Self { source, destination, by: if is_reply { By::Nobody } else { by }, facts }
+    }
+
+    fn refusal(record: &'r DropRecord) -> Self {
+        let layer4 = summary::layer4(record.protocol);
+        let facts = Facts::new(if record.audit { Event::PolicyVerdict } else { Event::Drop }, record.direction);
+        let flags = if layer4 == "TCP" { summary::flags(record) } else { 0 };
+        let facts = if record.audit {
+            Facts { verdict: Shown::Audit, layer4, flags, ..facts }
+        } else {
+            Facts { verdict: Shown::Dropped, reason: record.reason, layer4, flags, ..facts }
+        };
+        Self { source: &record.source, destination: &record.destination, by: By::Nobody, facts }
+    }
+
+    fn connection(record: &'r ConnectionRecord) -> Self {
+        let ends = &record.ends;
+        let flags = if record.end.is_some() { FIN_ACK } else { SYN };
+        let facts = Facts { layer4: "TCP", flags, is_reply: Some(false), ..Facts::new(Event::Trace, ends.direction) };
+        Self { source: &ends.source, destination: &ends.destination, by: By::Nobody, facts }
+    }
+}
+
+impl<'r> By<'r> {
+    fn denial(denial: &'r rules::Denial) -> Self {
+        match &denial.rule {
+            Some(rule) => Self::Rule(rule),
+            None if denial.denied_by.is_empty() => Self::Nobody,
+            None => Self::Policies(&denial.denied_by),
+        }
+    }
+}
+
+impl Facts {
+    fn new(event: Event, direction: Direction) -> Self {
+        Self {
+            event,
+            direction,
+            verdict: Shown::Forwarded,
+            reason: DropReason::Unknown,
+            layer4: "",
+            protocol: "",
+            method: "",
+            status: 0,
+            flags: 0,
+            is_reply: None,
+            is_ipv4: false,
+            port: 0,
+            addresses: None,
+        }
+    }
+
+    pub(super) fn is_http(&self) -> bool {
+        matches!(self.event, Event::Request | Event::Response)
+    }
+}

@@ -1,7 +1,8 @@
-//! The admin socket: HTTP on a unix socket that only root can open. `GET /status`, and the way to take over.
+//! The admin socket: HTTP on a unix socket that only root can open. `GET /status`, and the way to take over. Beside it, on a TCP
+//! address, what Prometheus asks for.
 //!
-//! Owns the socket and the protocol. Never answers from the data path; questions go to the control loop. Start at
-//! [`serve`] on the one side and [`ask`] on the other.
+//! Owns the sockets and the protocol. Never answers from the data path; questions go to the control loop. Start at
+//! [`serve`] on the one side and [`ask`] on the other, and at [`Address`] for metrics.
 
 use std::{convert::Infallible, io, path::Path};
 
@@ -17,10 +18,15 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::socket_file::{self, SocketFile};
+use crate::{
+    metrics::{Family, Source},
+    socket_file::{self, SocketFile},
+};
 
+mod metrics;
 mod take_over;
 
+pub use metrics::{Address, Listening, Scrapes};
 pub use take_over::{Predecessor, Refused, Successor};
 
 /// An answer may have this many bytes.
@@ -28,14 +34,22 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// Somebody asks for the status.
 #[derive(Debug)]
-pub struct Question(oneshot::Sender<Vec<u8>>);
+pub enum Question {
+    /// As JSON.
+    Status(oneshot::Sender<Vec<u8>>),
+    /// As metrics.
+    Metrics(oneshot::Sender<Vec<Family>>),
+}
 
 impl Question {
-    /// Answers as JSON; whoever asked may have gone.
-    pub fn answer(self, status: &impl Serialize) {
-        match serde_json::to_vec(status) {
-            Ok(json) => drop(self.0.send(json)),
-            Err(error) => tracing::error!(%error, "status"),
+    /// Answers; whoever asked may have gone.
+    pub fn answer(self, status: &(impl Serialize + Source)) {
+        match self {
+            Self::Status(asker) => match serde_json::to_vec(status) {
+                Ok(json) => drop(asker.send(json)),
+                Err(error) => tracing::error!(%error, "status"),
+            },
+            Self::Metrics(asker) => drop(asker.send(status.families())),
         }
     }
 }
@@ -115,7 +129,7 @@ async fn reply(request: Request<Incoming>, callers: Callers) -> Result<Response<
 
 async fn answer(questions: &mpsc::Sender<Question>) -> Response<Full<Bytes>> {
     let (sender, receiver) = oneshot::channel();
-    if questions.send(Question(sender)).await.is_err() {
+    if questions.send(Question::Status(sender)).await.is_err() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "the process is ending\n");
     }
     match receiver.await {

@@ -30,6 +30,7 @@ mod refusals;
 mod resolved;
 mod roster;
 mod rule_ids;
+mod scraped;
 mod status;
 mod workers;
 
@@ -38,7 +39,7 @@ pub use assemble::{Assembled, Assembler};
 pub use rule_ids::{KnownRule, RuleIds};
 pub use status::{DirectionStatus, EndpointStatus, KernelStatus, Status};
 
-use self::{api::Api, control::Control, workers::Workers};
+use self::{api::Api, control::Control, scraped::Scraped, workers::Workers};
 
 /// Why the process does not start or stopped: a line per reason, with place and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +122,7 @@ pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
     let control = Control::new(config, &input, Arc::clone(&counters), api.clone())?;
     let place = place(&input.config)?;
     let claim = claim(&input.config, take_over)?;
+    let mut scraped = Scraped::new(&input.config, &counters, claim.is_none())?;
     if claim.is_some() {
         api.listen(false)?;
     }
@@ -129,15 +131,17 @@ pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
         flow::pipeline(records::flow_config(&input.config, &api), Arc::clone(&counters)).map_err(|error| {
             RunError::one(format!("flows.file: {error}; give a path in a directory that can be written"))
         })?;
+    let writer = scraped.count(writer, &input.config);
     let writer = thread::Builder::new()
         .name("flows".to_owned())
         .spawn(move || writer.run())
         .map_err(|error| RunError::of(&error))?;
     let workers = Workers::start(&input.config, &redirect, &flows, &counters)?;
+    scraped.add(workers.open_connections());
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| RunError::of(&error))?;
     // What counts is read again, once changes are watched for.
     drop(input);
-    let result = runtime.block_on(control.run(redirect, &workers, flows, claim));
+    let result = runtime.block_on(control.run(redirect, &workers, flows, claim, scraped));
     workers.join();
     if writer.join().is_err() {
         return Err(RunError::one("the records' writer panicked; see the log"));

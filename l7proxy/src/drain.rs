@@ -75,6 +75,12 @@ impl Drain {
         self.open.load(Ordering::Acquire)
     }
 
+    /// The same, for who looks at any time.
+    #[must_use]
+    pub fn open_connections(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
+    }
+
     /// From now on: finish what is in flight, begin nothing.
     pub fn start(&self) {
         self.signal.cancel();

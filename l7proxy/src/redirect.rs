@@ -13,6 +13,7 @@ mod changes;
 mod claim;
 mod cleanup;
 mod connections;
+mod counters;
 mod entries;
 mod events;
 mod features;
@@ -30,6 +31,7 @@ pub use backstop::{Guard, Mechanism};
 pub use claim::Claim;
 pub use cleanup::cleanup;
 pub use connections::{Connections, ends};
+pub use counters::help as counter_help;
 pub use entries::{Entries, Entry};
 pub use events::{Refusals, command, local, remote};
 pub use load::check_permission;
@@ -278,10 +280,10 @@ impl Redirect {
 
     /// Counters of the kernel side by name.
     pub fn counters(&self) -> Result<Vec<Count>, RedirectError> {
-        let mut counters = self.maps.counters()?;
+        let mut all = self.maps.counters()?;
         let filed = self.policy_figures();
-        counters.push(("kernel_policy_writes", self.policy_writes()));
-        counters.push(("kernel_policy_standbys_dropped", filed.shed));
-        Ok(counters)
+        all.push((counters::POLICY_WRITES.0, self.policy_writes()));
+        all.push((counters::STANDBYS_DROPPED.0, filed.shed));
+        Ok(all)
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Assembler, RuleIds, RunError, Workers,
+    Assembler, RuleIds, RunError, Scraped, Workers,
     api::{Api, News},
     arrivals::Arrivals,
     connections,
@@ -123,6 +123,8 @@ pub(super) struct Control {
     claim: Option<Claim>,
     /// Pods that the process before had enrolled, while this one takes over.
     inherited: Vec<String>,
+    /// Where metrics are told.
+    scraped: Option<Scraped>,
 }
 
 impl Control {
@@ -160,6 +162,7 @@ impl Control {
             errors: Vec::new(),
             claim: None,
             inherited: Vec::new(),
+            scraped: None,
         })
     }
 
@@ -170,7 +173,9 @@ impl Control {
         workers: &Workers,
         flows: flow::Sink,
         claim: Option<Claim>,
+        scraped: Scraped,
     ) -> Result<(), RunError> {
+        self.scraped = Some(scraped);
         let served = self.until_stopped(&mut redirect, workers, &flows, claim).await;
         self.ready = false;
         self.claim = None;
@@ -258,6 +263,7 @@ impl Control {
     ) -> Result<Served, RunError> {
         if self.claim.is_some() {
             let admin = self.serve_admin(callers, false)?;
+            self.serve_metrics(callers)?;
             self.reload(redirect, workers, arrivals).await?;
             return Ok(admin);
         }
@@ -265,8 +271,14 @@ impl Control {
         self.reload(redirect, workers, arrivals).await?;
         let admin = self.serve_admin(callers, true)?;
         self.api.listen(true)?;
+        self.serve_metrics(callers)?;
         predecessor.taken().await;
         Ok(admin)
+    }
+
+    fn serve_metrics(&mut self, callers: &Callers) -> Result<(), RunError> {
+        let listened = self.scraped.as_mut().map(|scraped| scraped.listen(callers));
+        listened.unwrap_or(Ok(()))
     }
 
     fn serve_admin(&self, callers: &Callers, taken: bool) -> Result<Served, RunError> {

@@ -13,6 +13,11 @@ use crate::{
     source::{AppliedPolicy, PolicyStatus, Versions},
 };
 
+mod metrics;
+
+/// Name of what is counted of pods that are still to be looked at; it grows and shrinks.
+pub(super) const PENDING: &str = "existing_pods_pending";
+
 /// The node process as a whole.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +64,9 @@ pub struct EndpointStatus {
     pub egress: DirectionStatus,
     /// What guards the interfaces that lead out of it: `tcx`, `clsact`, or `absent` and why; nothing when it is not enrolled.
     pub backstop: Option<String>,
+    /// A way out of it is not guarded.
+    #[serde(skip)]
+    pub unguarded: bool,
     /// `ready`, `waiting` for its namespace, `ended` with its process, or `error`.
     pub state: &'static str,
     /// Why it is not ready.
@@ -139,10 +147,11 @@ pub(super) fn not_enforced(config: &Config) -> Vec<String> {
             lines.push(line.to_owned());
         }
     };
-    say(
-        config.admin.metrics.is_some(),
-        "admin.metrics: Prometheus metrics are not served by this version; see counters",
-    );
+    for metric in config.flows.metrics.iter().flatten() {
+        let name = metric.name();
+        say(!metric.name.is_made(), &format!("flows.metrics: {name}: this version records no flows that it counts"));
+        say(metric.exemplars, &format!("flows.metrics: {name}: exemplars are not told: the text format has none"));
+    }
     let without_pods = |service: &&Service| service.selector.is_empty() && !service.cluster_ips.is_empty();
     for Service { name, .. } in config.services.iter().filter(without_pods) {
         lines.push(format!(

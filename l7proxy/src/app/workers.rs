@@ -4,7 +4,10 @@ use std::{
     cell::RefCell,
     net::TcpListener,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -21,7 +24,7 @@ use crate::{
     config::Config,
     drain::{self, Drain},
     flow,
-    metrics::Counters,
+    metrics::{Counters, Gauge},
     redirect::{DataMaps, Redirect},
 };
 
@@ -39,6 +42,7 @@ pub(super) struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
     drain: Mutex<Option<Drain>>,
     places: Arc<Places>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Workers {
@@ -49,6 +53,7 @@ impl Workers {
         counters: &Arc<Counters>,
     ) -> Result<Self, RunError> {
         let (drain, watch) = drain::new();
+        let open = drain.open_connections();
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for index in 0..config.proxy.workers {
@@ -69,7 +74,7 @@ impl Workers {
         }
         let places = limits::places(&config.proxy.limits);
         let (commands, threads) = (Mutex::new(commands), Mutex::new(threads));
-        Ok(Self { commands, threads, drain: Mutex::new(Some(drain)), places })
+        Ok(Self { commands, threads, drain: Mutex::new(Some(drain)), places, open })
     }
 
     /// What one more pod may have of what all share.
@@ -103,6 +108,13 @@ impl Workers {
     /// Connections that are being served.
     pub(super) fn connections(&self) -> usize {
         self.drain.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Drain::open)
+    }
+
+    /// The same, for metrics.
+    pub(super) fn open_connections(&self) -> Gauge {
+        let open = Arc::clone(&self.open);
+        let read = move || u64::try_from(open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        Gauge::new("connections_open", "Connections that are being served.", read)
     }
 
     /// Stops accepting, and closes connections that are idle.

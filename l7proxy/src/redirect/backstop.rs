@@ -66,6 +66,12 @@ impl Guard {
         !self.ends.is_empty() && self.absent.is_empty()
     }
 
+    /// Whether a way out is not guarded.
+    #[must_use]
+    pub fn lacks_some(&self) -> bool {
+        !self.absent.is_empty()
+    }
+
     /// A guard of nothing, for one reason.
     fn without(exits: &[Exit], why: &str) -> Self {
         let mut guard = Self { exits: exits.to_vec(), ..Self::default() };

@@ -16,7 +16,7 @@ use redirect_abi::{
     stat, v4,
 };
 
-use super::{Count, Hold, RedirectError, pod_states::PodStates, reconcile::ignore_missing};
+use super::{Count, Hold, RedirectError, counters, pod_states::PodStates, reconcile::ignore_missing};
 
 /// The form that the kernel side keeps addresses in.
 pub(super) fn addr(address: IpAddr) -> Addr {
@@ -167,20 +167,7 @@ impl ControlMaps {
     }
 
     pub(super) fn counters(&self) -> Result<Vec<Count>, RedirectError> {
-        let read = |index| self.count(index);
-        Ok(vec![
-            ("kernel_redirected_connects", read(stat::REDIRECTED)?),
-            ("kernel_refused", read(stat::REFUSED)?),
-            ("kernel_backstop_dropped", read(stat::BACKSTOP_DROPPED)?),
-            ("kernel_refusals_repeated", read(stat::REPEATS)?),
-            ("kernel_audited", read(stat::AUDITED)?),
-            ("kernel_refusal_events_lost", read(stat::EVENTS_LOST)?),
-            ("kernel_connection_events_lost", read(stat::CONNECTIONS_LOST)?),
-            ("unknown_namespaces_told", read(stat::STRANGERS)?),
-            ("unknown_namespaces_lost", read(stat::STRANGERS_LOST)?),
-            ("unenrolled_calls_refused", read(stat::UNENROLLED)?),
-            ("unenrolled_packets_held", read(stat::HELD)?),
-        ])
+        counters::OF_PROGRAMS.into_iter().map(|(name, index, _)| Ok((name, self.count(index)?))).collect()
     }
 }
 

@@ -103,6 +103,8 @@ impl Control {
         self.api.retire();
         redirect.wait_for_programs().map_err(|error| RunError::of(&error))?;
         self.existing = None;
+        // The other one listens there too.
+        self.scraped = None;
         let own = redirect.own_sockets().map_err(|error| RunError::of(&error))?;
         Ok(HandedOver::Replaced(Retiring::new(self.pods.values().map(|local| &local.netns), own, Instant::now())))
     }

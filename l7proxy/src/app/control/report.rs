@@ -8,7 +8,7 @@ use super::Control;
 use crate::{
     app::{DirectionStatus, EndpointStatus, Status, assemble, existing::Existing, status},
     endpoint::EndpointId,
-    redirect::{REDIRECT, Redirect},
+    redirect::{Guard, REDIRECT, Redirect},
 };
 
 impl Control {
@@ -32,6 +32,7 @@ impl Control {
                 ingress: direction(Direction::Ingress),
                 egress: direction(Direction::Egress),
                 backstop: guard.map(ToString::to_string),
+                unguarded: guard.is_some_and(Guard::lacks_some),
                 state: reason.as_ref().map_or("ready", |reason| reason.state),
                 error: reason.map(|reason| reason.text),
             })
@@ -40,7 +41,7 @@ impl Control {
         errors.extend(self.versions.problems());
         errors.extend(self.existing.iter().flat_map(Existing::problems));
         let mut counters: BTreeMap<_, _> = self.counters.snapshot().into_iter().collect();
-        counters.extend(self.existing.iter().map(|existing| ("existing_pods_pending", existing.pending())));
+        counters.extend(self.existing.iter().map(|existing| (status::PENDING, existing.pending())));
         match redirect.counters() {
             Ok(kernel) => counters.extend(kernel),
             Err(error) => errors.push(error.to_string()),

@@ -10,6 +10,7 @@ pub mod grpcurl;
 pub mod h2spec;
 pub mod hubble;
 pub mod node;
+pub mod promtool;
 pub mod slow;
 mod tools;
 

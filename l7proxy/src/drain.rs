@@ -13,6 +13,8 @@ use std::sync::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Gauge;
+
 /// The side that tells.
 #[derive(Debug)]
 pub struct Drain {
@@ -75,10 +77,12 @@ impl Drain {
         self.open.load(Ordering::Acquire)
     }
 
-    /// The same, for who looks at any time.
+    /// The same, for metrics.
     #[must_use]
-    pub fn open_connections(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.open)
+    pub fn gauge(&self) -> Gauge {
+        let open = Arc::clone(&self.open);
+        let read = move || u64::try_from(open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        Gauge::new("connections_open", "Connections that are being served.", read)
     }
 
     /// From now on: finish what is in flight, begin nothing.

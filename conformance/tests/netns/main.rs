@@ -24,6 +24,7 @@ mod killed;
 mod kinds;
 mod limits;
 mod manifests;
+mod metrics;
 mod moved;
 mod policies;
 mod ports;

@@ -58,3 +58,6 @@ impl Scraped {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

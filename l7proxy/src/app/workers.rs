@@ -4,10 +4,7 @@ use std::{
     cell::RefCell,
     net::TcpListener,
     rc::Rc,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
 
@@ -42,7 +39,7 @@ pub(super) struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
     drain: Mutex<Option<Drain>>,
     places: Arc<Places>,
-    open: Arc<AtomicUsize>,
+    open: Gauge,
 }
 
 impl Workers {
@@ -53,7 +50,7 @@ impl Workers {
         counters: &Arc<Counters>,
     ) -> Result<Self, RunError> {
         let (drain, watch) = drain::new();
-        let open = drain.open_connections();
+        let open = drain.gauge();
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for index in 0..config.proxy.workers {
@@ -112,9 +109,7 @@ impl Workers {
 
     /// The same, for metrics.
     pub(super) fn open_connections(&self) -> Gauge {
-        let open = Arc::clone(&self.open);
-        let read = move || u64::try_from(open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
-        Gauge::new("connections_open", "Connections that are being served.", read)
+        self.open.clone()
     }
 
     /// Stops accepting, and closes connections that are idle.

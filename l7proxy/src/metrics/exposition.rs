@@ -128,16 +128,17 @@ pub(super) fn number(value: u64) -> f64 {
 }
 
 /// One number that somebody else keeps.
+#[derive(Clone)]
 pub struct Gauge {
     name: &'static str,
     help: &'static str,
-    read: Box<dyn Fn() -> u64 + Send + Sync>,
+    read: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Gauge {
     /// Read at each scrape. The name is without our prefix.
     pub fn new(name: &'static str, help: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { name, help, read: Box::new(read) }
+        Self { name, help, read: Arc::new(read) }
     }
 }
 

@@ -54,7 +54,7 @@ impl Requests {
         );
         let mut under_way = Family::gauge(
             "l7proxy_http_requests_in_flight",
-            "Requests that came, and neither got the head of their answer nor ended.",
+            "Requests that came, and neither got the head of their answer (of gRPC its trailers) nor ended.",
         );
         let threads = self.lock().clone();
         for (direction, name) in DIRECTIONS {

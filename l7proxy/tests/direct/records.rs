@@ -86,3 +86,23 @@ fn what_a_client_sends_cannot_forge_a_record() {
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["l7"]["http"]["url"], "http://h/write\"},{\"\\u000a");
 }
+
+const CAME: &str = "l7proxy_http_requests_total{direction=\"egress\",protocol=\"HTTP/1.1\"}";
+const IN_FLIGHT: &str = "l7proxy_http_requests_in_flight{direction=\"egress\"}";
+
+#[test]
+fn requests_are_counted_when_they_come_and_not_only_when_they_are_answered() {
+    let stage = Stage::new();
+    let mut client = stage.client();
+    client.send("GET /read/x HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut server = stage.accept();
+    server.head();
+    assert_eq!((stage.told(CAME), stage.told(IN_FLIGHT)), (1, 1), "nobody answered it yet");
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    client.head();
+    client.send("GET /write HTTP/1.1\r\nHost: h\r\n\r\n");
+    server.send("12345");
+    client.until("denied\r\n");
+    assert_eq!((stage.told(CAME), stage.told(IN_FLIGHT)), (2, 0), "both are answered");
+    drop(stage.records(4));
+}

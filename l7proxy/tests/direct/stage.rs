@@ -16,7 +16,7 @@ use l7proxy::{
     endpoint::{EndpointId, IpCache, Peer},
     flow,
     http::{self, Changes, Connection, Limits, Scratch, Worker},
-    metrics::Counters,
+    metrics::{Counters, Exposition},
     policy::{EndpointState, Live, Store, World},
     upstream::Dialer,
 };
@@ -168,6 +168,17 @@ impl Stage {
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let counts = self.counters.snapshot();
         counts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).unwrap()
+    }
+
+    /// What a scrape would get of it.
+    pub(crate) fn told(&self, series: &str) -> u64 {
+        let text = {
+            let mut exposition = Exposition::default();
+            exposition.add(Arc::<Counters>::clone(&self.counters));
+            exposition.text(Vec::new()).unwrap()
+        };
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} is not told:\n{text}")).parse().unwrap()
     }
 
     /// Waits until a counter is at least `least`, and gives it.

@@ -14,7 +14,7 @@ use crate::{
     app::{DirectionStatus, EndpointStatus, KernelStatus, Status},
     drain,
     endpoint::Peer,
-    flow::{Ends, FlowGuard, HttpInfo},
+    flow::{Ends, FlowGuard, HttpInfo, RawHeaders},
     reject::Rejection,
     source::{PolicyState, PolicyStatus},
 };
@@ -96,7 +96,7 @@ fn text(flows: &str) -> String {
     let ends = Arc::new(Ends { direction: Direction::Egress, source: end(), destination: end() });
     let mut guard = FlowGuard::new(sink, ends, HttpInfo::unread(end().1), 1);
     guard.dropped(&Rejection::NoPolicy);
-    guard.answered(http::StatusCode::FORBIDDEN);
+    guard.answered(http::StatusCode::FORBIDDEN, RawHeaders::default());
     writer.run();
     let known = crate::metrics::Family::gauge("l7proxy_status_known", "Known.").with(&[], 1);
     scraped.exposition.text(status().families().into_iter().chain([known]).collect()).unwrap()

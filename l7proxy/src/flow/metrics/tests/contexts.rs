@@ -128,6 +128,23 @@ fn who_comes_to_live_where_another_one_did_is_counted_as_itself() {
     }
 }
 
+#[test]
+fn each_end_and_each_direction_is_looked_at() {
+    let (mut metrics, _) = metrics(&["flow:labelsContext=source_pod,destination_pod,traffic_direction"], SERIES);
+    let pods: Vec<End> = (0..30).map(|number| pod("shop", &format!("w{number}"), [10, 0, 0, number])).collect();
+    for _ in 0..3 {
+        for (source, destination) in pods.iter().flat_map(|source| pods.iter().map(move |other| (source, other))) {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let ends = Ends { direction, source: copy(source), destination: copy(destination) };
+                metrics.count(&Talk(Arc::new(ends)).request("GET", Verdict::Forwarded(None)));
+            }
+        }
+    }
+    let found = lines(&metrics, "hubble_flows_processed_total");
+    assert_eq!(found.len(), 30 * 30 * 2);
+    assert!(found.iter().all(|line| line.ends_with(" 3")), "{found:?}");
+}
+
 /// The library's own tables would take these for the same.
 #[test]
 fn label_sets_that_read_the_same_in_one_are_two() {

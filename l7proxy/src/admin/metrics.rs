@@ -9,7 +9,10 @@ use std::{
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -170,7 +173,11 @@ async fn accept(listener: tokio::net::TcpListener, scrapes: Scrapes, closed: Can
 }
 
 async fn converse(stream: TcpStream, scrapes: Scrapes, closed: CancellationToken) {
-    let service = service_fn(|request| reply(request, scrapes.clone()));
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        reply(request, scrapes.clone(), closed.clone())
+    });
     let mut server = server::conn::http1::Builder::new();
     server.max_buf_size(HEAD).timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let connection = server.serve_connection(TokioIo::new(stream), service);
@@ -179,7 +186,10 @@ async fn converse(stream: TcpStream, scrapes: Scrapes, closed: CancellationToken
         biased;
         ended = connection.as_mut() => ended,
         () = closed.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            // Who has just come has not been read yet, and would be closed without an answer.
+            if asked.load(Ordering::Relaxed) {
+                connection.as_mut().graceful_shutdown();
+            }
             connection.await
         }
     };
@@ -188,9 +198,13 @@ async fn converse(stream: TcpStream, scrapes: Scrapes, closed: CancellationToken
     }
 }
 
-async fn reply(request: Request<Incoming>, scrapes: Scrapes) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn reply(
+    request: Request<Incoming>,
+    scrapes: Scrapes,
+    closed: CancellationToken,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let begin = Instant::now();
-    let response = match (request.method(), request.uri().path()) {
+    let mut response = match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => scrapes.answer().await,
         (_, "/metrics") => {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "there is GET /metrics\n");
@@ -199,6 +213,9 @@ async fn reply(request: Request<Incoming>, scrapes: Scrapes) -> Result<Response<
         }
         _ => plain(StatusCode::NOT_FOUND, "there is GET /metrics\n"),
     };
+    if closed.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     scrapes.0.answers.add(response.status(), begin.elapsed());
     Ok(response)
 }

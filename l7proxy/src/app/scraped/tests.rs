@@ -121,10 +121,10 @@ fn problems(expression: &str, told: &Told) -> Vec<String> {
     let mut known: BTreeSet<String> = BTreeSet::from(["instance".to_owned()]);
     let mut rest = expression;
     while let Some(at) = ["hubble_", "l7proxy_", "process_"].iter().filter_map(|begin| rest.find(begin)).min() {
-        let begin = &rest[at..];
+        let (_, begin) = rest.split_at(at);
         let end = begin.find(|letter| !is_word(letter)).unwrap_or(begin.len());
-        let name = &begin[..end];
-        rest = &begin[end..];
+        let (name, behind) = begin.split_at(end);
+        rest = behind;
         let base = ["_bucket", "_count", "_sum"].into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         let Some(labels) = told.get(base) else {
             problems.push(format!("{name} is not told"));
@@ -132,8 +132,8 @@ fn problems(expression: &str, told: &Told) -> Vec<String> {
         };
         known.extend(labels.iter().cloned());
         if let Some(selected) = rest.strip_prefix('{') {
-            for label in selected.split('}').next().unwrap().split("\",").map(|label| label.trim()) {
-                let label = &label[..label.find(|letter| !is_word(letter)).unwrap()];
+            for label in selected.split('}').next().unwrap().split("\",").map(str::trim) {
+                let label = label.split(|letter| !is_word(letter)).next().unwrap();
                 if label != "instance" && !labels.contains(label) {
                     problems.push(format!("{name} has no label {label}"));
                 }
@@ -164,7 +164,10 @@ fn texts(value: &serde_json::Value, key: &str, found: &mut Vec<String>) {
             }
         }
         serde_json::Value::Array(values) => values.iter().for_each(|value| texts(value, key, found)),
-        _ => {}
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
     time::SystemTime,
 };
 
+use rules::MatchType;
+
 use super::{
     cache::Effects,
     context,
@@ -112,7 +114,8 @@ impl Handler {
                 let (kind, subtype) = kind(facts);
                 self.count(0, &[protocol(facts), kind, subtype, facts.verdict.name()], seen, now, effects);
             }
-            MetricName::Drop if facts.verdict == Shown::Dropped => {
+            // Two records tell of a refusal by policy: it is one.
+            MetricName::Drop if facts.verdict == Shown::Dropped && facts.event != Event::PolicyVerdict => {
                 let own = [facts.reason.hubble().1, protocol(facts)];
                 if let Some(drops) = self.series(0, &own, (seen, false), now, effects) {
                     effects.drops = Some(drops);
@@ -224,7 +227,7 @@ impl Handler {
 }
 
 fn is_forwarded(facts: &Facts) -> bool {
-    facts.verdict == Shown::Forwarded
+    matches!(facts.verdict, Shown::Forwarded | Shown::Redirected)
 }
 
 /// Type and subtype.
@@ -250,7 +253,15 @@ fn protocol(facts: &Facts) -> &'static str {
 fn matched(seen: &Seen<'_>) -> Option<&'static str> {
     match seen.facts.event {
         Event::Request | Event::Response => Some("l7/http"),
-        Event::PolicyVerdict if seen.source.0.identity != HOST => Some("none"),
+        Event::PolicyVerdict if seen.source.0.identity != HOST => Some(match seen.facts.matched {
+            MatchType::None => "none",
+            MatchType::L3Only => "l3-only",
+            MatchType::L3L4 => "l3-l4",
+            MatchType::L4Only => "l4-only",
+            MatchType::All => "all",
+            MatchType::L3Proto => "l3-proto",
+            MatchType::ProtoOnly => "proto-only",
+        }),
         Event::PolicyVerdict | Event::Drop | Event::Trace => None,
     }
 }

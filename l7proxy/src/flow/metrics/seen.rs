@@ -5,17 +5,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use rules::{Direction, PolicyKey, RuleRef};
+use rules::{Direction, MatchType, PolicyKey, RuleRef};
 
 use super::methods;
 use crate::{
     endpoint::End,
-    flow::{ConnectionRecord, DropReason, DropRecord, HttpRecord, Record, Verdict, summary},
+    flow::{Allowed, ConnectionRecord, DropReason, DropRecord, HttpRecord, Record, Verdict, summary},
 };
-
-/// SYN, and FIN with ACK: what connections begin and end with.
-const SYN: u8 = 2;
-const FIN_ACK: u8 = 17;
 
 /// What labels ask for besides what is always known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,6 +47,8 @@ pub(super) struct Facts {
     pub(super) direction: Direction,
     pub(super) verdict: Shown,
     pub(super) reason: DropReason,
+    /// Of a policy verdict: what its rule looked at.
+    pub(super) matched: MatchType,
     /// As `flow.Layer4` names it; empty where it has no name.
     pub(super) layer4: &'static str,
     /// Of HTTP.
@@ -84,6 +82,7 @@ pub(super) enum Shown {
     Dropped,
     Error,
     Audit,
+    Redirected,
 }
 
 impl Shown {
@@ -93,6 +92,7 @@ impl Shown {
             Self::Dropped => "DROPPED",
             Self::Error => "ERROR",
             Self::Audit => "AUDIT",
+            Self::Redirected => "REDIRECTED",
         }
     }
 
@@ -102,6 +102,7 @@ impl Shown {
             Self::Dropped => "dropped",
             Self::Error => "error",
             Self::Audit => "audit",
+            Self::Redirected => "redirected",
         }
     }
 }
@@ -152,21 +153,28 @@ impl<'r> Seen<'r> {
     }
 
     fn refusal(record: &'r DropRecord) -> Self {
-        let layer4 = summary::layer4(record.protocol);
-        let facts = Facts::new(if record.audit { Event::PolicyVerdict } else { Event::Drop }, record.direction);
-        let flags = if layer4 == "TCP" { summary::flags(record) } else { 0 };
-        let facts = if record.audit {
-            Facts { verdict: Shown::Audit, layer4, flags, ..facts }
+        let event = if record.tells_decision() { Event::PolicyVerdict } else { Event::Drop };
+        let (verdict, reason, is_reply) = if record.audit {
+            (Shown::Audit, DropReason::Unknown, Some(false))
         } else {
-            Facts { verdict: Shown::Dropped, reason: record.reason, layer4, flags, ..facts }
+            (Shown::Dropped, record.reason, None)
         };
+        let layer4 = summary::layer4(record.protocol);
+        let (flags, matched) = (summary::flags(record), record.match_type());
+        let facts = Facts { verdict, reason, is_reply, layer4, flags, matched, ..Facts::new(event, record.direction) };
         Self { source: &record.source, destination: &record.destination, by: By::Nobody, facts }
     }
 
     fn connection(record: &'r ConnectionRecord) -> Self {
         let ends = &record.ends;
-        let flags = if record.end.is_some() { FIN_ACK } else { SYN };
-        let facts = Facts { layer4: "TCP", flags, is_reply: Some(false), ..Facts::new(Event::Trace, ends.direction) };
+        let (event, verdict, matched) = match record.allowed {
+            Some(Allowed::Forwarded) => (Event::PolicyVerdict, Shown::Forwarded, record.match_type()),
+            Some(Allowed::Redirected) => (Event::PolicyVerdict, Shown::Redirected, record.match_type()),
+            None => (Event::Trace, Shown::Forwarded, MatchType::None),
+        };
+        let flags = summary::connection_flags(record.end.is_some());
+        let facts = Facts { verdict, matched, flags, ..Facts::new(event, ends.direction) };
+        let facts = Facts { layer4: "TCP", is_reply: Some(false), ..facts };
         Self { source: &ends.source, destination: &ends.destination, by: By::Nobody, facts }
     }
 }
@@ -188,6 +196,7 @@ impl Facts {
             direction,
             verdict: Shown::Forwarded,
             reason: DropReason::Unknown,
+            matched: MatchType::None,
             layer4: "",
             protocol: "",
             method: "",

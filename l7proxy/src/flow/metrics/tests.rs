@@ -93,6 +93,7 @@ impl Talk {
             backends: None,
             repeats: 0,
             revision: 1,
+            is_verdict: false,
         }
     }
 
@@ -105,6 +106,7 @@ impl Talk {
             ends,
             rule: None,
             process: None,
+            allowed: None,
             end,
             revision: 1,
         }))
@@ -122,7 +124,13 @@ fn key(name: &str) -> Arc<PolicyKey> {
 
 fn rule(summary: &str) -> Arc<RuleRef> {
     let rule = "ingress[0].toPorts[0].rules.http[1]".to_owned();
-    Arc::new(RuleRef { policy: key("api"), rule, summary: summary.to_owned(), log: None })
+    Arc::new(RuleRef {
+        policy: key("api"),
+        rule,
+        summary: summary.to_owned(),
+        log: None,
+        matches: rules::MatchType::L4Only,
+    })
 }
 
 fn denied(reason: DropReason) -> Verdict {
@@ -252,6 +260,26 @@ fn drops_that_were_not_told_are_counted() {
     assert_eq!(unknown, ["{protocol=\"Unknown L4\",reason=\"POLICY_DENIED\"} 1"]);
     let packets = DropRecord { audit: true, ..talk.refusal() };
     assert_eq!(counted("drop", "hubble_drop_total", &[dropped(packets)]), [""; 0], "it passed");
+}
+
+#[test]
+fn verdicts_of_policy_say_what_its_rule_looked_at() {
+    let talk = Talk::new(Direction::Egress);
+    let refusal = DropRecord { rule: Some(rule("")), ..talk.refusal() };
+    let verdict = refusal.decision().unwrap();
+    let mut allowed = talk.connection(false);
+    let Record::Connection(connection) = &mut allowed else { panic!("{allowed:?}") };
+    connection.allowed = Some(crate::flow::Allowed::Redirected);
+    let records = [dropped(refusal), dropped(verdict), allowed];
+    assert_eq!(
+        counted("policy", "hubble_policy_verdicts_total", &records),
+        [
+            "{action=\"dropped\",direction=\"egress\",match=\"l4-only\"} 1",
+            "{action=\"redirected\",direction=\"egress\",match=\"none\"} 1",
+        ]
+    );
+    let drops = counted("drop", "hubble_drop_total", &records);
+    assert_eq!(drops, ["{protocol=\"TCP\",reason=\"POLICY_DENIED\"} 1"], "two records tell of it, and it is one");
 }
 
 #[test]

@@ -142,6 +142,16 @@ impl Following {
         told.with_context(|| format!("it said {:?} and {:?}", self.text("out"), self.text("err")))
     }
 
+    /// It does nothing until [`Self::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// It goes on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.resume()
+    }
+
     /// Ends it as Ctrl-C does.
     pub fn interrupt(self) -> Result<Said> {
         self.process.interrupt()?;

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, ensure};
 use conformance::{
     Node, Pod, Process,
     client::{curl, grpc},
+    eventually,
     node::{Flow, Service},
     server::{self, Server},
 };
 use serde_json::{Value, json};
 
-/// Refused by three kinds of rules, and by the lack of one on both sides.
+/// Allows and refuses in every way that there is a record of.
 const POLICY: &str = r#"
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -38,6 +39,15 @@ spec:
   ingress:
     - fromEndpoints: [{matchLabels: {app: web}}]
       toPorts: [{ports: [{port: "9000", protocol: TCP}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: trial, namespace: NAMESPACE, annotations: {l7proxy.io/audit: "true"}}
+spec:
+  endpointSelector: {matchLabels: {app: batch}}
+  egress:
+    - toEndpoints: [{matchLabels: {app: checkout}}]
+      toPorts: [{ports: [{port: "9000", protocol: TCP}]}]
 "#;
 
 /// Nobody of the node, and nobody at all.
@@ -59,11 +69,17 @@ pub(crate) const ALL: &[&str] = &[
     "empty-200",
     "unimplemented",
     "unimplemented-200",
+    "closed-verdict",
     "closed",
+    "denylist-verdict",
     "denylist",
+    "entering-verdict",
     "entering",
+    "world-verdict",
     "world",
+    "datagram-verdict",
     "datagram",
+    "audited",
     "boom",
     "boom-502",
 ];
@@ -77,6 +93,7 @@ pub(crate) struct Site {
 }
 
 pub(crate) const PAYMENTS: Site = Site { node: "node-a", namespace: "payments" };
+pub(crate) const SHOP: Site = Site { node: "node-b", namespace: "shop" };
 
 /// A record, and its line.
 #[derive(Clone, Debug)]
@@ -94,6 +111,7 @@ pub(crate) struct Stage {
     pub(crate) web: Pod,
     pub(crate) checkout: Pod,
     pub(crate) ledger: Pod,
+    batch: Pod,
     service: Service,
     _servers: (Server, Process),
     pub(crate) node: Node,
@@ -128,6 +146,7 @@ impl Stage {
         let web = pod(&mut node, "web-7c9f-abcde", "web", "Deployment")?;
         let checkout = pod(&mut node, "checkout-5d4b-xyz12", "checkout", "Deployment")?;
         let ledger = pod(&mut node, "ledger-0", "ledger", "StatefulSet")?;
+        let batch = pod(&mut node, "batch-29401-q8xkz", "batch", "Job")?;
         let servers = (server::http_at(&checkout, "[::]:8080")?, grpc::serve(&checkout, 8081)?);
         let service = Service::new(node.network(), 80, &[&checkout], 8080)?;
         node.set("cluster", json!("cluster1"));
@@ -146,7 +165,7 @@ impl Stage {
         node.set("flows", all);
         node.write_manifest("policy.yaml", &POLICY.replace("NAMESPACE", site.namespace))?;
         node.start()?;
-        Ok(Some(Self { site, told: Vec::new(), web, checkout, ledger, service, _servers: servers, node }))
+        Ok(Some(Self { site, told: Vec::new(), web, checkout, ledger, batch, service, _servers: servers, node }))
     }
 
     /// Does everything once.
@@ -230,32 +249,58 @@ impl Stage {
     fn connect(&mut self) -> Result<()> {
         let (checkout, ledger) = (self.checkout.name.clone(), self.ledger.name.clone());
         let to = |pod: &Pod, port: u16| SocketAddr::from((pod.v4, port));
-        let by = |policy: &str| format!("denied by CiliumNetworkPolicy {}/{policy}", self.site.namespace);
-        let refused =
-            |what: &str, why: &str| format!("WEB ID <> {what} PEER {why} DROPPED (TCP Flags: SYN; {})", by("web"));
-        let line = refused(&format!("{checkout}:9999"), "Policy denied");
-        self.step(&[("closed", &line)], |stage| attempt(stage, to(&stage.checkout, 9999)))?;
-        let line = refused(&format!("{checkout}:6666"), "Policy denied by denylist");
-        self.step(&[("denylist", &line)], |stage| attempt(stage, to(&stage.checkout, 6666)))?;
+        let target = format!("{checkout}:9999");
+        let lines = self.refused("WEB", &target, ["none EGRESS", "Policy denied", "TCP Flags: SYN", "web"]);
+        self.refuse(["closed-verdict", "closed"], &lines, |stage| attempt(stage, to(&stage.checkout, 9999)))?;
+        let (target, why) = (format!("{checkout}:6666"), "Policy denied by denylist");
+        let lines = self.refused("WEB", &target, ["L3-L4 EGRESS", why, "TCP Flags: SYN", "web"]);
+        self.refuse(["denylist-verdict", "denylist"], &lines, |stage| attempt(stage, to(&stage.checkout, 6666)))?;
         // Its own side lets it go: the port is known that it came from.
-        let line = refused(&format!("{ledger}:9999"), "Policy denied").replacen("WEB", "WEB:PORT", 1);
-        let line = line.replacen(&by("web"), &by("ledger"), 1);
-        self.step(&[("entering", &line)], |stage| attempt(stage, to(&stage.ledger, 9999)))?;
-        let line = refused(&format!("{WORLD}:9999"), "Policy denied");
-        self.step(&[("world", &line)], |stage| attempt(stage, (WORLD, 9999).into()))?;
-        let line = format!("WEB:PORT ID <> {checkout}:53 PEER Policy denied DROPPED (UDP; {})", by("web"));
-        self.step(&[("datagram", &line)], |stage| {
+        let target = format!("{ledger}:9999");
+        let lines = self.refused("WEB:PORT", &target, ["none INGRESS", "Policy denied", "TCP Flags: SYN", "ledger"]);
+        self.refuse(["entering-verdict", "entering"], &lines, |stage| attempt(stage, to(&stage.ledger, 9999)))?;
+        let target = format!("{WORLD}:9999");
+        let lines = self.refused("WEB", &target, ["none EGRESS", "Policy denied", "TCP Flags: SYN", "web"]);
+        self.refuse(["world-verdict", "world"], &lines, |stage| attempt(stage, (WORLD, 9999).into()))?;
+        let target = format!("{checkout}:53");
+        let lines = self.refused("WEB:PORT", &target, ["none EGRESS", "Policy denied", "UDP", "web"]);
+        self.refuse(["datagram-verdict", "datagram"], &lines, |stage| {
             let outcome = server::udp_send(&stage.web, to(&stage.checkout, 53), "hello")?;
             ensure!(outcome.is_refused(), "{outcome:?}");
             Ok(())
+        })?;
+        // It passes, to a port that nobody listens at.
+        let batch = &self.batch.name;
+        let line = format!("{batch} ID -> {checkout}:9999 PEER policy-verdict:none EGRESS AUDITED (TCP Flags: SYN)");
+        self.step(&[("audited", &line)], |stage| {
+            server::connect(&stage.batch, to(&stage.checkout, 9999), None).map(drop)
         })
+    }
+
+    /// What is printed of a refusal: by what of it was decided, and what became of it.
+    fn refused(&self, from: &str, to: &str, [by, why, what, policy]: [&str; 4]) -> [String; 2] {
+        let policy = format!("denied by CiliumNetworkPolicy {}/{policy}", self.site.namespace);
+        let ends = format!("{from} ID <> {to} PEER");
+        [format!("{ends} policy-verdict:{by} DENIED ({what})"), format!("{ends} {why} DROPPED ({what}; {policy})")]
+    }
+
+    fn refuse(
+        &mut self,
+        [decided, dropped]: [&'static str; 2],
+        [decision, drop]: &[String; 2],
+        act: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        self.step(&[(decided, decision), (dropped, drop)], act)
     }
 
     /// Does something that there is a record of for each line.
     fn step(&mut self, lines: &[(&'static str, &str)], act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         let from = self.told.len();
         act(self)?;
-        let flows = self.node.wait_flows(from, lines.len(), |_| true)?;
+        let flows = eventually(&format!("records of {lines:?}"), || {
+            let flows = self.node.all_flows()?.split_off(from);
+            Ok((flows.len() >= lines.len()).then_some(flows))
+        })?;
         ensure!(flows.len() == lines.len(), "more than {lines:?}: {flows:#?}");
         for (flow, (name, pattern)) in flows.into_iter().zip(lines) {
             let line = self.line(&flow, pattern)?;
@@ -301,6 +346,13 @@ fn attempt(stage: &Stage, target: SocketAddr) -> Result<()> {
 /// When it was, as the record says it.
 pub(crate) fn time(flow: &Flow) -> String {
     flow.0.pointer("/time").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// To put records in order: a time of text may have less digits than another.
+pub(crate) fn moment(flow: &Flow) -> String {
+    let time = time(flow);
+    let (second, fraction) = time.trim_end_matches('Z').split_once('.').unwrap_or((&time, ""));
+    format!("{}.{fraction:0<9}", second.trim_end_matches('Z'))
 }
 
 /// `2026-01-02T03:04:05.678901234Z` as `Jan  2 03:04:05.678`.

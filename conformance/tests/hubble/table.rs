@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use conformance::client::hubble::{Cli, Target};
 
-use crate::stage::{ALL, Stage, TRACE, Told};
+use crate::stage::{ALL, Stage, TRACE, Told, moment};
 
 /// Arguments of `hubble observe`, and names of what is printed. `{x}` stands for a fact of the first node (`fill`).
 pub(crate) type Row = (&'static [&'static str], &'static [&'static str]);
@@ -25,10 +25,52 @@ const HTTP: &[&str] = &[
     "boom",
     "boom-502",
 ];
-const DROPPED: &[&str] = &["delete", "unimplemented", "closed", "denylist", "entering", "world", "datagram"];
+pub(crate) const DROPPED: &[&str] = &[
+    "delete",
+    "unimplemented",
+    "closed-verdict",
+    "closed",
+    "denylist-verdict",
+    "denylist",
+    "entering-verdict",
+    "entering",
+    "world-verdict",
+    "world",
+    "datagram-verdict",
+    "datagram",
+];
 const REFUSED: &[&str] = &["closed", "denylist", "entering", "world", "datagram"];
-const TO_CHECKOUT: &[&str] =
-    &["items", "six", "delete", "empty", "unimplemented", "closed", "denylist", "datagram", "boom"];
+/// Decisions of policy below HTTP.
+pub(crate) const DECIDED: &[&str] =
+    &["closed-verdict", "denylist-verdict", "entering-verdict", "world-verdict", "datagram-verdict", "audited"];
+/// Both of them.
+const JUDGED: &[&str] = &[
+    "closed-verdict",
+    "closed",
+    "denylist-verdict",
+    "denylist",
+    "entering-verdict",
+    "entering",
+    "world-verdict",
+    "world",
+    "datagram-verdict",
+    "datagram",
+    "audited",
+];
+const TO_CHECKOUT: &[&str] = &[
+    "items",
+    "six",
+    "delete",
+    "empty",
+    "unimplemented",
+    "closed-verdict",
+    "closed",
+    "denylist-verdict",
+    "denylist",
+    "datagram-verdict",
+    "datagram",
+    "boom",
+];
 const ANSWERS: &[&str] =
     &["items-200", "cart-200", "six-200", "delete-403", "empty-200", "unimplemented-200", "boom-502"];
 
@@ -43,7 +85,9 @@ pub(crate) const ROWS: &[Row] = &[
     (&["--verdict", "DROPPED"], DROPPED),
     (&["--verdict", "ERROR"], &["boom-502"]),
     (&["--verdict", "DROPPED", "--verdict", "ERROR", "-t", "l7"], &["delete", "unimplemented", "boom-502"]),
-    (&["--verdict", "AUDIT"], &[]),
+    (&["--verdict", "AUDIT"], &["audited"]),
+    (&["-t", "policy-verdict"], DECIDED),
+    (&["-t", "drop", "-t", "policy-verdict"], JUDGED),
     (&["-t", "l7"], HTTP),
     (&["-t", "l7", "--http-status", "2+"], &["items-200", "cart-200", "six-200", "empty-200", "unimplemented-200"]),
     (&["--http-status", "403"], &["delete-403"]),
@@ -51,34 +95,68 @@ pub(crate) const ROWS: &[Row] = &[
     (&["--http-status", "40+", "--http-status", "502"], &["delete-403", "boom-502"]),
     (&["--http-method", "get", "--http-path", "^/v1/"], &["items", "items-200", "cart", "cart-200", "six", "six-200"]),
     (&["--http-url", "x=2$"], &["items", "items-200"]),
+    (&["--http-header", "Grpc-Status:7"], &["unimplemented-200"]),
+    (&["--http-header", "Grpc-Status:0"], &["empty-200"]),
+    (&["--http-header", "grpc-status:7"], &[]),
     (&["-n", "payments", "--protocol", "http"], HTTP),
-    (&["--protocol", "UDP"], &["datagram"]),
+    (&["--protocol", "UDP"], &["datagram-verdict", "datagram"]),
     (&["--protocol", "icmp"], &[]),
     (&["--from-pod", "payments/web", "--to-pod", "payments/checkout"], TO_CHECKOUT),
-    (&["--pod", "payments/ledger"], &["entering"]),
-    (&["-n", "payments", "--pod", "ledger-0"], &["entering"]),
+    (&["--pod", "payments/ledger"], &["entering-verdict", "entering"]),
+    (&["-n", "payments", "--pod", "ledger-0"], &["entering-verdict", "entering"]),
     (
         &["--to-namespace", "payments", "--http-status", "200"],
         &["items-200", "cart-200", "six-200", "empty-200", "unimplemented-200"],
     ),
-    (&["--from-namespace", "payments", "--to-port", "9999"], &["closed", "entering", "world"]),
-    (&["--to-label", "app=checkout", "--traffic-direction", "egress"], TO_CHECKOUT),
+    (
+        &["--from-pod", "payments/web", "--to-port", "9999"],
+        &["closed-verdict", "closed", "entering-verdict", "entering", "world-verdict", "world"],
+    ),
+    (&["--to-label", "app=checkout", "--not", "--from-label", "app=batch"], TO_CHECKOUT),
     (&["--label", "app in (web,nope)", "--last", "1"], &["boom-502"]),
     (&["--from-label", "k8s:app=web,!canary", "--last", "1"], &["boom"]),
-    (&["--to-label", "reserved:world"], &["world"]),
-    (&["--to-identity", "world"], &["world"]),
-    (&["--to-ip", "203.0.113.0/24"], &["world"]),
-    (&["--ip", "203.0.113.9"], &["world"]),
+    (&["--to-label", "reserved:world"], &["world-verdict", "world"]),
+    (&["--to-identity", "world"], &["world-verdict", "world"]),
+    (&["--to-ip", "203.0.113.0/24"], &["world-verdict", "world"]),
+    (&["--ip", "203.0.113.9"], &["world-verdict", "world"]),
     (&["-6"], &["six", "six-200"]),
     (&["--ip-version", "v6"], &["six", "six-200"]),
-    (&["--port", "6666"], &["denylist"]),
+    (&["--port", "6666"], &["denylist-verdict", "denylist"]),
     (&["--from-port", "8081"], &["empty-200", "unimplemented-200"]),
-    (&["--traffic-direction", "ingress"], &["entering"]),
-    (&["--drop-reason-desc", "POLICY_DENY"], &["denylist"]),
-    (&["--drop-reason-desc", "POLICY_DENIED"], &["delete", "unimplemented", "closed", "entering", "world", "datagram"]),
+    (
+        &["--tcp-flags", "SYN"],
+        &[
+            "closed-verdict",
+            "closed",
+            "denylist-verdict",
+            "denylist",
+            "entering-verdict",
+            "entering",
+            "world-verdict",
+            "world",
+            "audited",
+        ],
+    ),
+    (&["--traffic-direction", "ingress"], &["entering-verdict", "entering"]),
+    (&["--drop-reason-desc", "POLICY_DENY"], &["denylist-verdict", "denylist"]),
+    (
+        &["--drop-reason-desc", "POLICY_DENIED"],
+        &[
+            "delete",
+            "unimplemented",
+            "closed-verdict",
+            "closed",
+            "entering-verdict",
+            "entering",
+            "world-verdict",
+            "world",
+            "datagram-verdict",
+            "datagram",
+        ],
+    ),
     (&["--trace-id", TRACE], &["items", "items-200"]),
     (&["--to-workload", "Deployment/checkout", "--last", "1"], &["boom"]),
-    (&["--workload", "StatefulSet/ledger"], &["entering"]),
+    (&["--workload", "StatefulSet/ledger"], &["entering-verdict", "entering"]),
     (&["--workload", "Deployment/ledger"], &[]),
     (&["--node-name", "cluster1/*", "--last", "1"], &["boom-502"]),
     (&["--node-name", "node-c"], &[]),
@@ -87,23 +165,33 @@ pub(crate) const ROWS: &[Row] = &[
         &["--not", "--http-method", "get", "-t", "l7"],
         &["delete", "delete-403", "empty", "empty-200", "unimplemented", "unimplemented-200"],
     ),
-    (&["--not", "--verdict", "FORWARDED", "--not", "--verdict", "DROPPED"], &["boom-502"]),
+    (&["--not", "--verdict", "FORWARDED", "--not", "--verdict", "DROPPED"], &["audited", "boom-502"]),
     (&["--to-fqdn", "*.example.com", "--use-default-field-masks=false"], &[]),
     (&["--reply", "-t", "l7"], ANSWERS),
     (&["--not-reply", "--verdict", "DROPPED"], DROPPED),
     (&["--allowlist", r#"{"http_method":["DELETE"]}"#, "--denylist", r#"{"reply":[true]}"#], &["delete"]),
     (&["--first", "2"], &["items", "items-200"]),
     (&["--last", "2"], &["boom", "boom-502"]),
-    (&["--last", "3", "--verdict", "DROPPED"], &["entering", "world", "datagram"]),
+    (&["--last", "3", "--verdict", "DROPPED"], &["world", "datagram-verdict", "datagram"]),
     (&["--first", "1", "--verdict", "DROPPED"], &["delete"]),
+];
+
+/// What an older command line asks too.
+pub(crate) const OLDER_ROWS: &[Row] = &[
+    (&["--all"], ALL),
+    (&["--verdict", "DROPPED"], DROPPED),
+    (&["-n", "payments", "--protocol", "http"], HTTP),
+    (&["--namespace", "payments", "--service", "checkout", "--protocol", "http"], &["cart", "cart-200"]),
+    (&["--to-service", "payments/checkout", "--protocol", "http"], &["cart"]),
+    (&["--namespace", "payments", "--type", "drop"], REFUSED),
 ];
 
 /// Rows with facts of the node itself.
 pub(crate) const OWN_ROWS: &[Row] = &[
     (&["--uuid", "{uuid}"], &["delete"]),
     (&["--from-identity", "{web}", "--last", "1"], &["boom"]),
-    (&["--identity", "{ledger}"], &["entering"]),
-    (&["--to-ip", "{checkout}", "--protocol", "udp"], &["datagram"]),
+    (&["--identity", "{ledger}"], &["entering-verdict", "entering"]),
+    (&["--to-ip", "{checkout}", "--protocol", "udp"], &["datagram-verdict", "datagram"]),
     (&["--since", "{delete}", "--until", "{empty}"], &["delete", "delete-403", "empty"]),
     (&["--until", "{items-200}"], &["items", "items-200"]),
 ];
@@ -162,6 +250,6 @@ pub(crate) fn expected(stages: &[&Stage], names: &[&str]) -> Result<Vec<String>>
             found.push(stage.told(name)?);
         }
     }
-    found.sort_by_key(|told| crate::stage::time(&told.flow));
+    found.sort_by_key(|told| moment(&told.flow));
     Ok(found.into_iter().map(|told| told.line.clone()).collect())
 }

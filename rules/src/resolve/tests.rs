@@ -198,6 +198,9 @@ fn whom_the_same_rules_apply_to_share_what_they_mean() {
     }
 }
 
+/// Whose, what, its precedence and its rule.
+type Entry = (Option<Identity>, Action, u32, String);
+
 #[test]
 fn precedences_are_cilium_s() {
     let mut identities = Identities::new();
@@ -220,7 +223,6 @@ fn precedences_are_cilium_s() {
     };
     let found = of(&[allow.clone(), requests.clone(), deny.clone()]);
     // By identity.
-    type Entry = (Option<Identity>, Action, u32, String);
     let of_peers = |entries: [Entry; 3]| {
         let mut entries = entries.to_vec();
         entries.sort_by_key(|(identity, ..)| *identity);

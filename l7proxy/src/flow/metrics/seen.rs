@@ -161,7 +161,7 @@ impl<'r> Seen<'r> {
         };
         let layer4 = summary::layer4(record.protocol);
         let (flags, matched) = (summary::flags(record), record.match_type());
-        let facts = Facts { verdict, reason, is_reply, layer4, flags, matched, ..Facts::new(event, record.direction) };
+        let facts = Facts { verdict, reason, matched, layer4, flags, is_reply, ..Facts::new(event, record.direction) };
         Self { source: &record.source, destination: &record.destination, by: By::Nobody, facts }
     }
 

@@ -51,6 +51,8 @@ use self::{
 const SOCKET_MODE: u32 = 0o660;
 /// Between two tries to get the address that another process has until it hears that it is replaced.
 const AGAIN: Duration = Duration::from_millis(5);
+/// So many of them, and it is somebody else.
+const TRIES: u32 = 2000;
 /// Commands that may wait for the thread: more than a process gives it.
 const COMMANDS: usize = 64;
 /// What is being answered has this long at the end.
@@ -320,16 +322,17 @@ async fn accept_tcp(accepting: Accepting, listener: TcpListener, tls: Option<Tls
 
 /// The address, as soon as the process before let go of it.
 async fn free(address: SocketAddr, stop: &CancellationToken) -> Option<TcpListener> {
-    let mut told = false;
+    let mut tries = 0_u32;
     while !stop.is_cancelled() {
         match TcpListener::bind(address) {
             Ok(listener) => return Some(listener),
-            Err(error) if !told => {
-                told = true;
-                tracing::info!(%address, %error, "flows.listen: waits for the process before");
+            Err(error) if tries == 0 => tracing::info!(%address, %error, "flows.listen: waits for the process before"),
+            Err(error) if tries == TRIES => {
+                tracing::error!(%address, %error, "flows.listen: nobody is answered there; somebody else has it");
             }
             Err(_) => {}
         }
+        tries = tries.saturating_add(1);
         time::sleep(AGAIN).await;
     }
     None

@@ -1,3 +1,4 @@
+use hubble_api::observer::ServerStatusRequest;
 use prost_types::{FieldMask, Timestamp};
 
 use super::{stage::time, *};
@@ -245,4 +246,19 @@ async fn others_are_answered_while_nobody_reads() {
     }
     assert_eq!(stage.numbers(last(1)).await, [20_000]);
     drop(streams);
+}
+
+#[tokio::test]
+async fn others_are_answered_while_a_query_looks_through_everything() {
+    let mut stage = Stage::new();
+    stage.append(20_000, u64::MAX);
+    let mut other = stage.observer().await;
+    other.server_status(ServerStatusRequest {}).await.unwrap();
+    let mut long = stage.flows(GetFlowsRequest { whitelist: denied(), ..GetFlowsRequest::default() }).await;
+    tokio::select! {
+        biased;
+        end = long.message() => panic!("it was answered first: {end:?}"),
+        status = other.server_status(ServerStatusRequest {}) => drop(status.unwrap()),
+    }
+    assert!(long.message().await.unwrap().is_none());
 }

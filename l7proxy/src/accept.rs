@@ -5,6 +5,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     rc::Rc,
@@ -25,12 +26,12 @@ mod places;
 pub use places::{Full, MEMORY, Places, Share, Taken, of_descriptors};
 
 use crate::{
-    endpoint::EndpointId,
-    flow::{DropReason, DropRecord, Record},
+    endpoint::{End, EndpointId},
+    flow::{Allowed, ConnectionRecord, DropReason, DropRecord, Ends, Record},
     http::{self, Connection, Worker},
     metrics::count,
     pod_net::PodNetns,
-    policy::{Live, Store},
+    policy::{Live, Store, World},
     redirect::{DataMaps, Original},
     sys,
     upstream::{Dialer, Leg, Side},
@@ -52,6 +53,8 @@ pub struct Door {
     pub store: Arc<Store>,
     /// How many connections it may have beside others.
     pub share: Arc<Share>,
+    /// Each connection has a record.
+    pub tells: bool,
 }
 
 impl Door {
@@ -108,10 +111,45 @@ impl Door {
         let Some(connection) = self.admit(&stream, client, maps, worker) else { return };
         match self.share.take() {
             Ok(place) => {
+                if self.tells {
+                    self.tell(&connection, worker);
+                }
                 connections.spawn_local(http::serve(stream, connection, Rc::clone(worker), place));
             }
             Err(full) => self.shed(&stream, &connection, full, worker),
         }
+    }
+
+    /// Records that policy sends it here, and whose rules.
+    fn tell(&self, connection: &Connection, worker: &Worker) {
+        let world = self.store.current();
+        let [source, destination] = self.ends(&world, connection);
+        let other = if self.direction == Direction::Egress { &destination } else { &source };
+        let judging = world.endpoints.get(&self.endpoint).map(|endpoint| {
+            let policy = endpoint.direction(self.direction);
+            policy.judging(other.0.identity(), Protocol::Tcp, connection.original.port())
+        });
+        let judging = judging.unwrap_or_default();
+        let policies: BTreeSet<_> = judging.iter().map(|rule| Arc::clone(&rule.policy)).collect();
+        #[expect(clippy::disallowed_methods, reason = "this is where it happens")]
+        let time = SystemTime::now();
+        worker.flows.emit(Record::Connection(Box::new(ConnectionRecord {
+            time,
+            ends: Ends { direction: self.direction, source, destination },
+            rule: judging.into_iter().next(),
+            process: None,
+            allowed: Some(Allowed::Redirected(policies.into_iter().collect())),
+            end: None,
+            revision: world.revision,
+        })));
+    }
+
+    fn ends(&self, world: &World, connection: &Connection) -> [End; 2] {
+        let (local, remote) = match self.direction {
+            Direction::Egress => (connection.client, connection.original),
+            Direction::Ingress => (connection.original, connection.client),
+        };
+        world.ends(self.endpoint, self.direction, local, remote)
     }
 
     /// There is no place: a reset, and a record.
@@ -125,11 +163,7 @@ impl Door {
             tracing::debug!(%error, "reset");
         }
         let world = self.store.current();
-        let (local, remote) = match self.direction {
-            Direction::Egress => (connection.client, connection.original),
-            Direction::Ingress => (connection.original, connection.client),
-        };
-        let [source, destination] = world.ends(self.endpoint, self.direction, local, remote);
+        let [source, destination] = self.ends(&world, connection);
         #[expect(clippy::disallowed_methods, reason = "this is where it happens")]
         let time = SystemTime::now();
         worker.flows.emit(Record::Drop(Box::new(DropRecord {

@@ -257,12 +257,12 @@ pub struct ConnectionRecord {
 }
 
 /// Where policy lets a connection go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
     /// Where it wants to.
     Forwarded,
-    /// To the proxy, which judges its requests.
-    Redirected,
+    /// To the proxy, which judges its requests by rules of these policies.
+    Redirected(Arc<[Arc<PolicyKey>]>),
 }
 
 /// What is known of a connection at its end.

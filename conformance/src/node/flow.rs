@@ -139,6 +139,12 @@ impl Flow {
         self.kind() == "REQUEST" || (self.kind().is_empty() && matches!(self.verdict(), "DROPPED" | "AUDIT"))
     }
 
+    /// What of a connection the rule looks at, as Cilium numbers it; 0: there is no rule.
+    #[must_use]
+    pub fn matched(&self) -> u64 {
+        self.0.pointer("/flow/policy_match_type").and_then(Value::as_u64).unwrap_or_default()
+    }
+
     /// What policy decided of a connection or datagram: another record tells what became of it. Of what is audited there is
     /// no other.
     #[must_use]

@@ -12,7 +12,7 @@ use conformance::{
 };
 use serde_json::json;
 
-use crate::manifests::{PORTS, READ_ONLY};
+use crate::manifests::{PORTS, READ_ONLY, READ_ONLY_NAME};
 
 /// TCP 7003 of the API is for nobody, and the client may not send to UDP 5355.
 const DENIED: &str = r#"
@@ -181,13 +181,31 @@ fn connections_that_pass_begin_and_end() -> Result<()> {
         assert_eq!(curl(&client, &[], &format!("http://{}:8080/read/a", api.v4))?.status, 200);
         calls(&client, "tcp", (api.v4, 7001), 1)?;
         node.wait_flows(0, 1, |flow| flow.verdict() == "DROPPED")?;
+        let decided = |verdict: &str, port| -> Result<Vec<Flow>> {
+            let is_it = |flow: &Flow| flow.is_decision() && flow.verdict() == verdict && is_to(flow, port);
+            Ok(node.all_flows()?.into_iter().filter(is_it).collect())
+        };
+        let denied = decided("DROPPED", 7001)?;
+        assert_eq!((denied.len(), denied[0].matched()), (1, 0), "beside the drop, and by no rule");
+        assert!(denied[0].policies().contains(&"CiliumNetworkPolicy default/ports".to_owned()), "{denied:#?}");
         if !asked {
+            assert!(node.all_flows()?.iter().all(|flow| !flow.is_decision() || flow.verdict() == "DROPPED"));
             assert!(node.flows()?.iter().all(|flow| flow.connection().is_empty()));
             continue;
         }
         let ended = node.wait_flows(0, 4, |flow| flow.connection() == "ended" && is_to(flow, 7000))?;
         let opened = node.wait_flows(0, 4, |flow| flow.connection() == "opened" && is_to(flow, 7000))?;
         assert_eq!((opened.len(), ended.len()), (4, 4), "{:#?}", node.flows());
+        let allowed = decided("FORWARDED", 7000)?;
+        // Who and the port, of what leaves; what enters may be from anybody, to any port.
+        let matched = |direction: &str| -> Vec<u64> {
+            allowed.iter().filter(|flow| flow.direction() == direction).map(Flow::matched).collect()
+        };
+        assert_eq!((matched("EGRESS"), matched("INGRESS")), (vec![2, 2], vec![4, 4]), "{allowed:#?}");
+        let redirected = decided("REDIRECTED", 8080)?;
+        assert_eq!(redirected.len(), 1, "{redirected:#?}");
+        assert_eq!((redirected[0].direction(), redirected[0].matched()), ("EGRESS", 2));
+        assert_eq!(redirected[0].policies(), [READ_ONLY_NAME]);
         // The proxy's own connection is no egress of its pod; into the other one it is like any.
         let proxy_s = node.wait_flows(0, 2, |flow| !flow.connection().is_empty() && is_to(flow, 8080))?;
         assert!(proxy_s.len() == 2 && proxy_s.iter().all(|flow| flow.direction() == "INGRESS"), "{proxy_s:#?}");

@@ -142,9 +142,15 @@ impl<'a> Said<'a> {
 
     /// Of a connection that was allowed, began or ended.
     pub(super) fn connection(record: &'a ConnectionRecord) -> Self {
-        let verdict = if record.allowed == Some(Allowed::Redirected) { Shown::Redirected } else { Shown::Forwarded };
+        let (verdict, policies) = match &record.allowed {
+            Some(Allowed::Redirected(policies)) => (Shown::Redirected, &**policies),
+            Some(Allowed::Forwarded) | None => {
+                let of_rule = record.rule.as_ref().map(|rule| slice::from_ref(&rule.policy));
+                (Shown::Forwarded, of_rule.unwrap_or_default())
+            }
+        };
         Self {
-            policies: record.rule.as_ref().map(|rule| slice::from_ref(&rule.policy)).unwrap_or_default(),
+            policies,
             rule: record.rule.as_ref(),
             process: record.process.as_ref(),
             connection: Some(record).filter(|record| record.allowed.is_none()),

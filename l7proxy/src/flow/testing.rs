@@ -241,9 +241,10 @@ pub(crate) fn connection_record() -> BoxedStrategy<ConnectionRecord> {
         received,
     });
     let ends = (direction(), end(), end());
+    let policies = prop::collection::vec(policy(), 0..3);
     let what = prop_oneof![
         Just((Some(Allowed::Forwarded), None)),
-        Just((Some(Allowed::Redirected), None)),
+        policies.prop_map(|policies| (Some(Allowed::Redirected(policies.into())), None)),
         prop::option::of(lasted).prop_map(|end| (None, end)),
     ];
     (time(), ends, prop::option::of(rule()), process(), what, 0_u64..3)

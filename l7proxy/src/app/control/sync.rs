@@ -280,6 +280,7 @@ impl Control {
                 netns: Arc::clone(&local.netns),
                 store: Arc::clone(&self.store),
                 share: Arc::clone(&share),
+                tells: self.config.flows.connections,
             };
             workers.open(door, &listener.socket, &local.closed).await?;
         }

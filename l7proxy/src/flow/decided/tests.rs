@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn a_connection_has_one_when_it_begins(record in testing::connection_record()) {
+    fn a_connection_has_one_when_it_begins(record in testing::connection_record(), policy in testing::policy()) {
         let begins = record.end.is_none() && record.allowed.is_none();
         let Some(decision) = record.decision() else {
             prop_assert!(!begins);
@@ -58,10 +58,17 @@ proptest! {
         };
         prop_assert!(begins && decision.decision().is_none());
         let matches = decision.rule.as_ref().map_or(0, |rule| rule.matches.number());
-        let redirected = ConnectionRecord { allowed: Some(Allowed::Redirected), ..decision.clone() };
-        for (record, verdict) in [(decision, "FORWARDED"), (redirected, "REDIRECTED")] {
+        let to_proxy = Some(Allowed::Redirected([policy.clone()].into()));
+        let redirected = ConnectionRecord { allowed: to_proxy, ..decision.clone() };
+        let by = [decision.rule.as_ref().map(|rule| rule.policy.name.clone()), Some(policy.name.clone())];
+        let field = match decision.ends.direction {
+            rules::Direction::Ingress => "ingress_allowed_by",
+            rules::Direction::Egress => "egress_allowed_by",
+        };
+        for ((record, verdict), by) in [(decision, "FORWARDED"), (redirected, "REDIRECTED")].into_iter().zip(by) {
             let flow = line(Record::Connection(Box::new(record)));
             prop_assert_eq!(&flow["verdict"], verdict);
+            prop_assert_eq!(&flow[field][0]["name"], &json!(by));
             prop_assert_eq!(&flow["event_type"], &json!({"type": 5}));
             prop_assert_eq!((&flow["is_reply"], &flow["Summary"]), (&json!(false), &json!("TCP Flags: SYN")));
             prop_assert_eq!(&flow["l4"]["TCP"]["flags"], &json!({"SYN": true}));

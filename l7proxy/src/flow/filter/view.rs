@@ -130,8 +130,8 @@ impl<'f> View<'f> {
     fn connection(flow: &'f Flow, record: &'f ConnectionRecord) -> Self {
         let ends = &record.ends;
         let packet = (4, if ends.direction == Direction::Egress { 3 } else { 0 });
-        let (verdict, event) = match record.allowed {
-            Some(Allowed::Redirected) => (Wire::Redirected, (5, 0)),
+        let (verdict, event) = match &record.allowed {
+            Some(Allowed::Redirected(_)) => (Wire::Redirected, (5, 0)),
             Some(Allowed::Forwarded) => (Wire::Forwarded, (5, 0)),
             None => (Wire::Forwarded, packet),
         };

@@ -167,9 +167,9 @@ impl<'r> Seen<'r> {
 
     fn connection(record: &'r ConnectionRecord) -> Self {
         let ends = &record.ends;
-        let (event, verdict, matched) = match record.allowed {
+        let (event, verdict, matched) = match &record.allowed {
             Some(Allowed::Forwarded) => (Event::PolicyVerdict, Shown::Forwarded, record.match_type()),
-            Some(Allowed::Redirected) => (Event::PolicyVerdict, Shown::Redirected, record.match_type()),
+            Some(Allowed::Redirected(_)) => (Event::PolicyVerdict, Shown::Redirected, record.match_type()),
             None => (Event::Trace, Shown::Forwarded, MatchType::None),
         };
         let flags = summary::connection_flags(record.end.is_some());

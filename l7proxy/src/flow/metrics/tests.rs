@@ -269,7 +269,7 @@ fn verdicts_of_policy_say_what_its_rule_looked_at() {
     let verdict = refusal.decision().unwrap();
     let mut allowed = talk.connection(false);
     let Record::Connection(connection) = &mut allowed else { panic!("{allowed:?}") };
-    connection.allowed = Some(crate::flow::Allowed::Redirected);
+    connection.allowed = Some(crate::flow::Allowed::Redirected(Arc::default()));
     let records = [dropped(refusal), dropped(verdict), allowed];
     assert_eq!(
         counted("policy", "hubble_policy_verdicts_total", &records),

@@ -9,7 +9,7 @@ use rules::{Denial, HeaderNotes, Nearest, PolicyKey, RuleRef};
 
 use crate::{
     endpoint::{End, Peer},
-    flow::{ConnectionRecord, DropRecord, Ends, HttpRecord, Process, Verdict},
+    flow::{Allowed, ConnectionRecord, DropRecord, Ends, HttpRecord, Process, Verdict},
 };
 
 /// What the allocator and the counters of an `Arc` take.
@@ -154,6 +154,9 @@ impl Shared {
             Self::Connection(record) => {
                 peers([&record.ends.source, &record.ends.destination], part);
                 record.rule.iter().for_each(|rule| self::rule(rule, part));
+                if let Some(Allowed::Redirected(by)) = &record.allowed {
+                    policies(by, part);
+                }
                 let own = process(record.process.as_ref());
                 part(Arc::as_ptr(record).addr(), EACH + size_of::<ConnectionRecord>() + own);
             }

@@ -146,7 +146,7 @@ fn json_is_what_the_file_has() -> Result<()> {
     let said = cli.run(&served.unix(), &["observe", "--last", "100", "-o", "json"])?;
     assert!(said.is_well(), "{said:#?}");
     json::is_of_file(&said, &served.stage.told.iter().collect::<Vec<_>>())?;
-    // What a drop has in JSON alone: who dropped.
+    // Of a drop, for programs: who dropped.
     let said = cli.run(&served.unix(), &["observe", "-n", "payments", "--type", "drop", "-o", "json"])?;
     let drops: Vec<Value> = said.lines().into_iter().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let by = |drop: &Value, key: &str| drop["flow"][key][0]["name"].as_str().unwrap_or_default().to_owned();

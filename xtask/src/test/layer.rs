@@ -44,9 +44,7 @@ pub(super) fn run(repo: &Repo, layer: Layer) -> Result<Outcome> {
             repo.cargo().args(["test", "--no-fail-fast", "--workspace", "--doc"]),
         ]),
         Layer::Rules => integration(repo, "rules", "l7proxy-rules", |_| true),
-        Layer::Inprocess => {
-            integration(repo, "l7proxy", "l7proxy", |name| !name.starts_with(NAMESPACED) && name != TRANSPARENCY)
-        }
+        Layer::Inprocess => inprocess(repo),
         Layer::Transparency => transparency(repo),
         Layer::Cilium => cilium(repo),
         Layer::Netns => netns(repo),
@@ -106,6 +104,12 @@ fn test_names(directory: &Path, wanted: fn(&str) -> bool) -> Result<Vec<String>>
     }
     names.sort_unstable();
     Ok(names)
+}
+
+fn inprocess(repo: &Repo) -> Result<Outcome> {
+    let own = test_names(&repo.path("l7proxy/tests"), |name| !name.starts_with(NAMESPACED) && name != TRANSPARENCY)?;
+    let of_api = test_names(&repo.path("l7proxy/hubble-api/tests"), |_| true)?;
+    tests([&mut integration_command(repo, "l7proxy", &own), &mut integration_command(repo, "hubble-api", &of_api)])
 }
 
 fn transparency(repo: &Repo) -> Result<Outcome> {

@@ -59,8 +59,10 @@ const LOADS: [Load; 4] = [
     },
 ];
 
-/// Median latency that the proxy may add at 1,000 requests a second, in microseconds.
+/// Median latency that the proxy may add at 1,000 requests a second, in microseconds. Where processors sleep between requests, to
+/// be woken twice takes longer, whoever is woken: there it is what comes on top of the relay that decides.
 const MOST_ADDED: f64 = 60.0;
+const MOST_ABOVE_RELAY: f64 = 20.0;
 /// MiB with 30 pods.
 const MOST_IDLE: f64 = 20.0;
 /// KiB of an idle connection.
@@ -87,7 +89,7 @@ pub(super) fn run(repo: &Repo, bencher: &Bencher) -> Result<bool> {
         judged.extend(ratios(&found, load)?);
         all.insert(load.name.to_owned(), found);
     }
-    judged.push(added(all.get("paced"))?);
+    judged.extend(added(all.get("paced"))?);
     say(format_args!("\nmemory, {HELD} connections"))?;
     let held = isolated(repo, bencher, &["held", HELD, &peers])?;
     judged.extend(memory(&held)?);
@@ -142,14 +144,19 @@ fn ratios(found: &Value, load: &Load) -> Result<Vec<Judged>> {
     Ok(load.most.iter().map(judge).collect())
 }
 
-fn added(paced: Option<&Value>) -> Result<Judged> {
+fn added(paced: Option<&Value>) -> Result<Vec<Judged>> {
     let of = |peer| paced.and_then(|paced| median(paced, peer, "medianMicroseconds")).context("no latency");
     let direct = of("direct")?;
     let (added, least) = (of("l7proxy")? - direct, of("relay")? - direct);
-    let text = format!(
-        "median latency added at 1,000 requests a second: {added:.0} µs, most {MOST_ADDED:.0} µs (the relay adds {least:.0} µs)"
-    );
-    Ok(Judged { text, kept: added <= MOST_ADDED, decides: false })
+    let above = added - least;
+    let what = "at 1,000 requests a second";
+    let all =
+        format!("median latency added {what}: {added:.0} µs, most {MOST_ADDED:.0} µs (the relay adds {least:.0} µs)");
+    let more = format!("above what the relay adds {what}: {above:.0} µs, most {MOST_ABOVE_RELAY:.0} µs");
+    Ok(vec![
+        Judged { text: all, kept: added <= MOST_ADDED, decides: false },
+        Judged { text: more, kept: above <= MOST_ABOVE_RELAY, decides: true },
+    ])
 }
 
 fn memory(held: &Value) -> Result<Vec<Judged>> {
@@ -186,6 +193,19 @@ mod tests {
     fn found(own: f64) -> Value {
         let rounds = |number: f64| json!([{ "cpuMicroseconds": number }, { "cpuMicroseconds": number * 9.0 }]);
         json!({ "envoy": rounds(100.0), "haproxy": rounds(40.0), "l7proxy": rounds(own) })
+    }
+
+    #[test]
+    fn latency_is_judged_by_what_comes_on_top_of_the_relay() {
+        let rounds = |number: f64| json!([{ "medianMicroseconds": number }]);
+        let kept = |direct, relay, own| -> Vec<bool> {
+            let found = json!({ "direct": rounds(direct), "relay": rounds(relay), "l7proxy": rounds(own) });
+            added(Some(&found)).unwrap().iter().map(|one| one.kept).collect()
+        };
+        assert_eq!(kept(100.0, 140.0, 160.0), [true, true]);
+        assert_eq!(kept(100.0, 220.0, 240.0), [false, true]);
+        assert_eq!(kept(100.0, 130.0, 160.0), [true, false]);
+        assert!(added(None).is_err(), "nothing was measured");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -58,7 +60,7 @@ proptest! {
         };
         prop_assert!(begins && decision.decision().is_none());
         let matches = decision.rule.as_ref().map_or(0, |rule| rule.matches.number());
-        let to_proxy = Some(Allowed::Redirected([policy.clone()].into()));
+        let to_proxy = Some(Allowed::Redirected([Arc::clone(&policy)].into()));
         let redirected = ConnectionRecord { allowed: to_proxy, ..decision.clone() };
         let by = [decision.rule.as_ref().map(|rule| rule.policy.name.clone()), Some(policy.name.clone())];
         let field = match decision.ends.direction {

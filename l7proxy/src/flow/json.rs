@@ -126,7 +126,7 @@ impl Formatter {
         out.extend_from_slice(b"\",\"uuid\":\"");
         flow.uuid(out);
         raw(["\",\"verdict\":\"", said.verdict.hubble().1, "\""], out);
-        if let Some((reason, _)) = said.drop.map(DropReason::hubble) {
+        if let Some((reason @ 1.., _)) = said.drop.map(DropReason::hubble) {
             out.extend_from_slice(b",\"drop_reason\":");
             number(reason, out);
         }
@@ -151,7 +151,7 @@ impl Formatter {
 }
 
 fn reason_name(reason: Option<DropReason>, out: &mut Vec<u8>) {
-    if let Some((_, name)) = reason.map(DropReason::hubble) {
+    if let Some((1.., name)) = reason.map(DropReason::hubble) {
         put(out, format_args!(",\"drop_reason_desc\":\"{name}\""));
     }
 }

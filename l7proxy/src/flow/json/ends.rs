@@ -66,23 +66,28 @@ fn service(field: &str, peer: &Peer, out: &mut Vec<u8>) {
 
 fn peer(peer: &Peer, out: &mut Vec<u8>) {
     out.push(b'{');
-    if peer.id != 0 {
-        put(out, format_args!("\"ID\":{},", peer.id));
+    let begin = out.len();
+    let name = |name: &str, out: &mut Vec<u8>| raw([if out.len() > begin { ",\"" } else { "\"" }, name, "\":"], out);
+    for (field, value) in [("ID", peer.id), ("identity", peer.identity)] {
+        if value != 0 {
+            name(field, out);
+            number(value, out);
+        }
     }
-    put(out, format_args!("\"identity\":{}", peer.identity));
-    for (name, value) in [("cluster_name", &peer.cluster), ("namespace", &peer.namespace), ("pod_name", &peer.pod)] {
+    for (field, value) in [("cluster_name", &peer.cluster), ("namespace", &peer.namespace), ("pod_name", &peer.pod)] {
         if !value.is_empty() {
-            put(out, format_args!(",\"{name}\":"));
+            name(field, out);
             text(value, out);
         }
     }
     if !peer.labels.is_empty() {
-        out.extend_from_slice(b",\"labels\":");
+        name("labels", out);
         list(&peer.labels, out, |label, out| text(label, out));
     }
-    if let Some((kind, name)) = &peer.workload {
-        out.extend_from_slice(b",\"workloads\":[{\"name\":");
-        text(name, out);
+    if let Some((kind, owner)) = &peer.workload {
+        name("workloads", out);
+        out.extend_from_slice(b"[{\"name\":");
+        text(owner, out);
         out.extend_from_slice(b",\"kind\":");
         text(kind, out);
         out.extend_from_slice(b"}]");

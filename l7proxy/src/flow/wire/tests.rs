@@ -40,16 +40,15 @@ fn time(time: Option<&prost_types::Timestamp>) -> Value {
 fn endpoint(endpoint: Option<&api::Endpoint>) -> Value {
     let endpoint = endpoint.unwrap();
     let workloads = endpoint.workloads.iter().map(|workload| json!({"name": workload.name, "kind": workload.kind}));
-    let mut shown = object([
+    object([
         ("ID", json!(endpoint.id)),
+        ("identity", json!(endpoint.identity)),
         ("cluster_name", json!(endpoint.cluster_name)),
         ("namespace", json!(endpoint.namespace)),
         ("labels", json!(endpoint.labels)),
         ("pod_name", json!(endpoint.pod_name)),
         ("workloads", workloads.collect()),
-    ]);
-    shown["identity"] = json!(endpoint.identity);
-    shown
+    ])
 }
 
 fn service(service: Option<&api::Service>) -> Value {
@@ -150,11 +149,7 @@ fn rounded(value: &mut Value) {
 fn shown(flow: &api::Flow) -> Value {
     let ip = flow.ip.as_ref().unwrap();
     let event = flow.event_type.as_ref().unwrap();
-    let reason = if flow.drop_reason_desc == 0 && flow.verdict() != api::Verdict::Dropped {
-        Value::Null
-    } else {
-        json!(flow.drop_reason_desc().as_str_name())
-    };
+    let reason = if flow.drop_reason_desc == 0 { Value::Null } else { json!(flow.drop_reason_desc().as_str_name()) };
     let trace = flow
         .trace_context
         .as_ref()
@@ -165,6 +160,7 @@ fn shown(flow: &api::Flow) -> Value {
         ("source_service", service(flow.source_service.as_ref())),
         ("destination_service", service(flow.destination_service.as_ref())),
         ("l7", layer7(flow.l7.as_ref())),
+        ("drop_reason", json!(flow.drop_reason)),
         ("drop_reason_desc", reason),
         ("reply", json!(flow.reply)),
         ("trace_context", trace.unwrap_or_default()),
@@ -175,9 +171,6 @@ fn shown(flow: &api::Flow) -> Value {
         ("policy_log", json!(flow.policy_log)),
         ("policy_match_type", json!(flow.policy_match_type)),
     ]);
-    if flow.verdict() == api::Verdict::Dropped {
-        all["drop_reason"] = json!(flow.drop_reason);
-    }
     if let Some(is_reply) = flow.is_reply {
         all["is_reply"] = json!(is_reply);
     }

@@ -26,7 +26,7 @@ fn peer_of(peer: &Peer) -> Value {
             fields.insert(name.to_owned(), value);
         }
     };
-    set("identity", json!(peer.identity), false);
+    set("identity", json!(peer.identity), peer.identity == 0);
     set("ID", json!(peer.id), peer.id == 0);
     set("cluster_name", json!(peer.cluster), peer.cluster.is_empty());
     set("namespace", json!(peer.namespace), peer.namespace.is_empty());
@@ -75,8 +75,10 @@ fn verdict_of(record: &HttpRecord, is_reply: bool, flow: &mut Value, extension: 
     flow["verdict"] = name.into();
     if let Verdict::Dropped { reason, .. } = record.verdict {
         let (number, name) = reason.hubble();
-        flow["drop_reason"] = number.into();
-        flow["drop_reason_desc"] = name.into();
+        if number != 0 {
+            flow["drop_reason"] = number.into();
+            flow["drop_reason_desc"] = name.into();
+        }
     }
     if !policies.is_empty() {
         let named = policies.iter().map(|policy| {

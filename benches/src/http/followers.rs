@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -28,42 +29,71 @@ use super::{
 const CLIENTS: u32 = 10;
 const RATE: u32 = 500;
 
-/// `hubble`: its program.
+/// A record is printed within this time where nothing else is.
+const PRINTED: Duration = Duration::from_millis(500);
+
+/// `hubble`: its program. Without rounds it is followed once, and nothing else.
 pub(crate) fn run(seconds: u32, rounds: u32, hubble: &Path, peers: &Path) -> Result<Value> {
     let mut figures = Map::new();
     let mut add = |name: &str, figure: Value| {
         let list = figures.entry(name).or_insert_with(|| json!([]));
         list.as_array_mut().into_iter().for_each(|list| list.push(figure.clone()));
     };
-    for _ in 0..rounds {
-        let mut stage = Stage::watched(peers.to_path_buf(), false)?;
+    let start = |exported| -> Result<(Stage, Peer)> {
+        let mut stage = Stage::watched(peers.to_path_buf(), exported)?;
         let peer = stage.start(Kind::L7proxy)?;
         // Warms up.
         stage.paced(&peer, 2)?;
-        add("alone", json!({ "cpuMicroseconds": stage.paced(&peer, seconds)?.1 }));
-        let follower = Follower::start(stage.follower(&peer, hubble))?;
-        let (requests, cost) = stage.paced(&peer, seconds)?;
-        let told = follower.end(2 * u64::from(requests))?;
-        add(
-            "follower",
-            json!({ "cpuMicroseconds": cost, "requests": requests, "read": told.flows, "lost": told.lost }),
-        );
-        add("alone", json!({ "cpuMicroseconds": stage.paced(&peer, seconds)?.1 }));
-        drop((peer, stage));
-        let mut stage = Stage::watched(peers.to_path_buf(), true)?;
-        let peer = stage.start(Kind::L7proxy)?;
-        stage.paced(&peer, 2)?;
-        add("export", json!({ "cpuMicroseconds": stage.paced(&peer, seconds)?.1 }));
+        Ok((stage, peer))
+    };
+    for round in 0..rounds.max(1) {
+        let (stage, peer) = start(false)?;
+        if rounds > 0 {
+            add("alone", stage.alone(&peer, seconds)?);
+        }
+        add("follower", stage.followed(&peer, hubble, seconds).with_context(|| format!("round {round}"))?);
+        if rounds > 0 {
+            add("alone", stage.alone(&peer, seconds)?);
+            drop((peer, stage));
+            let (stage, peer) = start(true)?;
+            add("export", stage.alone(&peer, seconds)?);
+        }
     }
     Ok(figures.into())
 }
 
 impl Stage {
+    /// With nobody looking.
+    fn alone(&self, peer: &Peer, seconds: u32) -> Result<Value> {
+        Ok(json!({ "cpuMicroseconds": self.paced(peer, seconds)?.1 }))
+    }
+
+    /// While Hubble's command line prints every record.
+    fn followed(&self, peer: &Peer, hubble: &Path, seconds: u32) -> Result<Value> {
+        let follower = Follower::start(self.follower(peer, hubble))?;
+        // From the first request on that it prints both records of.
+        let before = eventually("the follower prints what comes", || {
+            let before = follower.read();
+            self.one(peer)?;
+            thread::sleep(PRINTED);
+            Ok((follower.read() == before + 2).then(|| follower.read()))
+        })?;
+        let (requests, cost) = self.paced(peer, seconds)?;
+        let told = follower.end(before, 2 * u64::from(requests))?;
+        Ok(json!({ "cpuMicroseconds": cost, "requests": requests, "read": told.flows, "lost": told.lost }))
+    }
+
     /// Follows every record that comes.
     fn follower(&self, peer: &Peer, hubble: &Path) -> Command {
         let mut command = self.client(peer, &hubble.display().to_string());
         command.args(["observe", "--follow", "--server"]).arg(format!("unix://{}", self.socket().display()));
         command
+    }
+
+    /// A request.
+    fn one(&self, peer: &Peer) -> Result<()> {
+        let url = format!("http://{}{PATH}", peer.target());
+        self.h2load(peer, &["--h1", "-c", "1", "-n", "1", &url]).map(drop)
     }
 
     /// How many requests were answered, and what each cost the proxy's process, in microseconds.
@@ -114,10 +144,14 @@ impl Follower {
         Ok(Self { process, counter, read, lost })
     }
 
-    /// When it has printed `all`, or said what it missed.
-    fn end(mut self, all: u64) -> Result<Told> {
+    fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// When it has printed `all` after those `before`, or said what it missed.
+    fn end(mut self, before: u64, all: u64) -> Result<Told> {
         let (read, lost) = (Arc::clone(&self.read), Arc::clone(&self.lost));
-        let told = || Told { flows: read.load(Ordering::Relaxed), lost: lost.load(Ordering::Relaxed) };
+        let told = || Told { flows: read.load(Ordering::Relaxed) - before, lost: lost.load(Ordering::Relaxed) };
         let settled = eventually("every record is printed or told as lost", || {
             Ok((told().flows + told().lost >= all).then_some(()))
         });

@@ -52,9 +52,14 @@ pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Resu
         Filters::new(&request.whitelist, &request.blacklist, &observer.sources.node).map_err(Status::unknown)?;
     let paths = request.field_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
     let mask = paths.map(|paths| Mask::new(&paths)).transpose().map_err(Status::unknown)?;
-    let newest = *observer.sources.rings.changed().borrow();
+    let rings = &observer.sources.rings;
+    let newest = *rings.changed().borrow();
+    // What comes from now on: also what comes before anybody is asked to read.
+    let now = (window.begin == Begin::Now).then(|| rings.reader(Start::Now));
     let stream = Stream {
         observer: Arc::clone(observer),
+        newest,
+        now,
         last: (!window.follow).then_some(newest),
         left: window.limit.unwrap_or(u64::MAX),
         window,
@@ -78,6 +83,10 @@ pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Resu
 struct Stream {
     observer: Arc<Observer>,
     window: Window,
+    /// The newest record at the time of the call.
+    newest: u64,
+    /// From there on.
+    now: Option<Reader>,
     /// What comes behind this one came after the request; `None`: it is asked for too.
     last: Option<u64>,
     /// Records that may follow.
@@ -128,7 +137,10 @@ impl Stream {
     }
 
     /// Where it begins; `None`: whoever asked is gone.
-    async fn reader(&self, to: &mpsc::Sender<Piece>) -> Result<Option<Reader>, Status> {
+    async fn reader(&mut self, to: &mpsc::Sender<Piece>) -> Result<Option<Reader>, Status> {
+        if let Some(reader) = self.now.take() {
+            return Ok(Some(reader));
+        }
         let rings = &self.observer.sources.rings;
         let start = match self.window.begin {
             Begin::Oldest => Start::Oldest,
@@ -142,14 +154,14 @@ impl Stream {
     /// Looks for the last `number` wanted records. On another thread, because it can be long.
     async fn search(&self, number: u64, to: &mpsc::Sender<Piece>) -> Result<Option<Reader>, Status> {
         let rings = Arc::clone(&self.observer.sources.rings);
-        let (filters, window, last) = (Arc::clone(&self.filters), self.window.clone(), self.last);
+        let (filters, window, newest) = (Arc::clone(&self.filters), self.window.clone(), self.newest);
         let is_given_up = Arc::new(AtomicBool::new(false));
         let given_up = Arc::clone(&is_given_up);
         let search = task::spawn_blocking(move || {
             rings.latest(number, &|flow| {
                 let is_asked_for = || {
                     !matches!(flow.record, Record::Lost(_))
-                        && last.is_none_or(|last| flow.number <= last)
+                        && flow.number <= newest
                         && !window.is_after(flow.time)
                         && filters.matches(flow)
                 };

@@ -32,6 +32,17 @@ impl Shown {
             Self::Redirected => (5, "REDIRECTED"),
         }
     }
+
+    /// As Hubble's metrics name it.
+    pub(super) fn action(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Dropped => "dropped",
+            Self::Error => "error",
+            Self::Audit => "audit",
+            Self::Redirected => "redirected",
+        }
+    }
 }
 
 /// What a record says.

@@ -148,7 +148,7 @@ macro_rules! kinds {
     };
 }
 
-kinds!(super::seen::Event, super::seen::Shown, rules::Direction);
+kinds!(super::seen::Event, crate::flow::said::Shown, rules::Direction);
 
 fn mix(hash: u64, part: u64) -> u64 {
     (hash.rotate_left(5) ^ part).wrapping_mul(0x517c_c1b7_2722_0a95)

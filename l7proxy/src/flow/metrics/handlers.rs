@@ -12,12 +12,12 @@ use rules::MatchType;
 use super::{
     cache::Effects,
     context,
-    seen::{By, Event, Facts, Seen, Shown},
+    seen::{By, Event, Facts, Seen},
     series::{Room, Table, Value},
 };
 use crate::{
     config::{FlowMetric, MetricName},
-    flow::DropReason,
+    flow::{DropReason, said::Shown},
     metrics::{Family, Histogram},
 };
 
@@ -112,7 +112,7 @@ impl Handler {
         match self.metric.name {
             MetricName::Flow => {
                 let (kind, subtype) = kind(facts);
-                self.count(0, &[protocol(facts), kind, subtype, facts.verdict.name()], seen, now, effects);
+                self.count(0, &[protocol(facts), kind, subtype, facts.verdict.hubble().1], seen, now, effects);
             }
             // Two records tell of a refusal by policy: it is one.
             MetricName::Drop if facts.verdict == Shown::Dropped && facts.event != Event::PolicyVerdict => {
@@ -143,7 +143,7 @@ impl Handler {
             MetricName::FlowsToWorld if self.is_to_world(seen) => {
                 let has_ports = !facts.layer4.starts_with("ICMP");
                 let port = if has_ports { facts.port.to_string() } else { String::new() };
-                let own = [protocol(facts), facts.verdict.name(), &port];
+                let own = [protocol(facts), facts.verdict.hubble().1, &port];
                 let own = if self.metric.world.port { &own[..] } else { &own[..2] };
                 self.count(0, own, seen, now, effects);
             }
@@ -300,7 +300,7 @@ impl ByRule {
                 (names.join(", "), String::new())
             }
         };
-        let (counter, tidied) = self.0.get(vec![policy, rule, seen.facts.verdict.name().to_owned()], now);
+        let (counter, tidied) = self.0.get(vec![policy, rule, seen.facts.verdict.hubble().1.to_owned()], now);
         effects.tidied |= tidied;
         effects.counters.push(counter);
     }

@@ -10,7 +10,7 @@ use rules::{Direction, MatchType, PolicyKey, RuleRef};
 use super::methods;
 use crate::{
     endpoint::End,
-    flow::{Allowed, ConnectionRecord, DropReason, DropRecord, HttpRecord, Record, Verdict, summary},
+    flow::{Allowed, ConnectionRecord, DropReason, DropRecord, HttpRecord, Record, Verdict, said::Shown, summary},
 };
 
 /// What labels ask for besides what is always known.
@@ -73,38 +73,6 @@ pub(super) enum Event {
     Drop,
     PolicyVerdict,
     Trace,
-}
-
-/// Verdicts, as Hubble shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    Forwarded,
-    Dropped,
-    Error,
-    Audit,
-    Redirected,
-}
-
-impl Shown {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Forwarded => "FORWARDED",
-            Self::Dropped => "DROPPED",
-            Self::Error => "ERROR",
-            Self::Audit => "AUDIT",
-            Self::Redirected => "REDIRECTED",
-        }
-    }
-
-    pub(super) fn action(self) -> &'static str {
-        match self {
-            Self::Forwarded => "forwarded",
-            Self::Dropped => "dropped",
-            Self::Error => "error",
-            Self::Audit => "audit",
-            Self::Redirected => "redirected",
-        }
-    }
 }
 
 impl<'r> Seen<'r> {

@@ -54,6 +54,18 @@ impl Mask {
     pub fn apply(&self, flow: &[u8], out: &mut Vec<u8>) {
         self.0.copy(flow, out);
     }
+
+    /// Whether anything is kept of a field of `flow.Flow`.
+    pub(super) fn keeps(&self, field: u32) -> bool {
+        self.0.of(field.into()).is_some()
+    }
+
+    /// Appends what is kept of that field's message.
+    pub(super) fn apply_to(&self, field: u32, message: &[u8], out: &mut Vec<u8>) {
+        if let Some(inner) = self.0.of(field.into()) {
+            inner.copy(message, out);
+        }
+    }
 }
 
 /// By full name, with a dot in front.

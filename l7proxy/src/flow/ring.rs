@@ -163,11 +163,12 @@ impl Rings {
         Reader::new(Arc::clone(self), &place)
     }
 
-    /// Reads the last `count` flows that are wanted, with those between them, and what comes after them.
+    /// Reads the last `count` flows that are wanted, of those up to number `newest`, with those between them, and what comes after
+    /// them.
     #[must_use]
-    pub fn latest(self: &Arc<Self>, count: u64, wanted: &Wanted<'_>) -> Reader {
+    pub fn latest(self: &Arc<Self>, count: u64, newest: u64, wanted: &Wanted<'_>) -> Reader {
         let readable: u64 = self.lock().rings.iter().map(|ring| ring.flows().1).sum();
-        let place = if count >= readable { Place::Oldest } else { Place::Number(latest(self, count, wanted)) };
+        let place = if count >= readable { Place::Oldest } else { Place::Number(latest(self, count, newest, wanted)) };
         Reader::new(Arc::clone(self), &place)
     }
 

@@ -3,13 +3,14 @@
 //! Owns which field says what. Never builds a message of strings to encode it afterwards: what many flows say is kept encoded,
 //! and the rest is written as it is. The lines of `flow/json.rs` say the same. Start at [`Encoder::flow`].
 
+use std::mem;
+
 use rules::{Direction, PolicyKey, RuleRef};
 
 use super::{
-    ConnectionRecord, DropReason, DropRecord, Ends, Flow, HttpRecord, LostRecord, NodeNames, Record,
+    ConnectionRecord, DropReason, DropRecord, Ends, Flow, HttpRecord, LostRecord, Mask, NodeNames, Record,
     fragments::Fragments, said::Said, summary,
 };
-use crate::endpoint::Peer;
 
 mod ends;
 mod extension;
@@ -17,7 +18,7 @@ mod field;
 mod http;
 
 use self::{
-    ends::{endpoints, policies},
+    ends::{Peers, policies},
     extension::extension,
     field::{element, message, number, text, timestamp},
 };
@@ -56,18 +57,22 @@ mod tag {
 /// Encodes flows of one node.
 #[derive(Debug)]
 pub struct Encoder {
+    /// What is kept of each flow; `None`: all of it. What is known to be left out is not even written.
+    mask: Option<Mask>,
+    /// A flow, before the mask.
+    whole: Vec<u8>,
     /// Name and labels of the node, and who we are: the same fields in every flow.
     node: Vec<u8>,
-    peers: Fragments<Peer>,
+    peers: Peers,
     /// By revision.
     policies: Fragments<PolicyKey>,
     rules: Fragments<RuleRef>,
 }
 
 impl Encoder {
-    /// For the flows of the node of these names.
+    /// For the flows of the node of these names, and what `mask` keeps of them.
     #[must_use]
-    pub fn new(names: &NodeNames) -> Self {
+    pub fn new(names: &NodeNames, mask: Option<Mask>) -> Self {
         let mut node = Vec::new();
         text(tag::NODE_NAME, &names.full(), &mut node);
         for label in &names.labels {
@@ -77,12 +82,34 @@ impl Encoder {
             text(1, "L7proxy", out);
             text(2, env!("CARGO_PKG_VERSION"), out);
         });
-        let (peers, policies, rules) = (Fragments::new(), Fragments::new(), Fragments::new());
-        Self { node, peers, policies, rules }
+        if let Some(mask) = &mask {
+            let whole = mem::take(&mut node);
+            mask.apply(&whole, &mut node);
+        }
+        let (policies, rules) = (Fragments::new(), Fragments::new());
+        Self { mask, whole: Vec::new(), node, peers: Peers::new(), policies, rules }
     }
 
     /// Appends the fields of a `flow.Flow`; nothing of what is lost, which is no flow.
     pub fn flow(&mut self, flow: &Flow, out: &mut Vec<u8>) {
+        if self.mask.is_none() {
+            return self.fields(flow, out);
+        }
+        let mut whole = mem::take(&mut self.whole);
+        whole.clear();
+        self.fields(flow, &mut whole);
+        if let Some(mask) = &self.mask {
+            mask.apply(&whole, out);
+        }
+        self.whole = whole;
+    }
+
+    /// Whether a field is to be written.
+    fn keeps(&self, field: u32) -> bool {
+        self.mask.as_ref().is_none_or(|mask| mask.keeps(field))
+    }
+
+    fn fields(&mut self, flow: &Flow, out: &mut Vec<u8>) {
         match &flow.record {
             Record::Request(record) => self.http(flow, record, false, out),
             Record::Response(record) => self.http(flow, record, true, out),
@@ -98,7 +125,7 @@ impl Encoder {
         self.open(flow, &said, out);
         // A response goes the other way.
         let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
-        endpoints(&mut self.peers, (from, to), ("TCP", summary::NO_FLAGS), out);
+        self.peers.endpoints(self.mask.as_ref(), (from, to), ("TCP", summary::NO_FLAGS), out);
         http::message(flow, record, is_reply, out);
         self.close(&said, *direction, out);
     }
@@ -107,7 +134,7 @@ impl Encoder {
         let said = Said::refusal(record);
         self.open(flow, &said, out);
         let layer4 = (summary::layer4(record.protocol), summary::flags(record));
-        endpoints(&mut self.peers, (&record.source, &record.destination), layer4, out);
+        self.peers.endpoints(self.mask.as_ref(), (&record.source, &record.destination), layer4, out);
         number(tag::TYPE, L3_L4, out);
         let detail = if record.audit { 0 } else { record.reason.hubble().0 };
         if record.tells_decision() {
@@ -128,7 +155,7 @@ impl Encoder {
         let said = Said::connection(record);
         self.open(flow, &said, out);
         let layer4 = ("TCP", summary::connection_flags(record.end.is_some()));
-        endpoints(&mut self.peers, (source, destination), layer4, out);
+        self.peers.endpoints(self.mask.as_ref(), (source, destination), layer4, out);
         number(tag::TYPE, L3_L4, out);
         // `TO_STACK` and `TO_ENDPOINT`, once as the monitor's numbers and once as Hubble's.
         let (detail, point) = match direction {
@@ -154,7 +181,9 @@ impl Encoder {
             number(tag::DROP_REASON, reason, out);
             number(tag::DROP_REASON_DESC, reason, out);
         }
-        message(tag::UUID, out, |out| flow.uuid(out));
+        if self.keeps(tag::UUID) {
+            message(tag::UUID, out, |out| flow.uuid(out));
+        }
         out.extend_from_slice(&self.node);
     }
 
@@ -168,7 +197,9 @@ impl Encoder {
         if let Some(log) = said.log() {
             element(tag::POLICY_LOG, log, out);
         }
-        extension(tag::EXTENSIONS, &mut self.rules, said, out);
+        if self.keeps(tag::EXTENSIONS) {
+            extension(tag::EXTENSIONS, &mut self.rules, said, out);
+        }
     }
 }
 

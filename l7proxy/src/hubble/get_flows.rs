@@ -8,7 +8,7 @@ use std::{
     mem,
     ops::ControlFlow,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -28,7 +28,7 @@ use super::{
     observer::Observer,
     window::{Begin, Window, timestamp},
 };
-use crate::flow::{Filters, Flow, Item, LostRecord, Mask, Reader, Record, Start, lost_event};
+use crate::flow::{Encoder, Filters, Flow, Item, LostRecord, Mask, Reader, Record, Start, lost_event};
 
 /// Bytes that go out at once.
 const PIECE: usize = 32 << 10;
@@ -64,10 +64,9 @@ pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Resu
         left: window.limit.unwrap_or(u64::MAX),
         window,
         filters: Arc::new(filters),
-        mask,
+        encoder: Encoder::new(&observer.sources.node, mask),
         losses: Losses::default(),
         flow: Vec::new(),
-        masked: Vec::new(),
         out: BytesMut::new(),
     };
     let (sender, receiver) = mpsc::channel(1);
@@ -92,12 +91,10 @@ struct Stream {
     /// Records that may follow.
     left: u64,
     filters: Arc<Filters>,
-    mask: Option<Mask>,
+    encoder: Encoder,
     losses: Losses,
     /// A record, encoded.
     flow: Vec<u8>,
-    /// What the mask leaves of it.
-    masked: Vec<u8>,
     /// The next piece.
     out: BytesMut,
 }
@@ -158,13 +155,9 @@ impl Stream {
         let is_given_up = Arc::new(AtomicBool::new(false));
         let given_up = Arc::clone(&is_given_up);
         let search = task::spawn_blocking(move || {
-            rings.latest(number, &|flow| {
-                let is_asked_for = || {
-                    !matches!(flow.record, Record::Lost(_))
-                        && flow.number <= newest
-                        && !window.is_after(flow.time)
-                        && filters.matches(flow)
-                };
+            rings.latest(number, newest, &|flow| {
+                let is_asked_for =
+                    || !matches!(flow.record, Record::Lost(_)) && !window.is_after(flow.time) && filters.matches(flow);
                 // With everything wanted it ends soon.
                 given_up.load(Ordering::Relaxed) || is_asked_for()
             })
@@ -245,15 +238,12 @@ impl Stream {
     /// Appends a record to the piece.
     fn write(&mut self, flow: &Flow) {
         self.flow.clear();
-        // What is in it is whole at any time.
-        self.observer.encoder.lock().unwrap_or_else(PoisonError::into_inner).flow(flow, &mut self.flow);
-        let mut encoded = &self.flow;
-        if let Some(mask) = &self.mask {
-            self.masked.clear();
-            mask.apply(encoded, &mut self.masked);
-            encoded = &self.masked;
+        self.encoder.flow(flow, &mut self.flow);
+        if self.out.is_empty() {
+            // What was full is on its way; the last record goes over it.
+            self.out.reserve(PIECE + PIECE / 8);
         }
-        call::frame(&mut self.out, |out| self.observer.response(FLOW, encoded, flow.time, out));
+        call::frame(&mut self.out, |out| self.observer.response(FLOW, &self.flow, flow.time, out));
     }
 
     fn write_lost(&mut self, lost: &LostRecord) {

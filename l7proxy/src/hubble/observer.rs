@@ -3,7 +3,7 @@
 //! Owns `ServerStatus`, `GetNodes` and `GetNamespaces`. Must never look through records for these. Start at [`Observer`].
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use hubble_api::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Sources, peers::Peers};
-use crate::{config::Config, flow::Encoder, metrics::Counters};
+use crate::{config::Config, metrics::Counters};
 
 /// What all calls know.
 #[derive(Debug)]
@@ -26,8 +26,6 @@ pub(super) struct Observer {
     pub(super) node_name: String,
     pub(super) sources: Sources,
     pub(super) peers: Peers,
-    /// One for all streams: they share what it has encoded before.
-    pub(super) encoder: Arc<Mutex<Encoder>>,
     pub(super) counters: Arc<Counters>,
     /// This process answers no more.
     pub(super) stop: CancellationToken,
@@ -39,7 +37,6 @@ impl Observer {
         Self {
             node_name: sources.node.full(),
             peers: Peers::new(config),
-            encoder: Arc::new(Mutex::new(Encoder::new(&sources.node))),
             sources,
             counters,
             stop,

@@ -180,7 +180,7 @@ proptest! {
         byte in any::<u8>(),
     ) {
         let mut bytes = Vec::new();
-        Encoder::new(&NodeNames::default()).flow(&flow, &mut bytes);
+        Encoder::new(&NodeNames::default(), None).flow(&flow, &mut bytes);
         let mut out = Vec::new();
         if !bytes.is_empty() {
             let at = at.index(bytes.len());
@@ -194,7 +194,7 @@ proptest! {
     fn what_is_kept_is_kept_by_the_same_mask(mask in mask(), flow in testing::flow()) {
         prop_assume!(!matches!(flow.record, Record::Lost(_)));
         let (mut bytes, mut once, mut twice) = (Vec::new(), Vec::new(), Vec::new());
-        Encoder::new(&NodeNames::default()).flow(&flow, &mut bytes);
+        Encoder::new(&NodeNames::default(), None).flow(&flow, &mut bytes);
         mask.apply(&bytes, &mut once);
         mask.apply(&once, &mut twice);
         prop_assert_eq!(&once, &twice);

@@ -93,10 +93,11 @@ impl Reader {
     }
 }
 
-/// The number of the flow at which one starts who is to read the last `count` that are wanted, and what comes after them.
-pub(super) fn latest(rings: &Rings, count: u64, wanted: &Wanted<'_>) -> u64 {
+/// The number of the flow at which one starts who is to read the last `count` that are wanted, of those up to number `newest`, and
+/// what comes after them.
+pub(super) fn latest(rings: &Rings, count: u64, newest: u64, wanted: &Wanted<'_>) -> u64 {
     let state = rings.lock();
-    let newest = state.newest;
+    let newest = newest.min(state.newest);
     let mut walks = state.rings.each_ref().map(|ring| Walk { next: ring.newest().checked_add(1), found: Vec::new() });
     drop(state);
     let mut start = newest + 1;

@@ -6,19 +6,49 @@ use super::field::{delimited, element, message, number, tag, text};
 use crate::{
     endpoint::{End, Peer},
     flow::{
+        Mask,
         fragments::Fragments,
         said::{Said, policy_labels},
         summary,
     },
 };
 
-/// Addresses, ports and flags, peers and Services, as `from` to `to`. Fields 5, 6, 8, 9, 20 and 21 of `flow.Flow`.
-pub(super) fn endpoints(
-    peers: &mut Fragments<Peer>,
-    (from, to): (&End, &End),
-    (layer4, flags): (&str, u8),
-    out: &mut Vec<u8>,
-) {
+/// What was encoded of peers, as source and as destination: a mask may keep other fields of each.
+#[derive(Debug)]
+pub(super) struct Peers([Fragments<Peer>; 2]);
+
+impl Peers {
+    pub(super) fn new() -> Self {
+        Self([Fragments::new(), Fragments::new()])
+    }
+
+    /// Addresses, ports and flags, peers and Services, as `from` to `to`. Fields 5, 6, 8, 9, 20 and 21 of `flow.Flow`.
+    pub(super) fn endpoints(
+        &mut self,
+        mask: Option<&Mask>,
+        (from, to): (&End, &End),
+        layer4: (&str, u8),
+        out: &mut Vec<u8>,
+    ) {
+        addresses(from, to, layer4, out);
+        for (known, (field, end)) in self.0.iter_mut().zip([(8, from), (9, to)]) {
+            if mask.is_none_or(|mask| mask.keeps(field)) {
+                tag(field, out);
+                known.write(&end.0, 0, out, |peer, out| delimited(out, |out| masked(mask, field, peer, out)));
+            }
+        }
+        for (field, end) in [(20, from), (21, to)] {
+            if let Some(service) = &end.0.service {
+                message(field, out, |out| {
+                    text(1, &service.name, out);
+                    text(2, &service.namespace, out);
+                });
+            }
+        }
+    }
+}
+
+fn addresses(from: &End, to: &End, (layer4, flags): (&str, u8), out: &mut Vec<u8>) {
     let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
     message(5, out, |out| {
         text(1, &source.to_string(), out);
@@ -38,18 +68,14 @@ pub(super) fn endpoints(
             });
         });
     }
-    for (field, end) in [(8, from), (9, to)] {
-        tag(field, out);
-        peers.write(&end.0, 0, out, |peer, out| delimited(out, |out| endpoint(peer, out)));
-    }
-    for (field, end) in [(20, from), (21, to)] {
-        if let Some(service) = &end.0.service {
-            message(field, out, |out| {
-                text(1, &service.name, out);
-                text(2, &service.namespace, out);
-            });
-        }
-    }
+}
+
+/// What a mask keeps of a peer.
+fn masked(mask: Option<&Mask>, field: u32, peer: &Peer, out: &mut Vec<u8>) {
+    let Some(mask) = mask else { return endpoint(peer, out) };
+    let mut whole = Vec::new();
+    endpoint(peer, &mut whole);
+    mask.apply_to(field, &whole, out);
 }
 
 /// Member of `flow.Layer4`.

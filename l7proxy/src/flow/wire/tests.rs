@@ -197,7 +197,7 @@ fn shown(flow: &api::Flow) -> Value {
 proptest! {
     #[test]
     fn what_is_encoded_says_what_the_line_says(flows in prop::collection::vec(testing::flow(), 1..8)) {
-        let (mut formatter, mut encoder) = (Formatter::new(&names()), Encoder::new(&names()));
+        let (mut formatter, mut encoder) = (Formatter::new(&names()), Encoder::new(&names(), None));
         for flow in flows.iter().chain(&flows) {
             let (mut line, mut bytes) = (Vec::new(), Vec::new());
             formatter.flow(flow, &mut line);
@@ -220,3 +220,46 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// What is left out early is what the mask leaves out.
+    #[test]
+    fn a_mask_is_kept_to_the_byte(
+        flows in prop::collection::vec(testing::flow(), 1..6),
+        paths in prop::collection::vec(prop::sample::select(&PATHS[..]), 1..6),
+    ) {
+        let paths: Vec<String> = paths.into_iter().map(str::to_owned).collect();
+        let mask = Mask::new(&paths).unwrap();
+        let (mut whole, mut masked) = (Encoder::new(&names(), None), Encoder::new(&names(), Some(mask.clone())));
+        for flow in flows.iter().chain(&flows) {
+            let (mut all, mut wanted, mut found) = (Vec::new(), Vec::new(), Vec::new());
+            whole.flow(flow, &mut all);
+            mask.apply(&all, &mut wanted);
+            masked.flow(flow, &mut found);
+            prop_assert_eq!(found, wanted);
+        }
+    }
+}
+
+const PATHS: [&str; 20] = [
+    "time",
+    "verdict",
+    "IP",
+    "l4",
+    "source",
+    "source.identity",
+    "source.labels",
+    "destination.pod_name",
+    "destination.namespace",
+    "destination",
+    "l7.http.method",
+    "l7",
+    "uuid",
+    "node_name",
+    "node_labels",
+    "emitter.name",
+    "Summary",
+    "extensions",
+    "egress_denied_by",
+    "source_service",
+];

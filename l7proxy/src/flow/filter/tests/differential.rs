@@ -266,7 +266,7 @@ fn ours_is_what_the_description_says() {
     let mut runner = TestRunner::deterministic();
     let strategy = testing::flow().prop_filter("a flow", |flow| !matches!(flow.record, Record::Lost(_)));
     let mut drawn = || strategy.new_tree(&mut runner).unwrap().current();
-    let (fields, mut dice, mut encoder) = (fields(), Dice(7), Encoder::new(&node()));
+    let (fields, mut dice, mut encoder) = (fields(), Dice(7), Encoder::new(&node(), None));
     let mut seen: BTreeMap<&str, [usize; 2]> = fields.iter().map(|field| (field.as_str(), [0; 2])).collect();
     let (mut shown, mut lists) = (0, 0);
     let mut before = message(&mut encoder, &drawn());

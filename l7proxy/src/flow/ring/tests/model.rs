@@ -99,7 +99,7 @@ impl Model {
                 let first = usize::try_from(count).unwrap().min(wanted.len());
                 let first = wanted.get(wanted.len() - first).copied().unwrap_or(u64::MAX);
                 let places = if count >= all { safe } else { from(&|(number, _)| *number >= first) };
-                (rings.latest(count, &|flow| flow.number % of == 0), places)
+                (rings.latest(count, u64::MAX, &|flow| flow.number % of == 0), places)
             }
         };
         Follower { reader, places, lost: 0, number: 0 }

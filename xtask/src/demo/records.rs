@@ -23,6 +23,9 @@ pub(super) struct Records {
     seen: usize,
 }
 
+/// Message type of Cilium's monitor.
+const POLICY_VERDICT: u64 = 5;
+
 /// The verdict of one record.
 #[derive(Debug)]
 pub(super) struct Record(Value);
@@ -72,7 +75,9 @@ impl Record {
     /// A request, or a connection that was refused; not a response.
     fn is_verdict(&self) -> bool {
         let kind = self.text("/flow/l7/type");
-        kind == "REQUEST" || (kind.is_empty() && self.verdict() == "DROPPED")
+        // Beside a drop stands the policy verdict of the same connection.
+        let is_decision = self.at("/flow/event_type/type").as_u64() == Some(POLICY_VERDICT);
+        kind == "REQUEST" || (kind.is_empty() && self.verdict() == "DROPPED" && !is_decision)
     }
 
     fn port(&self) -> Option<u64> {

@@ -9,6 +9,8 @@ use hubble_api::DESCRIPTORS;
 use prost::Message;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Label};
 
+use super::wire::delimited;
+
 const FLOW: &str = ".flow.Flow";
 /// As Hubble says it.
 const INVALID: &str = "invalid fieldmask";
@@ -136,11 +138,7 @@ impl Fields {
                 (Some(Self::All), _) => out.extend_from_slice(field.whole),
                 (Some(inner), Some(content)) => {
                     out.extend_from_slice(field.tag);
-                    let begin = out.len();
-                    inner.copy(content, out);
-                    let mut length = Vec::with_capacity(5);
-                    prost::encoding::encode_varint(u64::try_from(out.len() - begin).unwrap_or_default(), &mut length);
-                    drop(out.splice(begin..begin, length));
+                    delimited(out, |out| inner.copy(content, out));
                 }
                 // It should have been a message, or nobody asked for it.
                 (Some(Self::Of(_)), None) | (None, _) => {}

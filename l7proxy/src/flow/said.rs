@@ -22,6 +22,16 @@ pub(super) enum Shown {
 }
 
 impl Shown {
+    /// Of a request or a response.
+    pub(super) fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Forwarded(_) => Self::Forwarded,
+            Verdict::Dropped { .. } => Self::Dropped,
+            Verdict::Audited(_) => Self::Audit,
+            Verdict::Error => Self::Error,
+        }
+    }
+
     /// Number and name.
     pub(super) fn hubble(self) -> (u32, &'static str) {
         match self {
@@ -100,12 +110,7 @@ impl<'a> Said<'a> {
 
     /// Of a request, or of a response. Who allowed it stands in the request's record alone, as in Hubble.
     pub(super) fn http(record: &'a HttpRecord, is_reply: bool) -> Self {
-        let shown = match &record.verdict {
-            Verdict::Forwarded(_) => Shown::Forwarded,
-            Verdict::Dropped { .. } => Shown::Dropped,
-            Verdict::Audited(_) => Shown::Audit,
-            Verdict::Error => Shown::Error,
-        };
+        let shown = Shown::of(&record.verdict);
         let mut said = Self { reason: record.reason, ..Self::nothing(shown, record.revision) };
         if let Some(notes) = &record.notes {
             (said.missing, said.rejected) = (&notes.missing, &notes.rejected);

@@ -17,6 +17,7 @@ mod extension;
 mod field;
 mod http;
 
+pub(super) use self::field::delimited;
 use self::{
     ends::{Peers, policies},
     extension::extension,

@@ -98,16 +98,14 @@ impl<'r> Seen<'r> {
         // A response goes the other way.
         let (source, destination) =
             if is_reply { (&ends.destination, &ends.source) } else { (&ends.source, &ends.destination) };
-        let (verdict, reason, by) = match &record.verdict {
-            Verdict::Forwarded(rule) => {
-                (Shown::Forwarded, DropReason::Unknown, rule.as_ref().map_or(By::Nobody, By::Rule))
-            }
-            Verdict::Dropped { reason, denial } => (Shown::Dropped, *reason, By::denial(denial)),
-            Verdict::Audited(denial) => (Shown::Audit, DropReason::Unknown, By::denial(denial)),
-            Verdict::Error => (Shown::Error, DropReason::Unknown, By::Nobody),
+        let (reason, by) = match &record.verdict {
+            Verdict::Forwarded(rule) => (DropReason::Unknown, rule.as_ref().map_or(By::Nobody, By::Rule)),
+            Verdict::Dropped { reason, denial } => (*reason, By::denial(denial)),
+            Verdict::Audited(denial) => (DropReason::Unknown, By::denial(denial)),
+            Verdict::Error => (DropReason::Unknown, By::Nobody),
         };
         let facts = Facts {
-            verdict,
+            verdict: Shown::of(&record.verdict),
             reason,
             layer4: "TCP",
             protocol: http.protocol,

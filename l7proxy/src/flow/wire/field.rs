@@ -58,7 +58,7 @@ pub(super) fn message(field: u32, out: &mut Vec<u8>, content: impl FnOnce(&mut V
 }
 
 /// Its length, and then what `content` writes.
-pub(super) fn delimited(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+pub(in crate::flow) fn delimited(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     let begin = begin(out);
     content(out);
     end(begin, out);

@@ -50,7 +50,7 @@ pub use namespaces::Namespaces;
 pub use node::NodeNames;
 pub use queue::{Config, Readers, Sink, Writer, pipeline};
 pub use ring::{Item, Reader, RingConfig, RingStats, Rings, Start, Wanted};
-pub use wire::{Encoder, lost_event};
+pub use wire::Encoder;
 
 /// Both ends of a connection, as the applications have it.
 #[derive(Clone, Debug)]

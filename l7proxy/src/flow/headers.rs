@@ -3,7 +3,7 @@
 //! Owns their form: names as Go writes them (`User-Agent`), sorted by name, values cut and redacted. Never shows a value that is
 //! to be redacted: all that is kept comes from [`Redaction::show`]. Start at [`Headers::iter`].
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, iter, ops::Deref, sync::Arc};
 
 /// Bytes of all fields of a message that are kept; what comes after them is left out.
 const MAX_BYTES: usize = 8 << 10;
@@ -68,7 +68,13 @@ pub struct Headers(Box<str>);
 impl Headers {
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.lines().filter_map(|line| line.split_once(':'))
+        let mut rest = &*self.0;
+        iter::from_fn(move || {
+            let line = rest.get(..memchr::memchr(b'\n', rest.as_bytes())?)?;
+            rest = rest.get(line.len() + 1..)?;
+            let colon = memchr::memchr(b':', line.as_bytes())?;
+            Some((line.get(..colon)?, line.get(colon + 1..)?))
+        })
     }
 
     /// There is none.

@@ -30,10 +30,14 @@ const MAX_LINE: usize = 60 << 10;
 pub(super) struct Formatter {
     /// `cluster/node`, escaped.
     node: String,
-    /// The field `node_labels`; empty where it has none.
-    node_labels: Vec<u8>,
+    /// Labels of the node, and who we are.
+    about: Vec<u8>,
+    /// Between a flow and the time of its event.
+    after: String,
     /// The time of the flow that is being written.
     stamp: Stamp,
+    /// What all requests of a connection say, and all that is answered to them.
+    ends: [Fragments<Ends>; 2],
     peers: Fragments<Peer>,
     /// By revision.
     policies: Fragments<PolicyKey>,
@@ -45,13 +49,17 @@ impl Formatter {
         let mut name = Vec::new();
         escape(&names.full(), &mut name);
         let node = String::from_utf8_lossy(&name).into_owned();
-        let mut node_labels = Vec::new();
+        let mut about = Vec::new();
         if !names.labels.is_empty() {
-            node_labels.extend_from_slice(b",\"node_labels\":");
-            list(&names.labels, &mut node_labels, |label, out| text(label, out));
+            about.extend_from_slice(b",\"node_labels\":");
+            list(&names.labels, &mut about, |label, out| text(label, out));
         }
+        let version = env!("CARGO_PKG_VERSION");
+        raw([",\"emitter\":{\"name\":\"L7proxy\",\"version\":\"", version, "\"}"], &mut about);
+        let after = format!("}},\"node_name\":\"{node}\",\"time\":\"");
+        let ends = [Fragments::new(), Fragments::new()];
         let (peers, policies, rules) = (Fragments::new(), Fragments::new(), Fragments::new());
-        Self { node, node_labels, stamp: Stamp::default(), peers, policies, rules }
+        Self { node, about, after, stamp: Stamp::default(), ends, peers, policies, rules }
     }
 
     /// One line: one that Hubble's reader reads.
@@ -139,12 +147,9 @@ impl Formatter {
     }
 
     fn close(&mut self, said: &Said<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.node_labels);
-        out.extend_from_slice(
-            concat!(",\"emitter\":{\"name\":\"L7proxy\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes(),
-        );
+        out.extend_from_slice(&self.about);
         extension(&mut self.rules, said, out);
-        raw(["},\"node_name\":\"", &self.node, "\",\"time\":\""], out);
+        out.extend_from_slice(self.after.as_bytes());
         out.extend_from_slice(self.stamp.bytes());
         out.extend_from_slice(b"\"}\n");
     }

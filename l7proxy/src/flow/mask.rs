@@ -21,6 +21,14 @@ const MAX_PATHS: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask(Fields);
 
+/// How much of a field is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    All,
+    Part,
+    Nothing,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fields {
     All,
@@ -57,15 +65,12 @@ impl Mask {
         self.0.copy(flow, out);
     }
 
-    /// Whether anything is kept of a field of `flow.Flow`.
-    pub(super) fn keeps(&self, field: u32) -> bool {
-        self.0.of(field.into()).is_some()
-    }
-
-    /// Appends what is kept of that field's message.
-    pub(super) fn apply_to(&self, field: u32, message: &[u8], out: &mut Vec<u8>) {
-        if let Some(inner) = self.0.of(field.into()) {
-            inner.copy(message, out);
+    /// What is kept of a field of `flow.Flow`.
+    pub(super) fn keep(&self, field: u32) -> Keep {
+        match self.0.of(field.into()) {
+            None => Keep::Nothing,
+            Some(Fields::All) => Keep::All,
+            Some(Fields::Of(_)) => Keep::Part,
         }
     }
 }

@@ -8,7 +8,6 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::BytesMut;
 use http::Response;
 use hubble_api::{
     flow::{
@@ -158,7 +157,7 @@ pub(super) fn answer(observer: &Arc<Observer>, request: &GetAgentEventsRequest) 
         loop {
             newest.borrow_and_update();
             let (messages, is_over) = read(&observer, &window, &mut at, &mut left);
-            if !messages.is_empty() && sender.send(Piece::Messages(messages.freeze())).await.is_err() {
+            if !messages.is_empty() && sender.send(Piece::Messages(messages.into())).await.is_err() {
                 return;
             }
             if is_over || !window.follow {
@@ -189,8 +188,8 @@ fn first_number(events: &AgentEvents, window: &Window) -> u64 {
 }
 
 /// All that there is from `at` on, and whether nothing more is wanted.
-fn read(observer: &Observer, window: &Window, at: &mut u64, left: &mut u64) -> (BytesMut, bool) {
-    let mut messages = BytesMut::new();
+fn read(observer: &Observer, window: &Window, at: &mut u64, left: &mut u64) -> (Vec<u8>, bool) {
+    let mut messages = Vec::new();
     let list = observer.sources.events.list();
     overtaken(&observer.counters, list.first.saturating_sub(*at));
     for (number, (time, event)) in list.from(*at) {

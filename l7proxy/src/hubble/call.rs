@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prost::Message;
@@ -54,9 +54,9 @@ impl<M: Message + Default> Decoder for One<M> {
 }
 
 /// Appends a message; `write` appends what is in it.
-pub(super) fn frame(to: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+pub(super) fn frame(to: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = to.len();
-    to.put_bytes(0, PREFIX);
+    to.extend_from_slice(&[0; PREFIX]);
     write(to);
     let length = u32::try_from(to.len() - at - PREFIX).unwrap_or(u32::MAX);
     if let Some(prefix) = to.get_mut(at + 1..at + PREFIX) {
@@ -65,7 +65,7 @@ pub(super) fn frame(to: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
 }
 
 /// Appends a message of a generated type.
-pub(super) fn frame_message(to: &mut BytesMut, message: &impl Message) {
+pub(super) fn frame_message(to: &mut Vec<u8>, message: &impl Message) {
     frame(to, |to| {
         // Such a buffer has room for any length.
         message.encode(to).ok();
@@ -74,9 +74,9 @@ pub(super) fn frame_message(to: &mut BytesMut, message: &impl Message) {
 
 /// The answer of one message.
 pub(super) fn one(message: &impl Message) -> Response<Body> {
-    let mut messages = BytesMut::with_capacity(PREFIX + message.encoded_len());
+    let mut messages = Vec::with_capacity(PREFIX + message.encoded_len());
     frame_message(&mut messages, message);
-    with_body(Answer { ready: Some(messages.freeze()), more: None, is_over: false })
+    with_body(Answer { ready: Some(messages.into()), more: None, is_over: false })
 }
 
 /// The answer whose messages come by `more`.

@@ -11,13 +11,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use bytes::{BufMut, BytesMut};
 use http::Response;
 use hubble_api::observer::GetFlowsRequest;
-use prost::encoding::{self, WireType};
 use tokio::{sync::mpsc, task, time};
 use tonic::{Status, body::Body};
 
@@ -26,22 +24,18 @@ use super::{
     ended,
     lost::Losses,
     observer::Observer,
-    window::{Begin, Window, timestamp},
+    window::{Begin, Window},
 };
-use crate::flow::{Encoder, Filters, Flow, Item, LostRecord, Mask, Reader, Record, Start, lost_event};
+use crate::flow::{Encoder, Filters, Flow, Item, LostRecord, Mask, Reader, Record, Start};
 
 /// Bytes that go out at once.
 const PIECE: usize = 32 << 10;
 /// How long a stream may look through records before others have their turn.
 const TURN: Duration = Duration::from_millis(1);
+/// What comes so soon after the last record waits for more: to wake whoever follows costs as much as many records.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Records between two looks at the clock.
 const BETWEEN_LOOKS: u32 = 16;
-
-/// Fields of `GetFlowsResponse`.
-const FLOW: u32 = 1;
-const LOST_EVENTS: u32 = 3;
-const NODE_NAME: u32 = 1000;
-const TIME: u32 = 1001;
 
 /// Begins to answer, or says what is wrong with the request.
 pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Result<Response<Body>, Status> {
@@ -66,8 +60,7 @@ pub(super) fn answer(observer: &Arc<Observer>, request: GetFlowsRequest) -> Resu
         filters: Arc::new(filters),
         encoder: Encoder::new(&observer.sources.node, mask),
         losses: Losses::default(),
-        flow: Vec::new(),
-        out: BytesMut::new(),
+        out: Vec::new(),
     };
     let (sender, receiver) = mpsc::channel(1);
     task::spawn(async move {
@@ -93,10 +86,8 @@ struct Stream {
     filters: Arc<Filters>,
     encoder: Encoder,
     losses: Losses,
-    /// A record, encoded.
-    flow: Vec<u8>,
     /// The next piece.
-    out: BytesMut,
+    out: Vec<u8>,
 }
 
 /// Whoever asked is gone.
@@ -120,6 +111,11 @@ impl Stream {
                     return Err(ended());
                 }
                 Ok(ControlFlow::Continue(())) => {}
+            }
+            tokio::select! {
+                () = to.closed() => return Ok(()),
+                () = stop.cancelled() => {}
+                () = time::sleep(PAUSE) => {}
             }
             let due = self.losses.next().map(time::Instant::from_std);
             tokio::select! {
@@ -237,19 +233,15 @@ impl Stream {
 
     /// Appends a record to the piece.
     fn write(&mut self, flow: &Flow) {
-        self.flow.clear();
-        self.encoder.flow(flow, &mut self.flow);
         if self.out.is_empty() {
             // What was full is on its way; the last record goes over it.
             self.out.reserve(PIECE + PIECE / 8);
         }
-        call::frame(&mut self.out, |out| self.observer.response(FLOW, &self.flow, flow.time, out));
+        call::frame(&mut self.out, |out| self.encoder.answer(flow, out));
     }
 
     fn write_lost(&mut self, lost: &LostRecord) {
-        self.flow.clear();
-        lost_event(lost, &mut self.flow);
-        call::frame(&mut self.out, |out| self.observer.response(LOST_EVENTS, &self.flow, lost.last, out));
+        call::frame(&mut self.out, |out| self.encoder.answer_lost(lost, out));
     }
 
     /// Hands the piece over, when the one before was taken.
@@ -257,7 +249,7 @@ impl Stream {
         if self.out.is_empty() {
             return Ok(());
         }
-        let messages = mem::take(&mut self.out).freeze();
+        let messages = mem::take(&mut self.out).into();
         to.send(Piece::Messages(messages)).await.map_err(|_| Gone)
     }
 
@@ -268,17 +260,6 @@ impl Stream {
         }
         // Whoever is gone needs no more.
         drop(self.send(to).await);
-    }
-}
-
-impl Observer {
-    /// Appends a `GetFlowsResponse`: its flow or its lost events, and what is on every one.
-    fn response(&self, field: u32, encoded: &[u8], time: SystemTime, out: &mut BytesMut) {
-        encoding::encode_key(field, WireType::LengthDelimited, out);
-        encoding::encode_varint(u64::try_from(encoded.len()).unwrap_or(u64::MAX), out);
-        out.put_slice(encoded);
-        encoding::string::encode(NODE_NAME, &self.node_name, out);
-        encoding::message::encode(TIME, &timestamp(time), out);
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use bytes::BytesMut;
 use http::{Request, Response};
 use hubble_api::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest, Tls};
 use tokio::sync::mpsc;
@@ -69,7 +68,7 @@ fn own_address(config: &Config) -> String {
 /// Every node once; then nothing more, because the configuration of them is fixed.
 pub(super) async fn notify(observer: &Arc<Observer>, request: Request<Body>) -> Result<Response<Body>, Status> {
     call::ask::<NotifyRequest>(request).await?;
-    let mut messages = BytesMut::new();
+    let mut messages = Vec::new();
     let Peers { own, others } = &observer.peers;
     for peer in [own].into_iter().chain(others) {
         call::frame_message(&mut messages, peer);
@@ -77,7 +76,7 @@ pub(super) async fn notify(observer: &Arc<Observer>, request: Request<Body>) -> 
     let (sender, receiver) = mpsc::channel(1);
     let stop = observer.stop.clone();
     tokio::spawn(async move {
-        if sender.send(Piece::Messages(messages.freeze())).await.is_ok() {
+        if sender.send(Piece::Messages(messages.into())).await.is_ok() {
             tokio::select! {
                 () = stop.cancelled() => drop(sender.send(Piece::End(ended())).await),
                 () = sender.closed() => {}

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rules::Direction;
+
 use super::{
     Formatter,
     ends::ends,
@@ -18,31 +20,37 @@ impl Formatter {
         (record, is_reply): (&HttpRecord, bool),
         out: &mut Vec<u8>,
     ) {
-        let Asked { ends: who, http, .. } = &*record.asked;
-        let Ends { direction, source, destination } = &**who;
+        let Asked { ends: between, http, .. } = &*record.asked;
         let said = Said::http(record, is_reply);
         self.open(flow, &said, out);
-        // A response goes the other way.
-        let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
-        ends(&mut self.peers, (from, to), ("TCP", NO_FLAGS), out);
-        raw([",\"Type\":\"L7\",\"node_name\":\"", &self.node, "\""], out);
+        let Self { ends: [asked, answered], peers, node, .. } = self;
+        let known = if is_reply { answered } else { asked };
+        known.write(between, 0, out, |Ends { source, destination, .. }, out| {
+            // A response goes the other way.
+            let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
+            ends(peers, (from, to), ("TCP", NO_FLAGS), out);
+            raw([",\"Type\":\"L7\",\"node_name\":\"", node, "\""], out);
+        });
         let escaped = l7(headers, record, is_reply, out);
-        let direction_name = match direction {
-            rules::Direction::Ingress => "INGRESS",
-            rules::Direction::Egress => "EGRESS",
+        // `reply` is the older of two fields, and the default when it is not true.
+        let event = match (is_reply, between.direction) {
+            (false, Direction::Ingress) => ",\"event_type\":{\"type\":129},\"traffic_direction\":\"INGRESS\"",
+            (false, Direction::Egress) => ",\"event_type\":{\"type\":129},\"traffic_direction\":\"EGRESS\"",
+            (true, Direction::Ingress) => {
+                ",\"reply\":true,\"event_type\":{\"type\":129},\"traffic_direction\":\"INGRESS\""
+            }
+            (true, Direction::Egress) => {
+                ",\"reply\":true,\"event_type\":{\"type\":129},\"traffic_direction\":\"EGRESS\""
+            }
         };
-        let is_reply_name = if is_reply { "true" } else { "false" };
-        // The older of two fields, and the default when it is not true.
-        let reply = if is_reply { ",\"reply\":true" } else { "" };
-        raw([reply, ",\"event_type\":{\"type\":129},\"traffic_direction\":\""], out);
-        raw([direction_name, "\""], out);
+        out.extend_from_slice(event.as_bytes());
         reason_name(said.drop, out);
-        raw([",\"is_reply\":", is_reply_name], out);
+        out.extend_from_slice(if is_reply { b",\"is_reply\":true" } else { b",\"is_reply\":false" });
         if let Some(trace) = &http.trace {
             // Only hexadecimal digits: nothing to escape.
             raw([",\"trace_context\":{\"parent\":{\"trace_id\":\"", trace, "\"}}"], out);
         }
-        self.decided(&said, *direction, out);
+        self.decided(&said, between.direction, out);
         summary(record, is_reply, escaped, out);
         self.close(&said, out);
     }

@@ -2,80 +2,74 @@
 
 use rules::{Direction, PolicyKey};
 
-use super::field::{delimited, element, message, number, tag, text};
+use super::{
+    field::{delimited, element, message, number, pair, tag, text},
+    kept::Kept,
+};
 use crate::{
     endpoint::{End, Peer},
     flow::{
-        Mask,
         fragments::Fragments,
         said::{Said, policy_labels},
         summary,
     },
 };
 
-/// What was encoded of peers, as source and as destination: a mask may keep other fields of each.
-#[derive(Debug)]
-pub(super) struct Peers([Fragments<Peer>; 2]);
+/// Numbers of fields of `flow.Flow`.
+mod fields {
+    pub(super) const IP: u32 = 5;
+    pub(super) const L4: u32 = 6;
+    pub(super) const SOURCE: u32 = 8;
+    pub(super) const DESTINATION: u32 = 9;
+    pub(super) const SOURCE_SERVICE: u32 = 20;
+    pub(super) const DESTINATION_SERVICE: u32 = 21;
+}
 
-impl Peers {
-    pub(super) fn new() -> Self {
-        Self([Fragments::new(), Fragments::new()])
+/// Addresses, ports and flags, peers and Services, as `from` to `to`.
+pub(super) fn endpoints(
+    kept: &mut Kept,
+    peers: &mut Fragments<Peer>,
+    (from, to): (&End, &End),
+    layer4: (&str, u8),
+    out: &mut Vec<u8>,
+) {
+    kept.field(fields::IP, out, |out| addresses(from, to, out));
+    kept.field(fields::L4, out, |out| ports(from, to, layer4, out));
+    for (field, end) in [(fields::SOURCE, from), (fields::DESTINATION, to)] {
+        kept.field(field, out, |out| {
+            tag(field, out);
+            peers.write(&end.0, 0, out, |peer, out| delimited(out, |out| endpoint(peer, out)));
+        });
     }
-
-    /// Addresses, ports and flags, peers and Services, as `from` to `to`. Fields 5, 6, 8, 9, 20 and 21 of `flow.Flow`.
-    pub(super) fn endpoints(
-        &mut self,
-        mask: Option<&Mask>,
-        (from, to): (&End, &End),
-        layer4: (&str, u8),
-        out: &mut Vec<u8>,
-    ) {
-        addresses(from, to, layer4, out);
-        for (known, (field, end)) in self.0.iter_mut().zip([(8, from), (9, to)]) {
-            if mask.is_none_or(|mask| mask.keeps(field)) {
-                tag(field, out);
-                known.write(&end.0, 0, out, |peer, out| delimited(out, |out| masked(mask, field, peer, out)));
-            }
-        }
-        for (field, end) in [(20, from), (21, to)] {
-            if let Some(service) = &end.0.service {
-                message(field, out, |out| {
-                    text(1, &service.name, out);
-                    text(2, &service.namespace, out);
-                });
-            }
+    for (field, end) in [(fields::SOURCE_SERVICE, from), (fields::DESTINATION_SERVICE, to)] {
+        if let Some(service) = &end.0.service {
+            kept.field(field, out, |out| pair(field, [&service.name, &service.namespace], out));
         }
     }
 }
 
-fn addresses(from: &End, to: &End, (layer4, flags): (&str, u8), out: &mut Vec<u8>) {
+fn addresses(from: &End, to: &End, out: &mut Vec<u8>) {
     let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
-    message(5, out, |out| {
+    message(fields::IP, out, |out| {
         text(1, &source.to_string(), out);
         text(2, &destination.to_string(), out);
         number(3, if destination.is_ipv4() { 1_u32 } else { 2 }, out);
     });
-    if let Some(protocol) = protocol(layer4) {
-        message(6, out, |out| {
-            message(protocol, out, |out| {
-                // Of ICMP the destination's port is the type, and the source's the code.
-                let (first, second) = if layer4.starts_with("ICMP") { (to, from) } else { (from, to) };
-                number(1, first.1.port(), out);
-                number(2, second.1.port(), out);
-                if flags != summary::NO_FLAGS {
-                    message(3, out, |out| summary::set(flags).for_each(|(flag, _)| number(flag, 1_u32, out)));
-                }
-            });
-        });
-    }
 }
 
-/// What a mask keeps of a peer.
-fn masked(mask: Option<&Mask>, field: u32, peer: &Peer, out: &mut Vec<u8>) {
-    let Some(mask) = mask else { return endpoint(peer, out) };
-    let mut whole = Vec::new();
-    endpoint(peer, &mut whole);
-    mask.apply_to(field, &whole, out);
+fn ports(from: &End, to: &End, (layer4, flags): (&str, u8), out: &mut Vec<u8>) {
+    let Some(protocol) = protocol(layer4) else { return };
+    message(fields::L4, out, |out| {
+        message(protocol, out, |out| {
+            // Of ICMP the destination's port is the type, and the source's the code.
+            let (first, second) = if layer4.starts_with("ICMP") { (to, from) } else { (from, to) };
+            number(1, first.1.port(), out);
+            number(2, second.1.port(), out);
+            if flags != summary::NO_FLAGS {
+                message(3, out, |out| summary::set(flags).for_each(|(flag, _)| number(flag, 1_u32, out)));
+            }
+        });
+    });
 }
 
 /// Member of `flow.Layer4`.
@@ -96,16 +90,19 @@ fn endpoint(peer: &Peer, out: &mut Vec<u8>) {
     }
     text(5, &peer.pod, out);
     if let Some((kind, name)) = &peer.workload {
-        message(6, out, |out| {
-            text(1, name, out);
-            text(2, kind, out);
-        });
+        pair(6, [name, kind], out);
     }
     text(7, &peer.cluster, out);
 }
 
 /// `egress_allowed_by` and its three sisters.
-pub(super) fn policies(known: &mut Fragments<PolicyKey>, said: &Said<'_>, direction: Direction, out: &mut Vec<u8>) {
+pub(super) fn by_policies(
+    kept: &mut Kept,
+    known: &mut Fragments<PolicyKey>,
+    said: &Said<'_>,
+    direction: Direction,
+    out: &mut Vec<u8>,
+) {
     let field = match (said.is_allowed, direction) {
         (true, Direction::Egress) => 21001,
         (true, Direction::Ingress) => 21002,
@@ -113,17 +110,19 @@ pub(super) fn policies(known: &mut Fragments<PolicyKey>, said: &Said<'_>, direct
         (false, Direction::Ingress) => 21005,
     };
     for policy in said.policies() {
-        tag(field, out);
-        known.write(policy, said.revision, out, |policy, out| {
-            delimited(out, |out| {
-                text(1, &policy.name, out);
-                text(2, &policy.namespace, out);
-                for label in policy_labels(policy) {
-                    element(3, &label, out);
-                }
-                number(4, said.revision, out);
-                text(5, &policy.kind.to_string(), out);
-            });
+        kept.field(field, out, |out| {
+            tag(field, out);
+            known.write(policy, said.revision, out, |policy, out| delimited(out, |out| by(policy, said.revision, out)));
         });
     }
+}
+
+fn by(policy: &PolicyKey, revision: u64, out: &mut Vec<u8>) {
+    text(1, &policy.name, out);
+    text(2, &policy.namespace, out);
+    for label in policy_labels(policy) {
+        element(3, &label, out);
+    }
+    number(4, revision, out);
+    text(5, &policy.kind.to_string(), out);
 }

@@ -72,16 +72,27 @@ pub(super) fn begin(out: &mut Vec<u8>) -> usize {
 }
 
 pub(super) fn end(begin: usize, out: &mut Vec<u8>) {
-    let length = out.len().saturating_sub(begin);
-    let place = begin.saturating_sub(1);
-    match (u8::try_from(length), out.get_mut(place)) {
-        (Ok(short), Some(place)) if short < 0x80 => *place = short,
-        _ => {
-            let mut prefix = Vec::with_capacity(4);
-            varint(u64::try_from(length).unwrap_or(u64::MAX), &mut prefix);
-            out.splice(place..begin, prefix);
-        }
+    let end = out.len();
+    let mut length = u64::try_from(end.saturating_sub(begin)).unwrap_or(u64::MAX);
+    // Seven bits a byte. Of what takes more than one, the content makes room for them.
+    let more = usize::try_from(length.checked_ilog2().unwrap_or(0) / 7).unwrap_or(0);
+    if more > 0 && begin <= end {
+        out.resize(end + more, 0);
+        out.copy_within(begin..end, begin + more);
     }
+    for byte in out.iter_mut().skip(begin.saturating_sub(1)).take(1 + more) {
+        let [low, ..] = length.to_le_bytes();
+        length >>= 7;
+        *byte = if length == 0 { low } else { low | 0x80 };
+    }
+}
+
+/// A message of two strings, neither of which is written when it is empty.
+pub(super) fn pair(field: u32, [first, second]: [&str; 2], out: &mut Vec<u8>) {
+    message(field, out, |out| {
+        text(1, first, out);
+        text(2, second, out);
+    });
 }
 
 /// A number in a `google.protobuf.Value`: a double, whatever it was.

@@ -2,7 +2,8 @@
 
 use super::{
     event_type,
-    field::{element, message as submessage, number, text},
+    field::{element, message as submessage, number, pair, text},
+    kept::Kept,
     tag,
 };
 use crate::flow::{Flow, HttpInfo, HttpRecord};
@@ -12,9 +13,26 @@ const L7: u32 = 2;
 /// Of Cilium's monitor.
 const EVENT_L7: u32 = 129;
 
-pub(super) fn message(flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
-    let HttpInfo { method, url, protocol, trace, .. } = &record.asked.http;
-    number(tag::TYPE, L7, out);
+/// What says that it is a request, or a response.
+pub(super) fn kind(kept: &mut Kept, is_reply: bool, out: &mut Vec<u8>) {
+    kept.field(tag::TYPE, out, |out| number(tag::TYPE, L7, out));
+    kept.field(tag::REPLY, out, |out| number(tag::REPLY, is_reply, out));
+    kept.field(tag::IS_REPLY, out, |out| submessage(tag::IS_REPLY, out, |out| number(1, is_reply, out)));
+    kept.field(tag::EVENT_TYPE, out, |out| event_type(EVENT_L7, 0, out));
+}
+
+/// What it says itself.
+pub(super) fn message(kept: &mut Kept, flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+    kept.field(tag::L7, out, |out| layer7(flow, record, is_reply, out));
+    if let Some(trace) = &record.asked.http.trace {
+        let field = tag::TRACE_CONTEXT;
+        kept.field(field, out, |out| submessage(field, out, |out| submessage(1, out, |out| element(1, trace, out))));
+    }
+    kept.field(tag::SUMMARY, out, |out| submessage(tag::SUMMARY, out, |out| summary(record, is_reply, out)));
+}
+
+fn layer7(flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+    let HttpInfo { method, url, protocol, .. } = &record.asked.http;
     submessage(tag::L7, out, |out| {
         number(1, if is_reply { 2_u32 } else { 1 }, out);
         if is_reply {
@@ -25,21 +43,9 @@ pub(super) fn message(flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mu
             text(2, method, out);
             text(3, url, out);
             text(4, protocol, out);
-            for (key, value) in flow.headers.iter() {
-                submessage(5, out, |out| {
-                    text(1, key, out);
-                    text(2, value, out);
-                });
-            }
+            flow.headers.iter().for_each(|(key, value)| pair(5, [key, value], out));
         });
     });
-    number(tag::REPLY, is_reply, out);
-    submessage(tag::IS_REPLY, out, |out| number(1, is_reply, out));
-    event_type(EVENT_L7, 0, out);
-    if let Some(trace) = trace {
-        submessage(tag::TRACE_CONTEXT, out, |out| submessage(1, out, |out| element(1, trace, out)));
-    }
-    submessage(tag::SUMMARY, out, |out| summary(record, is_reply, out));
 }
 
 fn summary(record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {

@@ -34,7 +34,7 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 fn time(time: Option<&prost_types::Timestamp>) -> Value {
     let time = time.unwrap();
     let since = std::time::Duration::new(time.seconds.try_into().unwrap(), time.nanos.try_into().unwrap());
-    json!(testing::shown_time(std::time::SystemTime::UNIX_EPOCH + since))
+    json!(testing::shown_time(SystemTime::UNIX_EPOCH + since))
 }
 
 fn endpoint(endpoint: Option<&api::Endpoint>) -> Value {

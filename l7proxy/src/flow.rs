@@ -23,6 +23,7 @@ mod guard;
 mod headers;
 mod info;
 mod json;
+mod kept;
 mod mask;
 mod metrics;
 mod namespaces;
@@ -32,6 +33,7 @@ mod queue;
 mod ring;
 mod said;
 mod summary;
+mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
 mod uuid;

@@ -3,12 +3,10 @@
 //! Owns one place that lines go to. Filters before it masks, as Hubble's exporter; what was lost is told in any case. Start at
 //! [`Export::add`].
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
+use super::{Filters, Flow, NodeNames, json::Formatter};
 use hubble_api::flow::FlowFilter;
-use serde_json::{Map, Value};
-
-use super::{Filters, Flow, Mask, NodeNames, Record, json::Formatter};
 
 /// Bytes of lines that are written at once.
 const PIECE: usize = 128 << 10;
@@ -29,13 +27,9 @@ pub struct Selection {
 pub(super) struct Export {
     /// `None`: everything.
     filters: Option<Filters>,
-    fields: Option<Fields>,
+    formatter: Formatter,
     lines: Vec<u8>,
 }
-
-/// Names of fields, and what is kept of each; nothing below: all of it.
-#[derive(Debug, Default)]
-struct Fields(BTreeMap<String, Fields>);
 
 impl Export {
     /// Says what is wrong with `selection`.
@@ -47,19 +41,15 @@ impl Export {
         let is_choosy = !allow.is_empty() || !deny.is_empty();
         let filters = Filters::new(allow, deny, names).map_err(|error| wrong("allow, flows.file.deny", &error))?;
         let advice = "give names of fields of flow.Flow, such as time or l7.http.method";
-        Mask::new(fields).map_err(|error| wrong("fieldMask", &format!("{error}; {advice}")))?;
-        let fields = (!fields.is_empty()).then(|| Fields::of(fields));
-        Ok(Self { filters: is_choosy.then_some(filters), fields, lines: Vec::new() })
+        let formatter =
+            Formatter::new(names, fields).map_err(|error| wrong("fieldMask", &format!("{error}; {advice}")))?;
+        Ok(Self { filters: is_choosy.then_some(filters), formatter, lines: Vec::new() })
     }
 
     /// A line of `flow`, if it is wanted. Says whether it is time to write.
-    pub(super) fn add(&mut self, flow: &Flow, formatter: &mut Formatter) -> bool {
+    pub(super) fn add(&mut self, flow: &Flow) -> bool {
         if self.filters.as_ref().is_none_or(|filters| filters.matches(flow)) {
-            let begin = self.lines.len();
-            formatter.flow(flow, &mut self.lines);
-            if let (Some(fields), false) = (&self.fields, matches!(flow.record, Record::Lost(_))) {
-                fields.mask(begin, &mut self.lines);
-            }
+            self.formatter.flow(flow, &mut self.lines);
         }
         self.lines.len() >= PIECE
     }
@@ -72,63 +62,19 @@ impl Export {
     }
 }
 
-impl Fields {
-    fn of(paths: &[String]) -> Self {
-        let mut all = Self::default();
-        for path in paths {
-            let mut fields = &mut all;
-            let mut steps = path.split('.').peekable();
-            while let Some(step) = steps.next() {
-                let is_new = !fields.0.contains_key(step);
-                let inner = fields.0.entry(step.to_owned()).or_default();
-                if !is_new && inner.0.is_empty() {
-                    // All of it is kept already.
-                    break;
-                }
-                if steps.peek().is_none() {
-                    inner.0.clear();
-                }
-                fields = inner;
-            }
-        }
-        all
-    }
-
-    /// Of the line that stands from `begin` on.
-    fn mask(&self, begin: usize, lines: &mut Vec<u8>) {
-        let line = lines.get(begin..).unwrap_or_default();
-        let Ok(Value::Object(mut event)) = serde_json::from_slice(line) else { return };
-        if let Some(Value::Object(flow)) = event.get_mut("flow") {
-            self.keep(flow);
-        }
-        lines.truncate(begin);
-        lines.extend_from_slice(Value::Object(event).to_string().as_bytes());
-        lines.push(b'\n');
-    }
-
-    fn keep(&self, object: &mut Map<String, Value>) {
-        object.retain(|name, _| self.0.contains_key(name));
-        for (name, value) in object {
-            if let (Some(inner), Value::Object(object)) = (self.0.get(name).filter(|inner| !inner.0.is_empty()), value)
-            {
-                inner.keep(object);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
     use crate::flow::testing;
 
     fn lines(selection: &Selection, flows: &[Flow]) -> Vec<Value> {
         let names = NodeNames::default();
-        let (mut export, mut formatter) = (Export::new(selection, &names).unwrap(), Formatter::new(&names));
+        let mut export = Export::new(selection, &names).unwrap();
         for flow in flows {
-            export.add(flow, &mut formatter);
+            export.add(flow);
         }
         let text = export.write(|lines| String::from_utf8(lines.to_vec()).unwrap()).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -138,27 +84,68 @@ mod tests {
         Selection { fields: fields.iter().map(|&field| field.to_owned()).collect(), ..Selection::default() }
     }
 
+    const PATHS: [&str; 24] = [
+        "time",
+        "uuid",
+        "verdict",
+        "drop_reason",
+        "drop_reason_desc",
+        "IP.source",
+        "l4",
+        "l4.TCP.destination_port",
+        "source",
+        "source.labels",
+        "source.identity",
+        "destination.pod_name",
+        "destination_service.name",
+        "Type",
+        "node_name",
+        "node_labels",
+        "l7",
+        "l7.http.method",
+        "event_type.type",
+        "traffic_direction",
+        "is_reply",
+        "trace_context",
+        "egress_allowed_by",
+        "Summary",
+    ];
+
+    /// Appends what of `whole` is at `path`.
+    fn pick(whole: &Value, path: &str, kept: &mut Value) {
+        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        match (whole.get(name), rest) {
+            (None, _) => {}
+            (Some(value), None) => kept[name] = value.clone(),
+            (Some(value), Some(rest)) => {
+                if kept.get(name).is_none() {
+                    kept[name] = serde_json::json!({});
+                }
+                pick(value, rest, &mut kept[name]);
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn a_mask_leaves_what_it_names_and_nothing_else(flows in prop::collection::vec(testing::flow(), 1..6)) {
+        fn a_mask_leaves_what_it_names_and_nothing_else(
+            flows in prop::collection::vec(testing::flow(), 1..6),
+            paths in prop::collection::vec(prop::sample::select(&PATHS[..]), 1..6),
+        ) {
+            // Each twice: what is known is kept as well.
+            let flows = [flows.clone(), flows].concat();
             let whole = lines(&Selection::default(), &flows);
-            let masked = lines(&selection(&["verdict", "l7.http.method", "l7.http", "source.labels"]), &flows);
+            let masked = lines(&selection(&paths), &flows);
             prop_assert_eq!(whole.len(), masked.len());
             for (whole, masked) in whole.iter().zip(&masked) {
-                let Some(flow) = whole.get("flow") else {
-                    prop_assert_eq!(whole, masked);
-                    continue;
-                };
-                let mut wanted = serde_json::json!({"verdict": flow["verdict"]});
-                if let Some(http) = flow["l7"].get("http") {
-                    wanted["l7"] = serde_json::json!({"http": http});
+                let mut wanted = whole.clone();
+                if let Some(flow) = wanted.get_mut("flow") {
+                    *flow = serde_json::json!({});
+                    for path in &paths {
+                        pick(&whole["flow"], path, flow);
+                    }
                 }
-                wanted["source"] = flow["source"].get("labels").map_or(serde_json::json!({}), |labels| {
-                    serde_json::json!({"labels": labels})
-                });
-                prop_assert_eq!(&masked["flow"], &wanted);
-                prop_assert_eq!(&masked["time"], &whole["time"]);
-                prop_assert_eq!(&masked["node_name"], &whole["node_name"]);
+                prop_assert_eq!(masked, &wanted);
             }
         }
 

@@ -4,21 +4,22 @@
 use rules::{Direction, PolicyKey, RuleRef};
 
 use super::{
-    ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, LostRecord, NodeNames, Record, fragments::Fragments,
-    said::Said, summary,
+    ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, LostRecord, Mask, NodeNames, Record,
+    fragments::Fragments, kept::Kept, said::Said, summary, tag,
 };
 use crate::endpoint::Peer;
 
 mod below;
 mod ends;
 mod extension;
-
+mod fields;
 mod http;
 mod text;
 
 use self::{
     ends::{by_policies, ends, policy_log},
     extension::extension,
+    fields::Fields,
     text::{Stamp, escape, list, number, put, raw, text},
 };
 
@@ -28,6 +29,8 @@ const MAX_LINE: usize = 60 << 10;
 /// Formats flows of one node.
 #[derive(Debug)]
 pub(super) struct Formatter {
+    /// What is kept of each flow.
+    kept: Kept<Fields>,
     /// `cluster/node`, escaped.
     node: String,
     /// Labels of the node, and who we are.
@@ -42,24 +45,38 @@ pub(super) struct Formatter {
     /// By revision.
     policies: Fragments<PolicyKey>,
     rules: Fragments<RuleRef>,
+    /// Method and URL of the request that is being written.
+    target: Vec<u8>,
 }
 
 impl Formatter {
-    pub(super) fn new(names: &NodeNames) -> Self {
+    /// For the flows of the node of these names: the fields of these paths, or everything if there are none.
+    ///
+    /// # Errors
+    ///
+    /// A path that leads nowhere, in Hubble's words.
+    pub(super) fn new(names: &NodeNames, paths: &[String]) -> Result<Self, String> {
+        let mask = Mask::new(paths)?;
+        let mut kept = Kept::new((!paths.is_empty()).then(|| (mask, Fields::of(paths))));
         let mut name = Vec::new();
         escape(&names.full(), &mut name);
         let node = String::from_utf8_lossy(&name).into_owned();
         let mut about = Vec::new();
         if !names.labels.is_empty() {
-            about.extend_from_slice(b",\"node_labels\":");
-            list(&names.labels, &mut about, |label, out| text(label, out));
+            kept.field(tag::NODE_LABELS, &mut about, |out| {
+                out.extend_from_slice(b",\"node_labels\":");
+                list(&names.labels, out, |label, out| text(label, out));
+            });
         }
         let version = env!("CARGO_PKG_VERSION");
-        raw([",\"emitter\":{\"name\":\"L7proxy\",\"version\":\"", version, "\"}"], &mut about);
+        kept.field(tag::EMITTER, &mut about, |out| {
+            raw([",\"emitter\":{\"name\":\"L7proxy\",\"version\":\"", version, "\"}"], out);
+        });
         let after = format!("}},\"node_name\":\"{node}\",\"time\":\"");
         let ends = [Fragments::new(), Fragments::new()];
         let (peers, policies, rules) = (Fragments::new(), Fragments::new(), Fragments::new());
-        Self { node, about, after, stamp: Stamp::default(), ends, peers, policies, rules }
+        let (stamp, target) = (Stamp::default(), Vec::new());
+        Ok(Self { kept, node, about, after, stamp, ends, peers, policies, rules, target })
     }
 
     /// One line: one that Hubble's reader reads.
@@ -104,60 +121,92 @@ impl Formatter {
 
     fn refusal(&mut self, flow: &Flow, record: &DropRecord, out: &mut Vec<u8>) {
         let said = Said::refusal(record);
-        self.open(flow, &said, out);
-        let layer4 = summary::layer4(record.protocol);
-        ends(&mut self.peers, (&record.source, &record.destination), (layer4, summary::flags(record)), out);
-        raw([",\"Type\":\"L3_L4\",\"node_name\":\"", &self.node, "\""], out);
-        below::refused(record, out);
-        reason_name(said.drop, out);
+        let begin = self.open(flow, &said, out);
+        let layer4 = (summary::layer4(record.protocol), summary::flags(record));
+        let Self { kept, peers, node, .. } = self;
+        ends(kept, peers, (&record.source, &record.destination), layer4, out);
+        kind(kept, "L3_L4", node, out);
+        below::refused(kept, record, out);
+        reason_name(kept, said.drop, out);
         self.decided(&said, record.direction, out);
-        out.extend_from_slice(b",\"Summary\":");
-        text(&summary::refusal(record), out);
-        self.close(&said, out);
+        self.kept.field(tag::SUMMARY, out, |out| {
+            out.extend_from_slice(b",\"Summary\":");
+            text(&summary::refusal(record), out);
+        });
+        out.extend_from_slice(&self.about);
+        self.close(begin, &said, out);
     }
 
     fn connection(&mut self, flow: &Flow, record: &ConnectionRecord, out: &mut Vec<u8>) {
         let Ends { direction, source, destination } = &record.ends;
         let said = Said::connection(record);
-        self.open(flow, &said, out);
+        let begin = self.open(flow, &said, out);
         let flags = summary::connection_flags(record.end.is_some());
-        ends(&mut self.peers, (source, destination), ("TCP", flags), out);
-        raw([",\"Type\":\"L3_L4\",\"node_name\":\"", &self.node, "\""], out);
-        below::passed(record, out);
+        let Self { kept, peers, node, .. } = self;
+        ends(kept, peers, (source, destination), ("TCP", flags), out);
+        kind(kept, "L3_L4", node, out);
+        below::passed(kept, record, out);
         self.decided(&said, *direction, out);
-        self.close(&said, out);
+        out.extend_from_slice(&self.about);
+        self.close(begin, &said, out);
     }
 
-    fn open(&mut self, flow: &Flow, said: &Said<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"flow\":{\"time\":\"");
-        out.extend_from_slice(self.stamp.bytes());
-        out.extend_from_slice(b"\",\"uuid\":\"");
-        flow.uuid(out);
-        raw(["\",\"verdict\":\"", said.verdict.hubble().1, "\""], out);
+    /// Says where the flow's fields begin, each with a comma in front.
+    fn open(&mut self, flow: &Flow, said: &Said<'_>, out: &mut Vec<u8>) -> usize {
+        let Self { kept, stamp, .. } = self;
+        out.extend_from_slice(b"{\"flow\":");
+        let begin = out.len();
+        kept.field(tag::TIME, out, |out| {
+            out.extend_from_slice(b",\"time\":\"");
+            out.extend_from_slice(stamp.bytes());
+            out.push(b'"');
+        });
+        kept.field(tag::UUID, out, |out| {
+            out.extend_from_slice(b",\"uuid\":\"");
+            flow.uuid(out);
+            out.push(b'"');
+        });
+        kept.field(tag::VERDICT, out, |out| raw([",\"verdict\":\"", said.verdict.hubble().1, "\""], out));
         if let Some((reason @ 1.., _)) = said.drop.map(DropReason::hubble) {
-            out.extend_from_slice(b",\"drop_reason\":");
-            number(reason, out);
+            kept.field(tag::DROP_REASON, out, |out| {
+                out.extend_from_slice(b",\"drop_reason\":");
+                number(reason, out);
+            });
         }
+        begin
     }
 
     /// By which policies, and what they want to be told.
     fn decided(&mut self, said: &Said<'_>, direction: Direction, out: &mut Vec<u8>) {
-        by_policies(&mut self.policies, said, direction, out);
-        policy_log(said.log(), out);
+        let Self { kept, policies, .. } = self;
+        let field = tag::by_policies(said.is_allowed, direction);
+        kept.field(field, out, |out| by_policies(policies, said, direction, out));
+        kept.field(tag::POLICY_LOG, out, |out| policy_log(said.log(), out));
     }
 
-    fn close(&mut self, said: &Said<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.about);
-        extension(&mut self.rules, said, out);
+    fn close(&mut self, begin: usize, said: &Said<'_>, out: &mut Vec<u8>) {
+        let Self { kept, rules, .. } = self;
+        kept.field(tag::EXTENSIONS, out, |out| extension(rules, said, out));
+        match out.get_mut(begin) {
+            // The comma of the first field.
+            Some(first) => *first = b'{',
+            None => out.push(b'{'),
+        }
         out.extend_from_slice(self.after.as_bytes());
         out.extend_from_slice(self.stamp.bytes());
         out.extend_from_slice(b"\"}\n");
     }
 }
 
-fn reason_name(reason: Option<DropReason>, out: &mut Vec<u8>) {
+/// What kind of record it is, and of which node.
+fn kind(kept: &mut Kept<Fields>, kind: &str, node: &str, out: &mut Vec<u8>) {
+    kept.field(tag::TYPE, out, |out| raw([",\"Type\":\"", kind, "\""], out));
+    kept.field(tag::NODE_NAME, out, |out| raw([",\"node_name\":\"", node, "\""], out));
+}
+
+fn reason_name(kept: &mut Kept<Fields>, reason: Option<DropReason>, out: &mut Vec<u8>) {
     if let Some((1.., name)) = reason.map(DropReason::hubble) {
-        put(out, format_args!(",\"drop_reason_desc\":\"{name}\""));
+        kept.field(tag::DROP_REASON_DESC, out, |out| raw([",\"drop_reason_desc\":\"", name, "\""], out));
     }
 }
 

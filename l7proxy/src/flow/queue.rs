@@ -19,7 +19,6 @@ use super::{
     FileConfig, Flow, LostRecord, LostSource, Metrics, Namespaces, NodeNames, Record, Redaction, Rings, Verdict,
     export::{Export, Selection},
     file::Rotating,
-    json::Formatter,
     order::Order,
 };
 use crate::metrics::{Counters, RequestCounts, count};
@@ -93,7 +92,6 @@ pub struct Writer {
     lanes: Arc<Lanes>,
     bell: Receiver<()>,
     order: Order,
-    formatter: Formatter,
     output: Output,
     readers: Option<Readers>,
     /// Losses that were told, and when.
@@ -119,14 +117,13 @@ pub fn pipeline(config: Config, counters: Arc<Counters>) -> io::Result<(Sink, Wr
     let file = config.file.map(open).transpose()?;
     let all = || Export::new(&Selection::default(), &config.names);
     let stdout = config.stdout.then(all).transpose()?;
-    let formatter = Formatter::new(&config.names);
     let lanes = Arc::new(Lanes::default());
     let sink = Sink::new(ROOM, ring, Arc::clone(&counters), Arc::clone(&lanes));
     let output = Output { file, stdout, counters };
     let order = Order::new(config.redaction);
     let (told, taken, sorted) = ((0, now()), Vec::new(), Vec::new());
     let readers = config.readers;
-    Ok((sink, Writer { lanes, bell, order, formatter, output, readers, told, taken, sorted, metrics: None }))
+    Ok((sink, Writer { lanes, bell, order, output, readers, told, taken, sorted, metrics: None }))
 }
 
 impl Sink {
@@ -211,14 +208,14 @@ impl Writer {
     /// Writes all that waits.
     fn flush(&mut self) {
         self.take();
-        let Self { order, formatter, output, readers, sorted, metrics, .. } = self;
+        let Self { order, output, readers, sorted, metrics, .. } = self;
         let mut kept = Vec::with_capacity(if readers.is_some() { sorted.len() } else { 0 });
         for record in sorted.drain(..) {
             let flow = order.flow(record);
             if let Some(metrics) = metrics {
                 metrics.count(&flow.record);
             }
-            output.add(&flow, formatter);
+            output.add(&flow);
             if readers.is_some() {
                 kept.push(flow);
             }
@@ -272,11 +269,11 @@ impl Output {
         Some(LostRecord { source: LostSource::ObserverEventsQueue, count, first, last })
     }
 
-    fn add(&mut self, flow: &Flow, formatter: &mut Formatter) {
+    fn add(&mut self, flow: &Flow) {
         let exports = self.file.iter_mut().map(|(export, _)| export).chain(&mut self.stdout);
         let mut is_due = false;
         for export in exports {
-            is_due |= export.add(flow, formatter);
+            is_due |= export.add(flow);
         }
         if is_due {
             self.write();

@@ -9,7 +9,10 @@ use rules::{Direction, MatchType, PolicyKey, RuleRef};
 
 use super::{
     ConnectionRecord, DropReason, DropRecord, Ends, Flow, HttpRecord, LostRecord, Mask, NodeNames, Record,
-    fragments::Fragments, said::Said, summary,
+    fragments::Fragments,
+    kept::{Kept, Parts},
+    said::Said,
+    summary, tag,
 };
 use crate::endpoint::Peer;
 
@@ -17,14 +20,12 @@ mod ends;
 mod extension;
 mod field;
 mod http;
-mod kept;
 
 pub(super) use self::field::delimited;
 use self::{
     ends::{by_policies, endpoints},
     extension::extension,
     field::{element, message, number, pair, text, timestamp},
-    kept::Kept,
 };
 
 /// Of `flow.FlowType`.
@@ -33,30 +34,6 @@ const L3_L4: u32 = 1;
 const EVENT_DROP: u32 = 1;
 const EVENT_TRACE: u32 = 4;
 const EVENT_POLICY_VERDICT: u32 = 5;
-
-/// Numbers of fields of `flow.Flow`.
-mod tag {
-    pub(super) const TIME: u32 = 1;
-    pub(super) const VERDICT: u32 = 2;
-    pub(super) const DROP_REASON: u32 = 3;
-    pub(super) const TYPE: u32 = 10;
-    pub(super) const NODE_NAME: u32 = 11;
-    pub(super) const L7: u32 = 15;
-    pub(super) const REPLY: u32 = 16;
-    pub(super) const EVENT_TYPE: u32 = 19;
-    pub(super) const TRAFFIC_DIRECTION: u32 = 22;
-    pub(super) const POLICY_MATCH_TYPE: u32 = 23;
-    pub(super) const TRACE_OBSERVATION_POINT: u32 = 24;
-    pub(super) const DROP_REASON_DESC: u32 = 25;
-    pub(super) const IS_REPLY: u32 = 26;
-    pub(super) const TRACE_CONTEXT: u32 = 30;
-    pub(super) const UUID: u32 = 34;
-    pub(super) const NODE_LABELS: u32 = 37;
-    pub(super) const EMITTER: u32 = 41;
-    pub(super) const POLICY_LOG: u32 = 21006;
-    pub(super) const SUMMARY: u32 = 100_000;
-    pub(super) const EXTENSIONS: u32 = 150_000;
-}
 
 /// Numbers of fields of `observer.GetFlowsResponse`.
 mod answer {
@@ -70,7 +47,7 @@ mod answer {
 #[derive(Debug)]
 pub struct Encoder {
     /// What is kept of each flow.
-    kept: Kept,
+    kept: Kept<Mask>,
     /// Name and labels of the node, and who we are: the same fields in every flow.
     node: Vec<u8>,
     /// The name, as answers have it.
@@ -87,7 +64,8 @@ impl Encoder {
     /// For the flows of the node of these names, and what `mask` keeps of them.
     #[must_use]
     pub fn new(names: &NodeNames, mask: Option<Mask>) -> Self {
-        let (mut kept, mut node, mut answer_node) = (Kept::new(mask), Vec::new(), Vec::new());
+        let (mut kept, mut node, mut answer_node) =
+            (Kept::new(mask.map(|mask| (mask.clone(), mask))), Vec::new(), Vec::new());
         kept.field(tag::NODE_NAME, &mut node, |out| text(tag::NODE_NAME, &names.full(), out));
         kept.field(tag::NODE_LABELS, &mut node, |out| {
             names.labels.iter().for_each(|label| element(tag::NODE_LABELS, label, out));
@@ -220,7 +198,7 @@ impl Encoder {
     }
 }
 
-fn traffic_direction(kept: &mut Kept, direction: Direction, out: &mut Vec<u8>) {
+fn traffic_direction(kept: &mut Kept<Mask>, direction: Direction, out: &mut Vec<u8>) {
     let value = match direction {
         Direction::Ingress => 1_u32,
         Direction::Egress => 2,
@@ -229,9 +207,15 @@ fn traffic_direction(kept: &mut Kept, direction: Direction, out: &mut Vec<u8>) {
     kept.field(field, out, |out| number(field, value, out));
 }
 
-fn match_type(kept: &mut Kept, matches: MatchType, out: &mut Vec<u8>) {
+fn match_type(kept: &mut Kept<Mask>, matches: MatchType, out: &mut Vec<u8>) {
     let field = tag::POLICY_MATCH_TYPE;
     kept.field(field, out, |out| number(field, matches.number(), out));
+}
+
+impl Parts for Mask {
+    fn keep(&self, field: &[u8], out: &mut Vec<u8>) {
+        self.apply(field, out);
+    }
 }
 
 /// A `flow.LostEvent`.

@@ -7,7 +7,7 @@ use super::*;
 use crate::flow::{Flow, Headers, Record, json::Formatter, summary, testing};
 
 fn line(record: Record) -> Value {
-    let (mut formatter, mut out) = (Formatter::new(&crate::flow::NodeNames::default()), Vec::new());
+    let (mut formatter, mut out) = (Formatter::new(&crate::flow::NodeNames::default(), &[]).unwrap(), Vec::new());
     let flow = Flow { number: 1, time: record.time(), headers: Headers::default(), record };
     formatter.flow(&flow, &mut out);
     serde_json::from_slice::<Value>(&out).unwrap()["flow"].take()

@@ -4,55 +4,69 @@ use rules::{Direction, PolicyKey};
 
 use super::{
     below,
+    fields::Fields,
     text::{address, list, number, put, raw, text},
 };
 use crate::{
     endpoint::{End, Peer},
     flow::{
         fragments::Fragments,
+        kept::Kept,
         said::{Said, policy_labels},
-        summary,
+        summary, tag,
     },
 };
 
 /// Addresses, ports and flags, peers and Services, as `from` to `to`.
 pub(super) fn ends(
+    kept: &mut Kept<Fields>,
     peers: &mut Fragments<Peer>,
     (from, to): (&End, &End),
-    (layer4, flags): (&str, u8),
+    layer4: (&str, u8),
     out: &mut Vec<u8>,
 ) {
+    kept.field(tag::IP, out, |out| addresses(from, to, out));
+    kept.field(tag::L4, out, |out| ports(from, to, layer4, out));
+    for (field, name, end) in [(tag::SOURCE, "source", from), (tag::DESTINATION, "destination", to)] {
+        kept.field(field, out, |out| {
+            raw([",\"", name, "\":"], out);
+            peers.write(&end.0, 0, out, peer);
+        });
+    }
+    kept.field(tag::SOURCE_SERVICE, out, |out| service("source_service", &from.0, out));
+    kept.field(tag::DESTINATION_SERVICE, out, |out| service("destination_service", &to.0, out));
+}
+
+fn addresses(from: &End, to: &End, out: &mut Vec<u8>) {
     let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
     out.extend_from_slice(b",\"IP\":{\"source\":\"");
     address(source, out);
     out.extend_from_slice(b"\",\"destination\":\"");
     address(destination, out);
     raw(["\",\"ipVersion\":\"", if destination.is_ipv4() { "IPv4" } else { "IPv6" }, "\"}"], out);
-    if !layer4.is_empty() {
-        raw([",\"l4\":{\"", layer4, "\":{"], out);
-        let mut separator = "\"";
-        for (name, port) in below::numbers(layer4, from.1.port(), to.1.port()) {
-            if port != 0 {
-                raw([separator, name, "\":"], out);
-                number(port, out);
-                separator = ",\"";
-            }
-        }
-        if flags != summary::NO_FLAGS {
-            raw([separator, "flags\":{"], out);
-            for (index, (_, flag)) in summary::set(flags).enumerate() {
-                raw([if index == 0 { "\"" } else { ",\"" }, flag, "\":true"], out);
-            }
-            out.push(b'}');
-        }
-        out.extend_from_slice(b"}}");
+}
+
+fn ports(from: &End, to: &End, (layer4, flags): (&str, u8), out: &mut Vec<u8>) {
+    if layer4.is_empty() {
+        return;
     }
-    out.extend_from_slice(b",\"source\":");
-    peers.write(&from.0, 0, out, peer);
-    out.extend_from_slice(b",\"destination\":");
-    peers.write(&to.0, 0, out, peer);
-    service("source_service", &from.0, out);
-    service("destination_service", &to.0, out);
+    raw([",\"l4\":{\"", layer4, "\":{"], out);
+    let mut separator = "\"";
+    for (name, port) in below::numbers(layer4, from.1.port(), to.1.port()) {
+        if port != 0 {
+            raw([separator, name, "\":"], out);
+            number(port, out);
+            separator = ",\"";
+        }
+    }
+    if flags != summary::NO_FLAGS {
+        raw([separator, "flags\":{"], out);
+        for (index, (_, flag)) in summary::set(flags).enumerate() {
+            raw([if index == 0 { "\"" } else { ",\"" }, flag, "\":true"], out);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"}}");
 }
 
 fn service(field: &str, peer: &Peer, out: &mut Vec<u8>) {

@@ -1,16 +1,15 @@
 //! Requests and responses: the lines that are written most.
 
-use std::ops::Range;
-
-use rules::Direction;
-
 use super::{
-    Formatter,
+    Formatter, below,
     ends::ends,
-    reason_name,
+    kind, reason_name,
     text::{escape, list, number, raw, text},
 };
-use crate::flow::{Asked, Ends, Flow, Headers, HttpRecord, said::Said, summary::NO_FLAGS};
+use crate::flow::{Asked, Ends, Flow, Headers, HttpRecord, said::Said, summary::NO_FLAGS, tag};
+
+/// Of Cilium's monitor.
+const EVENT_L7: u32 = 129;
 
 impl Formatter {
     pub(super) fn http(
@@ -22,44 +21,58 @@ impl Formatter {
     ) {
         let Asked { ends: between, http, .. } = &*record.asked;
         let said = Said::http(record, is_reply);
-        self.open(flow, &said, out);
-        let Self { ends: [asked, answered], peers, node, .. } = self;
+        let begin = self.open(flow, &said, out);
+        let Self { kept, ends: [asked, answered], peers, node, about, target, .. } = self;
         let known = if is_reply { answered } else { asked };
-        known.write(between, 0, out, |Ends { source, destination, .. }, out| {
+        known.write(between, 0, out, |Ends { direction, source, destination }, out| {
             // A response goes the other way.
             let (from, to) = if is_reply { (destination, source) } else { (source, destination) };
-            ends(peers, (from, to), ("TCP", NO_FLAGS), out);
-            raw([",\"Type\":\"L7\",\"node_name\":\"", node, "\""], out);
+            ends(kept, peers, (from, to), ("TCP", NO_FLAGS), out);
+            kind(kept, "L7", node, out);
+            if is_reply {
+                // The older of two fields, and the default when it is not true.
+                kept.field(tag::REPLY, out, |out| out.extend_from_slice(b",\"reply\":true"));
+            }
+            below::event(kept, (EVENT_L7, 0), *direction, out);
+            below::is_reply(kept, is_reply, out);
+            out.extend_from_slice(about);
         });
-        let escaped = l7(headers, record, is_reply, out);
-        // `reply` is the older of two fields, and the default when it is not true.
-        let event = match (is_reply, between.direction) {
-            (false, Direction::Ingress) => ",\"event_type\":{\"type\":129},\"traffic_direction\":\"INGRESS\"",
-            (false, Direction::Egress) => ",\"event_type\":{\"type\":129},\"traffic_direction\":\"EGRESS\"",
-            (true, Direction::Ingress) => {
-                ",\"reply\":true,\"event_type\":{\"type\":129},\"traffic_direction\":\"INGRESS\""
-            }
-            (true, Direction::Egress) => {
-                ",\"reply\":true,\"event_type\":{\"type\":129},\"traffic_direction\":\"EGRESS\""
-            }
-        };
-        out.extend_from_slice(event.as_bytes());
-        reason_name(said.drop, out);
-        out.extend_from_slice(if is_reply { b",\"is_reply\":true" } else { b",\"is_reply\":false" });
+        let target = Target::of(record, target);
+        kept.field(tag::L7, out, |out| l7(headers, record, is_reply, target, out));
+        reason_name(kept, said.drop, out);
         if let Some(trace) = &http.trace {
             // Only hexadecimal digits: nothing to escape.
-            raw([",\"trace_context\":{\"parent\":{\"trace_id\":\"", trace, "\"}}"], out);
+            kept.field(tag::TRACE_CONTEXT, out, |out| {
+                raw([",\"trace_context\":{\"parent\":{\"trace_id\":\"", trace, "\"}}"], out);
+            });
         }
+        kept.field(tag::SUMMARY, out, |out| summary(record, is_reply, target, out));
         self.decided(&said, between.direction, out);
-        summary(record, is_reply, escaped, out);
-        self.close(&said, out);
+        self.close(begin, &said, out);
     }
 }
 
-/// Where method and URL stand, escaped.
-type Escaped = [Range<usize>; 2];
+/// Method and URL, escaped, with a blank between them.
+#[derive(Clone, Copy)]
+struct Target<'b> {
+    both: &'b [u8],
+    method: &'b [u8],
+    url: &'b [u8],
+}
 
-fn l7(headers: &Headers, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) -> Escaped {
+impl<'b> Target<'b> {
+    fn of(record: &HttpRecord, buffer: &'b mut Vec<u8>) -> Self {
+        buffer.clear();
+        escape(&record.asked.http.method, buffer);
+        let end = buffer.len();
+        buffer.push(b' ');
+        escape(&record.asked.http.url, buffer);
+        let (method, url) = buffer.split_at_checked(end).unwrap_or_default();
+        Self { both: buffer, method, url: url.get(1..).unwrap_or_default() }
+    }
+}
+
+fn l7(headers: &Headers, record: &HttpRecord, is_reply: bool, target: Target<'_>, out: &mut Vec<u8>) {
     if is_reply {
         out.extend_from_slice(b",\"l7\":{\"type\":\"RESPONSE\",\"latency_ns\":\"");
         number(record.latency_ns, out);
@@ -73,13 +86,9 @@ fn l7(headers: &Headers, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>)
         out.push(b',');
     }
     out.extend_from_slice(b"\"method\":\"");
-    let method = out.len();
-    escape(&record.asked.http.method, out);
-    let method = method..out.len();
+    out.extend_from_slice(target.method);
     out.extend_from_slice(b"\",\"url\":\"");
-    let url = out.len();
-    escape(&record.asked.http.url, out);
-    let url = url..out.len();
+    out.extend_from_slice(target.url);
     raw(["\",\"protocol\":\"", record.asked.http.protocol, "\""], out);
     if !headers.is_empty() {
         out.extend_from_slice(b",\"headers\":");
@@ -94,10 +103,9 @@ fn l7(headers: &Headers, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>)
         });
     }
     out.extend_from_slice(b"}}");
-    [method, url]
 }
 
-fn summary(record: &HttpRecord, is_reply: bool, [method, url]: Escaped, out: &mut Vec<u8>) {
+fn summary(record: &HttpRecord, is_reply: bool, target: Target<'_>, out: &mut Vec<u8>) {
     raw([",\"Summary\":\"", record.asked.http.protocol, " "], out);
     if is_reply {
         number(record.code, out);
@@ -105,8 +113,6 @@ fn summary(record: &HttpRecord, is_reply: bool, [method, url]: Escaped, out: &mu
         number(record.latency_ns / 1_000_000, out);
         out.extend_from_slice(b"ms (");
     }
-    out.extend_from_within(method);
-    out.push(b' ');
-    out.extend_from_within(url);
+    out.extend_from_slice(target.both);
     out.extend_from_slice(if is_reply { b")\"" } else { b"\"" });
 }

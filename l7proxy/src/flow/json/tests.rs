@@ -46,7 +46,7 @@ fn flow(record: Record) -> Flow {
 
 fn line(record: Record) -> Value {
     let mut out = Vec::new();
-    Formatter::new(&names("c")).flow(&flow(record), &mut out);
+    Formatter::new(&names("c"), &[]).unwrap().flow(&flow(record), &mut out);
     assert_eq!(out.last(), Some(&b'\n'));
     serde_json::from_slice(&out).unwrap()
 }
@@ -124,7 +124,7 @@ fn a_response_goes_the_other_way() {
 fn what_an_attacker_writes_stays_text() {
     let url = "http://b/\u{1b}[31m\"}\n\u{9b}x\\";
     let mut out = Vec::new();
-    Formatter::new(&names("c")).flow(&flow(Record::Request(http(dropped(None), 0, url))), &mut out);
+    Formatter::new(&names("c"), &[]).unwrap().flow(&flow(Record::Request(http(dropped(None), 0, url))), &mut out);
     let shown = String::from_utf8(out).unwrap();
     assert_eq!(shown.lines().count(), 1);
     assert!(!shown.contains(['\u{1b}', '\u{9b}']));
@@ -149,7 +149,7 @@ fn the_longest_line_is_read() {
         let record = HttpRecord { asked: asked(ends(), info), ..http(dropped(None), 0, "") };
         let mut out = Vec::new();
         let flow = Flow { headers: headers.clone(), ..flow(Record::Request(record)) };
-        Formatter::new(&names("c")).flow(&flow, &mut out);
+        Formatter::new(&names("c"), &[]).unwrap().flow(&flow, &mut out);
         assert!(out.len() < 64 << 10, "{} bytes", out.len());
         serde_json::from_slice::<Value>(&out).unwrap();
     }

@@ -2,46 +2,35 @@
 
 use rules::{Direction, PolicyKey};
 
-use super::{
-    field::{delimited, element, message, number, pair, tag, text},
-    kept::Kept,
-};
+use super::field::{delimited, element, key, message, number, pair, text};
 use crate::{
     endpoint::{End, Peer},
     flow::{
+        Mask,
         fragments::Fragments,
+        kept::Kept,
         said::{Said, policy_labels},
-        summary,
+        summary, tag,
     },
 };
 
-/// Numbers of fields of `flow.Flow`.
-mod fields {
-    pub(super) const IP: u32 = 5;
-    pub(super) const L4: u32 = 6;
-    pub(super) const SOURCE: u32 = 8;
-    pub(super) const DESTINATION: u32 = 9;
-    pub(super) const SOURCE_SERVICE: u32 = 20;
-    pub(super) const DESTINATION_SERVICE: u32 = 21;
-}
-
 /// Addresses, ports and flags, peers and Services, as `from` to `to`.
 pub(super) fn endpoints(
-    kept: &mut Kept,
+    kept: &mut Kept<Mask>,
     peers: &mut Fragments<Peer>,
     (from, to): (&End, &End),
     layer4: (&str, u8),
     out: &mut Vec<u8>,
 ) {
-    kept.field(fields::IP, out, |out| addresses(from, to, out));
-    kept.field(fields::L4, out, |out| ports(from, to, layer4, out));
-    for (field, end) in [(fields::SOURCE, from), (fields::DESTINATION, to)] {
+    kept.field(tag::IP, out, |out| addresses(from, to, out));
+    kept.field(tag::L4, out, |out| ports(from, to, layer4, out));
+    for (field, end) in [(tag::SOURCE, from), (tag::DESTINATION, to)] {
         kept.field(field, out, |out| {
-            tag(field, out);
+            key(field, out);
             peers.write(&end.0, 0, out, |peer, out| delimited(out, |out| endpoint(peer, out)));
         });
     }
-    for (field, end) in [(fields::SOURCE_SERVICE, from), (fields::DESTINATION_SERVICE, to)] {
+    for (field, end) in [(tag::SOURCE_SERVICE, from), (tag::DESTINATION_SERVICE, to)] {
         if let Some(service) = &end.0.service {
             kept.field(field, out, |out| pair(field, [&service.name, &service.namespace], out));
         }
@@ -50,7 +39,7 @@ pub(super) fn endpoints(
 
 fn addresses(from: &End, to: &End, out: &mut Vec<u8>) {
     let (source, destination) = (from.1.ip().to_canonical(), to.1.ip().to_canonical());
-    message(fields::IP, out, |out| {
+    message(tag::IP, out, |out| {
         text(1, &source.to_string(), out);
         text(2, &destination.to_string(), out);
         number(3, if destination.is_ipv4() { 1_u32 } else { 2 }, out);
@@ -59,7 +48,7 @@ fn addresses(from: &End, to: &End, out: &mut Vec<u8>) {
 
 fn ports(from: &End, to: &End, (layer4, flags): (&str, u8), out: &mut Vec<u8>) {
     let Some(protocol) = protocol(layer4) else { return };
-    message(fields::L4, out, |out| {
+    message(tag::L4, out, |out| {
         message(protocol, out, |out| {
             // Of ICMP the destination's port is the type, and the source's the code.
             let (first, second) = if layer4.starts_with("ICMP") { (to, from) } else { (from, to) };
@@ -97,21 +86,16 @@ fn endpoint(peer: &Peer, out: &mut Vec<u8>) {
 
 /// `egress_allowed_by` and its three sisters.
 pub(super) fn by_policies(
-    kept: &mut Kept,
+    kept: &mut Kept<Mask>,
     known: &mut Fragments<PolicyKey>,
     said: &Said<'_>,
     direction: Direction,
     out: &mut Vec<u8>,
 ) {
-    let field = match (said.is_allowed, direction) {
-        (true, Direction::Egress) => 21001,
-        (true, Direction::Ingress) => 21002,
-        (false, Direction::Egress) => 21004,
-        (false, Direction::Ingress) => 21005,
-    };
+    let field = tag::by_policies(said.is_allowed, direction);
     for policy in said.policies() {
         kept.field(field, out, |out| {
-            tag(field, out);
+            key(field, out);
             known.write(policy, said.revision, out, |policy, out| delimited(out, |out| by(policy, said.revision, out)));
         });
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rules::{HeaderNote, RuleRef};
 
-use super::field::{begin, element, end, message, number_value, tag};
+use super::field::{begin, element, end, key, message, number_value};
 use crate::flow::{
     fragments::Fragments,
     said::{Fields, Said},
@@ -84,12 +84,12 @@ impl Fields for Struct<'_> {
     }
 
     fn object(&mut self, name: &'static str, content: impl FnOnce(&mut Self)) {
-        tag(1, self.out);
+        key(1, self.out);
         let entry = begin(self.out);
         element(1, name, self.out);
-        tag(2, self.out);
+        key(2, self.out);
         let value = begin(self.out);
-        tag(STRUCT, self.out);
+        key(STRUCT, self.out);
         let fields = begin(self.out);
         content(self);
         for begun in [fields, value, entry] {

@@ -20,27 +20,27 @@ pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
     }
 }
 
-fn key(field: u32, kind: u32, out: &mut Vec<u8>) {
+fn tag(field: u32, kind: u32, out: &mut Vec<u8>) {
     varint(u64::from(field << 3 | kind), out);
 }
 
 /// Of what [`delimited`] writes then.
-pub(super) fn tag(field: u32, out: &mut Vec<u8>) {
-    key(field, LENGTH, out);
+pub(super) fn key(field: u32, out: &mut Vec<u8>) {
+    tag(field, LENGTH, out);
 }
 
 /// An integer, an enum or a bool.
 pub(super) fn number(field: u32, value: impl Into<u64>, out: &mut Vec<u8>) {
     let value = value.into();
     if value != 0 {
-        key(field, VARINT, out);
+        tag(field, VARINT, out);
         varint(value, out);
     }
 }
 
 /// A string, which may be one of many: it stands there also when it is empty.
 pub(super) fn element(field: u32, value: &str, out: &mut Vec<u8>) {
-    tag(field, out);
+    key(field, out);
     varint(u64::try_from(value.len()).unwrap_or(u64::MAX), out);
     out.extend_from_slice(value.as_bytes());
 }
@@ -53,7 +53,7 @@ pub(super) fn text(field: u32, value: &str, out: &mut Vec<u8>) {
 
 /// A message, also when nothing is in it.
 pub(super) fn message(field: u32, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
-    tag(field, out);
+    key(field, out);
     delimited(out, content);
 }
 
@@ -99,7 +99,7 @@ pub(super) fn pair(field: u32, [first, second]: [&str; 2], out: &mut Vec<u8>) {
 pub(super) fn number_value(value: u64, out: &mut Vec<u8>) {
     #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "JSON's readers lose the same")]
     let value = value as f64;
-    key(2, FIXED64, out);
+    tag(2, FIXED64, out);
     out.extend_from_slice(&value.to_le_bytes());
 }
 

@@ -3,10 +3,8 @@
 use super::{
     event_type,
     field::{element, message as submessage, number, pair, text},
-    kept::Kept,
-    tag,
 };
-use crate::flow::{Flow, HttpInfo, HttpRecord};
+use crate::flow::{Flow, HttpInfo, HttpRecord, Mask, kept::Kept, tag};
 
 /// Of `flow.FlowType`.
 const L7: u32 = 2;
@@ -14,7 +12,7 @@ const L7: u32 = 2;
 const EVENT_L7: u32 = 129;
 
 /// What says that it is a request, or a response.
-pub(super) fn kind(kept: &mut Kept, is_reply: bool, out: &mut Vec<u8>) {
+pub(super) fn kind(kept: &mut Kept<Mask>, is_reply: bool, out: &mut Vec<u8>) {
     kept.field(tag::TYPE, out, |out| number(tag::TYPE, L7, out));
     kept.field(tag::REPLY, out, |out| number(tag::REPLY, is_reply, out));
     kept.field(tag::IS_REPLY, out, |out| submessage(tag::IS_REPLY, out, |out| number(1, is_reply, out)));
@@ -22,7 +20,7 @@ pub(super) fn kind(kept: &mut Kept, is_reply: bool, out: &mut Vec<u8>) {
 }
 
 /// What it says itself.
-pub(super) fn message(kept: &mut Kept, flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
+pub(super) fn message(kept: &mut Kept<Mask>, flow: &Flow, record: &HttpRecord, is_reply: bool, out: &mut Vec<u8>) {
     kept.field(tag::L7, out, |out| layer7(flow, record, is_reply, out));
     if let Some(trace) = &record.asked.http.trace {
         let field = tag::TRACE_CONTEXT;

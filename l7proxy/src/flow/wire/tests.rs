@@ -197,7 +197,7 @@ fn shown(flow: &api::Flow) -> Value {
 proptest! {
     #[test]
     fn what_is_encoded_says_what_the_line_says(flows in prop::collection::vec(testing::flow(), 1..8)) {
-        let (mut formatter, mut encoder) = (Formatter::new(&names()), Encoder::new(&names(), None));
+        let (mut formatter, mut encoder) = (Formatter::new(&names(), &[]).unwrap(), Encoder::new(&names(), None));
         for flow in flows.iter().chain(&flows) {
             let (mut line, mut bytes) = (Vec::new(), Vec::new());
             formatter.flow(flow, &mut line);

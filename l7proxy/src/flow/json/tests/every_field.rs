@@ -183,7 +183,7 @@ proptest! {
     fn each_line_says_what_its_record_says(
         records in prop::collection::vec((testing::http_record(), kept(), any::<bool>()), 1..8),
     ) {
-        let mut formatter = Formatter::new(&names("c\""));
+        let mut formatter = Formatter::new(&names("c\""), &[]).unwrap();
         // Each value lives until the line after the next: then its place in memory is another's.
         let mut before: Option<HttpRecord> = None;
         for (mut record, kept, is_reply) in records {
@@ -221,7 +221,7 @@ proptest! {
     /// Whatever the kind and the protocol.
     #[test]
     fn each_flow_is_one_line_of_json(flows in prop::collection::vec(testing::flow(), 1..8)) {
-        let mut formatter = Formatter::new(&names("c\""));
+        let mut formatter = Formatter::new(&names("c\""), &[]).unwrap();
         for flow in flows {
             let mut out = Vec::new();
             formatter.flow(&flow, &mut out);
@@ -234,7 +234,7 @@ proptest! {
 
 #[test]
 fn who_comes_to_live_where_another_one_did_is_written_as_itself() {
-    let mut formatter = Formatter::new(&names("c\""));
+    let mut formatter = Formatter::new(&names("c\""), &[]).unwrap();
     for number in 0..2000_u32 {
         let named = |name: &str| format!("{name}-{number}");
         let peer = |name: &str| Arc::new(Peer { identity: number, pod: named(name), ..Peer::default() });

@@ -38,6 +38,8 @@ const LARGE: u64 = 1 << 30;
 pub(crate) enum Load {
     /// Keep-alive connections over HTTP/1.1, as fast as it goes
     Http1,
+    /// The same with records of what the others log, of policy and of identities
+    Fields,
     /// Streams over HTTP/2, as fast as it goes
     Http2,
     /// A thousand requests a second over HTTP/1.1
@@ -54,6 +56,9 @@ type Number<'n> = (&'n str, Option<f64>);
 /// Each peer's figures, a list for each round. `envoy`: its program, if there is one.
 pub(crate) fn run(load: Load, rounds: u32, envoy: Option<&Path>, peers: &Path) -> Result<Value> {
     let mut stage = Stage::new(peers.to_path_buf(), load == Load::Http2)?;
+    if load == Load::Fields {
+        stage.record_few_fields();
+    }
     if load == Load::Large {
         stage.make_large(LARGE)?;
     }
@@ -91,7 +96,7 @@ fn compared(load: Load, envoy: Option<&Path>) -> Vec<peer::Kind> {
     use peer::Kind::{Direct, Envoy, Haproxy, L7proxy, Nginx, Relay};
     let envoy = envoy.map(|program| Envoy(program.to_path_buf()));
     let others = match load {
-        Load::Http1 | Load::Paced | Load::Large => vec![Haproxy, Nginx, Relay],
+        Load::Http1 | Load::Fields | Load::Paced | Load::Large => vec![Haproxy, Nginx, Relay],
         Load::Http2 => vec![Relay],
     };
     [Direct].into_iter().chain(envoy).chain(others).chain([L7proxy]).collect()
@@ -102,7 +107,7 @@ impl Stage {
     fn ask(&self, peer: &Peer, load: Load) -> Result<(u64, Figure)> {
         let url = format!("http://{}{PATH}", peer.target());
         match load {
-            Load::Http1 => {
+            Load::Http1 | Load::Fields => {
                 let mut command = self.client(peer, "wrk");
                 command.args(["-t1", "--latency", &format!("-c{CONNECTIONS}"), &format!("-d{SECONDS}s"), &url]);
                 wrk(&output(&mut command)?).with_context(|| peer.name())

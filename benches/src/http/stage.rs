@@ -29,6 +29,21 @@ const ORIGIN: u16 = 9000;
 /// Of the first other proxy; each has its own.
 const OTHERS: u16 = 9101;
 
+/// Of `flow.Flow`.
+const FIELDS: [&str; 11] = [
+    "time",
+    "verdict",
+    "IP",
+    "l4",
+    "source.identity",
+    "source.namespace",
+    "source.pod_name",
+    "destination.identity",
+    "destination.pod_name",
+    "l7",
+    "egress_allowed_by",
+];
+
 const POLICY: &str = r#"
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -83,6 +98,12 @@ impl Stage {
         let file = exported.then(|| json!({ "path": "flows.jsonl" }));
         stage.node.set("flows", json!({ "socket": stage.socket(), "file": file }));
         Ok(stage)
+    }
+
+    /// Records say what a line of the others says, by which policy, and whose identities.
+    pub(super) fn record_few_fields(&mut self) {
+        let fields = json!({ "path": "flows.jsonl", "fieldMask": FIELDS });
+        self.node.set("flows", json!({ "file": fields, "headers": false }));
     }
 
     /// Of the Hubble API.

@@ -9,9 +9,9 @@ use std::{
 };
 
 use tokio::{
-    runtime,
+    runtime::{self, LocalOptions},
     sync::mpsc,
-    task::{self, LocalSet},
+    task,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -150,14 +150,13 @@ struct Seed {
 
 impl Seed {
     fn work(self, maps: DataMaps, mut commands: mpsc::Receiver<Command>) {
-        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime,
             Err(error) => return tracing::error!(%error, "data worker's runtime"),
         };
-        let local = LocalSet::new();
         let maps = Rc::new(RefCell::new(maps));
         let worker = Rc::new(assemble::worker(&self.config, self.flows, self.counters, self.watch));
-        local.block_on(&runtime, async move {
+        runtime.block_on(async move {
             let mut doors = task::JoinSet::new();
             while let Some(Command::Open { door, listener, closed }) = commands.recv().await {
                 match tokio::net::TcpListener::from_std(listener) {

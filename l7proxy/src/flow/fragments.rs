@@ -5,12 +5,16 @@
 
 use std::{fmt, sync::Arc};
 
-/// Values that are remembered; a power of two.
-const PLACES: usize = 512;
+/// Values that are remembered: so many sets of a few.
+const SETS: usize = 128;
+/// Values that may take each other's places.
+const WAYS: usize = 4;
 
 /// What was written of values, as many as there are places. One that needs another's place takes it.
 pub(super) struct Fragments<T> {
-    places: Vec<Option<Fragment<T>>>,
+    sets: Vec<[Option<Fragment<T>>; WAYS]>,
+    /// Whose place is taken next.
+    next: usize,
 }
 
 struct Fragment<T> {
@@ -21,7 +25,7 @@ struct Fragment<T> {
 
 impl<T> Fragments<T> {
     pub(super) fn new() -> Self {
-        Self { places: (0..PLACES).map(|_| None).collect() }
+        Self { sets: (0..SETS).map(|_| [const { None }; WAYS]).collect(), next: 0 }
     }
 
     /// What `make` writes of `value` and `edition`, and of nothing else.
@@ -32,30 +36,29 @@ impl<T> Fragments<T> {
         out: &mut Vec<u8>,
         make: impl FnOnce(&T, &mut Vec<u8>),
     ) {
-        let place = self.places.get_mut(place(Arc::as_ptr(value).addr()));
-        if let Some(Some(known)) = &place
-            && Arc::ptr_eq(&known.of, value)
-            && known.edition == edition
-        {
+        let Some(set) = self.sets.get_mut(set(Arc::as_ptr(value).addr())) else { return make(value, out) };
+        let mut known = set.iter().flatten();
+        if let Some(known) = known.find(|known| Arc::ptr_eq(&known.of, value) && known.edition == edition) {
             return out.extend_from_slice(&known.text);
         }
         let begin = out.len();
         make(value, out);
-        if let (Some(place), Some(text)) = (place, out.get(begin..)) {
+        let place = set.iter().position(Option::is_none).unwrap_or(self.next % WAYS);
+        self.next = self.next.wrapping_add(1);
+        if let (Some(place), Some(text)) = (set.get_mut(place), out.get(begin..)) {
             *place = Some(Fragment { of: Arc::clone(value), edition, text: text.into() });
         }
     }
 }
 
-/// Addresses differ in the middle.
-fn place(address: usize) -> usize {
-    let mixed = (address >> 4) ^ (address >> 13) ^ (address >> 22);
-    mixed % PLACES
+/// Addresses end in zeros, and those of neighbours are near each other.
+fn set(address: usize) -> usize {
+    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS / 2)) % SETS
 }
 
 impl<T> fmt::Debug for Fragments<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} fragments", self.places.iter().flatten().count())
+        write!(f, "{} fragments", self.sets.iter().flatten().flatten().count())
     }
 }
 
@@ -76,14 +79,14 @@ mod tests {
         let mut fragments = Fragments::new();
         // Many more than there are places; without the fragments' own hold their addresses would be the same few.
         for round in 0..2 {
-            for index in 0..PLACES * 4 {
+            for index in 0..SETS * WAYS * 4 {
                 let value = Arc::new(format!("value {round} {index}"));
                 for edition in [1, 1, 2] {
                     assert_eq!(written(&mut fragments, &value, edition), format!("before {value} {edition}"));
                 }
             }
         }
-        assert!(fragments.places.iter().flatten().count() <= PLACES);
+        assert!(fragments.sets.iter().flatten().flatten().count() <= SETS * WAYS);
     }
 
     #[test]

@@ -12,10 +12,12 @@ const WAYS: usize = 4;
 
 /// What was written of values, as many as there are places. One that needs another's place takes it.
 pub(super) struct Fragments<T> {
-    sets: Vec<[Option<Fragment<T>>; WAYS]>,
+    sets: Vec<Set<T>>,
     /// Whose place is taken next.
     next: usize,
 }
+
+type Set<T> = [Option<Fragment<T>>; WAYS];
 
 struct Fragment<T> {
     of: Arc<T>,

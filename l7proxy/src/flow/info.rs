@@ -108,7 +108,10 @@ fn url(host: Option<&str>, path: &str, original: SocketAddr) -> String {
     url.push_str("http://");
     match host {
         // Who shows a password in a URL shows it to everybody who reads records.
-        Some(host) => url.push_str(host.rsplit_once('@').map_or(host, |(_, host)| host)),
+        Some(host) => {
+            let begin = memchr::memrchr(b'@', host.as_bytes()).map_or(0, |at| at + 1);
+            url.push_str(host.get(begin..).unwrap_or_default());
+        }
         None => url.push_str(&original.to_string()),
     }
     if !path.starts_with('/') {

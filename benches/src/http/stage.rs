@@ -30,7 +30,7 @@ const ORIGIN: u16 = 9000;
 const OTHERS: u16 = 9101;
 
 /// Of `flow.Flow`.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "time",
     "verdict",
     "IP",
@@ -39,6 +39,7 @@ const FIELDS: [&str; 11] = [
     "source.namespace",
     "source.pod_name",
     "destination.identity",
+    "destination.namespace",
     "destination.pod_name",
     "l7",
     "egress_allowed_by",

@@ -221,6 +221,19 @@ proptest! {
     }
 }
 
+#[test]
+fn a_length_takes_as_many_bytes_as_it_needs() {
+    for length in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152] {
+        let content: Vec<u8> = (0..length).map(|at: u32| at.to_le_bytes()[0]).collect();
+        let mut out = b"before".to_vec();
+        delimited(&mut out, |out| out.extend_from_slice(&content));
+        let mut rest = out.strip_prefix(b"before").unwrap();
+        assert_eq!(prost::encoding::decode_varint(&mut rest).unwrap(), u64::from(length));
+        assert!(rest == content, "{length} bytes are others");
+        assert_eq!(out.len(), 6 + prost::encoding::encoded_len_varint(length.into()) + content.len());
+    }
+}
+
 proptest! {
     /// What is left out early is what the mask leaves out.
     #[test]

@@ -38,7 +38,7 @@ impl<T> Fragments<T> {
         out: &mut Vec<u8>,
         make: impl FnOnce(&T, &mut Vec<u8>),
     ) {
-        let Some(set) = self.sets.get_mut(set(Arc::as_ptr(value).addr())) else { return make(value, out) };
+        let Some(set) = self.sets.get_mut(spread(Arc::as_ptr(value).addr()) % SETS) else { return make(value, out) };
         let mut known = set.iter().flatten();
         if let Some(known) = known.find(|known| Arc::ptr_eq(&known.of, value) && known.edition == edition) {
             return out.extend_from_slice(&known.text);
@@ -53,9 +53,9 @@ impl<T> Fragments<T> {
     }
 }
 
-/// Addresses end in zeros, and those of neighbours are near each other.
-fn set(address: usize) -> usize {
-    (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS / 2)) % SETS
+/// Makes a place of an address: addresses end in zeros, and those of neighbours are near each other.
+pub(super) fn spread(address: usize) -> usize {
+    address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS / 2)
 }
 
 impl<T> fmt::Debug for Fragments<T> {

@@ -4,8 +4,8 @@
 use rules::{Direction, PolicyKey, RuleRef};
 
 use super::{
-    ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, LostRecord, Mask, NodeNames, Record,
-    fragments::Fragments, kept::Kept, said::Said, summary, tag,
+    ConnectionRecord, DropReason, DropRecord, Ends, Flow, Headers, LostRecord, NodeNames, Record, fragments::Fragments,
+    kept::Kept, said::Said, summary, tag,
 };
 use crate::endpoint::Peer;
 
@@ -56,8 +56,7 @@ impl Formatter {
     ///
     /// A path that leads nowhere, in Hubble's words.
     pub(super) fn new(names: &NodeNames, paths: &[String]) -> Result<Self, String> {
-        let mask = Mask::new(paths)?;
-        let mut kept = Kept::new((!paths.is_empty()).then(|| (mask, Fields::of(paths))));
+        let mut kept = Kept::new((!paths.is_empty()).then(|| Fields::new(paths)).transpose()?);
         let mut name = Vec::new();
         escape(&names.full(), &mut name);
         let node = String::from_utf8_lossy(&name).into_owned();

@@ -2,37 +2,45 @@
 //!
 //! Owns that decision for the fields of `flow.Flow`, whatever form they are written in. Start at [`Kept::field`].
 
-use super::{Mask, mask::Keep};
-
-/// A form of which a part of a field can be taken.
-pub(super) trait Parts {
-    /// Appends what is kept of a field.
-    fn keep(&self, field: &[u8], out: &mut Vec<u8>);
+/// How much of a field is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    All,
+    Part,
+    Nothing,
 }
 
-/// A mask, and how a part is taken; `None`: all is kept.
+/// A mask for one form of flows.
+pub(super) trait Parts {
+    /// What is kept of a field.
+    fn of(&self, field: u32) -> Keep;
+    /// Appends what is kept of a field of which a part is.
+    fn part(&self, field: &[u8], out: &mut Vec<u8>);
+}
+
+/// What a mask keeps; without one, all.
 #[derive(Debug)]
 pub(super) struct Kept<P> {
-    mask: Option<(Mask, P)>,
+    mask: Option<P>,
     /// A field of which a part is kept.
     whole: Vec<u8>,
 }
 
 impl<P: Parts> Kept<P> {
-    pub(super) fn new(mask: Option<(Mask, P)>) -> Self {
+    pub(super) fn new(mask: Option<P>) -> Self {
         Self { mask, whole: Vec::new() }
     }
 
     /// Appends what is kept of what `write` writes: one field of this number, or several of one that may be repeated.
     pub(super) fn field(&mut self, field: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some((mask, parts)) = &self.mask else { return write(out) };
-        match mask.keep(field) {
+        let Some(mask) = &self.mask else { return write(out) };
+        match mask.of(field) {
             Keep::All => write(out),
             Keep::Nothing => {}
             Keep::Part => {
                 self.whole.clear();
                 write(&mut self.whole);
-                parts.keep(&self.whole, out);
+                mask.part(&self.whole, out);
             }
         }
     }

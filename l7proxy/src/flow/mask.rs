@@ -9,7 +9,10 @@ use hubble_api::DESCRIPTORS;
 use prost::Message;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Label};
 
-use super::wire::delimited;
+use super::{
+    kept::{Keep, Parts},
+    wire::delimited,
+};
 
 const FLOW: &str = ".flow.Flow";
 /// As Hubble says it.
@@ -20,14 +23,6 @@ const MAX_PATHS: usize = 1024;
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask(Fields);
-
-/// How much of a field is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    All,
-    Part,
-    Nothing,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fields {
@@ -64,14 +59,19 @@ impl Mask {
     pub fn apply(&self, flow: &[u8], out: &mut Vec<u8>) {
         self.0.copy(flow, out);
     }
+}
 
-    /// What is kept of a field of `flow.Flow`.
-    pub(super) fn keep(&self, field: u32) -> Keep {
+impl Parts for Mask {
+    fn of(&self, field: u32) -> Keep {
         match self.0.of(field.into()) {
             None => Keep::Nothing,
             Some(Fields::All) => Keep::All,
             Some(Fields::Of(_)) => Keep::Part,
         }
+    }
+
+    fn part(&self, field: &[u8], out: &mut Vec<u8>) {
+        self.apply(field, out);
     }
 }
 

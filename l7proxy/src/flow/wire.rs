@@ -9,10 +9,7 @@ use rules::{Direction, MatchType, PolicyKey, RuleRef};
 
 use super::{
     ConnectionRecord, DropReason, DropRecord, Ends, Flow, HttpRecord, LostRecord, Mask, NodeNames, Record,
-    fragments::Fragments,
-    kept::{Kept, Parts},
-    said::Said,
-    summary, tag,
+    fragments::Fragments, kept::Kept, said::Said, summary, tag,
 };
 use crate::endpoint::Peer;
 
@@ -64,8 +61,7 @@ impl Encoder {
     /// For the flows of the node of these names, and what `mask` keeps of them.
     #[must_use]
     pub fn new(names: &NodeNames, mask: Option<Mask>) -> Self {
-        let (mut kept, mut node, mut answer_node) =
-            (Kept::new(mask.map(|mask| (mask.clone(), mask))), Vec::new(), Vec::new());
+        let (mut kept, mut node, mut answer_node) = (Kept::new(mask), Vec::new(), Vec::new());
         kept.field(tag::NODE_NAME, &mut node, |out| text(tag::NODE_NAME, &names.full(), out));
         kept.field(tag::NODE_LABELS, &mut node, |out| {
             names.labels.iter().for_each(|label| element(tag::NODE_LABELS, label, out));
@@ -210,12 +206,6 @@ fn traffic_direction(kept: &mut Kept<Mask>, direction: Direction, out: &mut Vec<
 fn match_type(kept: &mut Kept<Mask>, matches: MatchType, out: &mut Vec<u8>) {
     let field = tag::POLICY_MATCH_TYPE;
     kept.field(field, out, |out| number(field, matches.number(), out));
-}
-
-impl Parts for Mask {
-    fn keep(&self, field: &[u8], out: &mut Vec<u8>) {
-        self.apply(field, out);
-    }
 }
 
 /// A `flow.LostEvent`.

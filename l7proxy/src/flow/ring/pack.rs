@@ -13,7 +13,7 @@ use super::{
     phrases::{self, Phrases},
     shared::{Accounts, Kind, Shared},
 };
-use crate::flow::{Asked, Ends, Flow, Headers, HttpRecord, LostRecord, LostSource, Record, Verdict};
+use crate::flow::{Asked, Ends, Flow, Headers, HttpRecord, LostRecord, LostSource, Record, Verdict, fragments::spread};
 
 /// What kind of record it is, in the lowest bits of its first byte.
 pub(super) const REQUEST: u8 = 0;
@@ -297,9 +297,4 @@ fn set<T>(slots: &mut Slots<T>, address: usize) -> Option<&mut [Slot<T>; WAYS]> 
     let (sets, _) = slots.as_chunks_mut();
     let set = spread(address) % sets.len().max(1);
     sets.get_mut(set)
-}
-
-/// Addresses end in zeros, and those of neighbours are near each other.
-fn spread(address: usize) -> usize {
-    address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (usize::BITS / 2)
 }

@@ -11,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod domains;
 mod flow_filter;
 mod flow_metrics;
 mod hubble;
@@ -20,6 +21,7 @@ mod proxy;
 mod redact;
 mod services;
 
+pub use domains::Domain;
 pub use flow_filter::{
     EventType, Experimental, FlowFilter, HttpHeader, Named, Names, NetworkInterface, TcpFlags, Workload,
 };
@@ -65,6 +67,9 @@ pub struct Config {
     /// Services; see `status` for what is enforced of them.
     #[serde(default)]
     pub services: Vec<Service>,
+    /// Names of addresses that are none of these: what records call them.
+    #[serde(default)]
+    pub names: Vec<Domain>,
     /// This node itself.
     #[serde(default)]
     pub host: Host,
@@ -209,6 +214,7 @@ impl Config {
             problems.extend(service.validate(&place));
             claim(place, "clusterIPs", &service.cluster_ips, &mut problems);
         }
+        problems.extend(domains::problems(&self.names, &owners));
         if self.redirect.unenrolled == Unenrolled::Hold && self.redirect.existing == Existing::Leave {
             problems.push(
                 "redirect.unenrolled: hold judges what was held as connections that are older than a policy; it needs \

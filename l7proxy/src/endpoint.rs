@@ -35,6 +35,8 @@ pub struct Peer {
     pub workload: Option<(String, String)>,
     /// Of the virtual address of a Service, which is nobody's but stands for pods.
     pub service: Option<Box<ServicePeer>>,
+    /// Domain names of its address, sorted; of what is outside.
+    pub names: Vec<String>,
 }
 
 /// A Service, and who stands behind it.
@@ -107,6 +109,8 @@ pub struct IpCache {
     /// Longest prefix first.
     cidrs: Vec<Net>,
     world: Arc<Peer>,
+    /// Addresses that have names: what they are without, and these.
+    named: HashMap<IpAddr, Arc<Peer>>,
 }
 
 impl IpCache {
@@ -114,15 +118,26 @@ impl IpCache {
     #[must_use]
     pub fn new(exact: HashMap<IpAddr, Arc<Peer>>, mut cidrs: Vec<Net>, world: Arc<Peer>) -> Self {
         cidrs.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
-        Self { exact, cidrs, world }
+        Self { exact, cidrs, world, named: HashMap::new() }
+    }
+
+    /// With names of addresses, for records: what an address is for policy does not change by them.
+    #[must_use]
+    pub fn with_names(mut self, names: impl IntoIterator<Item = (IpAddr, Vec<String>)>) -> Self {
+        for (address, names) in names {
+            let peer = Peer { names, ..Peer::clone(self.lookup(address)) };
+            self.named.insert(address.to_canonical(), Arc::new(peer));
+        }
+        self
     }
 
     /// Who `address` is; an IPv4-mapped IPv6 address is the IPv4 address.
     #[must_use]
     pub fn lookup(&self, address: IpAddr) -> &Arc<Peer> {
         let address = address.to_canonical();
-        self.exact
+        self.named
             .get(&address)
+            .or_else(|| self.exact.get(&address))
             .or_else(|| self.cidrs.iter().find(|(net, _)| net.contains(&address)).map(|(_, peer)| peer))
             .unwrap_or(&self.world)
     }

@@ -24,7 +24,10 @@ const SECONDS: &str = "20";
 
 /// One version of the command line.
 #[derive(Clone, Debug)]
-pub struct Cli(PathBuf);
+pub struct Cli {
+    program: PathBuf,
+    masks: bool,
+}
 
 /// What it said, and how it ended.
 #[derive(Clone, Debug)]
@@ -96,19 +99,25 @@ impl Cli {
     /// The current one, if it is installed.
     #[must_use]
     pub fn find() -> Option<Self> {
-        tools::find("bin/hubble").map(Self)
+        tools::find("bin/hubble").map(|program| Self { program, masks: true })
     }
 
     /// One that asks without a field mask, if it is installed.
     #[must_use]
     pub fn find_older() -> Option<Self> {
-        tools::find("bin/hubble-1.18").map(Self)
+        tools::find("bin/hubble-1.18").map(|program| Self { program, masks: false })
+    }
+
+    /// Whether it asks for some fields only where it is not told which: a file it reads as it is.
+    #[must_use]
+    pub fn masks(&self, target: &Target) -> bool {
+        self.masks && target.0.first().is_none_or(|option| option != "--input-file")
     }
 
     /// Runs a command to its end.
     pub fn run(&self, target: &Target, arguments: &[impl AsRef<OsStr>]) -> Result<Said> {
         let mut command = plain("timeout");
-        command.arg(SECONDS).arg(&self.0).args(arguments).args(&target.0).stdin(Stdio::null());
+        command.arg(SECONDS).arg(&self.program).args(arguments).args(&target.0).stdin(Stdio::null());
         let output = command.output().context("the Hubble CLI cannot be started")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { exit: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
@@ -118,7 +127,7 @@ impl Cli {
     pub fn follow(&self, target: &Target, arguments: &[&str]) -> Result<Following> {
         let directory = tempfile::tempdir()?;
         let file = |name: &str| File::create(directory.path().join(name));
-        let mut command = plain(&self.0);
+        let mut command = plain(&self.program);
         command.args(arguments).args(&target.0).stdout(file("out")?).stderr(file("err")?);
         Ok(Following { process: Process::spawn(&mut command)?, directory })
     }

@@ -52,6 +52,8 @@ spec:
 
 /// Nobody of the node, and nobody at all.
 const WORLD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+/// What it is called.
+const DOMAIN: &str = "api.example.com";
 /// Of the first request.
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -100,7 +102,7 @@ pub(crate) const SHOP: Site = Site { node: "node-b", namespace: "shop" };
 pub(crate) struct Told {
     pub(crate) name: &'static str,
     pub(crate) flow: Flow,
-    /// As `hubble observe` prints it.
+    /// As `hubble observe` prints it when it asks for the fields that it shows: names of domains are not among them.
     pub(crate) line: String,
 }
 
@@ -160,6 +162,7 @@ impl Stage {
                 "selector": { "app": "checkout" },
             }]),
         );
+        node.set("names", json!([{ "name": DOMAIN, "addresses": [WORLD] }]));
         let mut all = flows.clone();
         all["file"] = json!({ "path": "flows.jsonl" });
         node.set("flows", all);
@@ -341,6 +344,11 @@ fn attempt(stage: &Stage, target: SocketAddr) -> Result<()> {
     let outcome = server::connect(&stage.web, target, None)?;
     ensure!(outcome.is_refused(), "{outcome:?}");
     Ok(())
+}
+
+/// A line as it is printed of a record with names.
+pub(crate) fn named(line: &str) -> String {
+    line.replace(&format!("{WORLD}:"), &format!("{DOMAIN}:"))
 }
 
 /// When it was, as the record says it.

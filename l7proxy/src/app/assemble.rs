@@ -140,7 +140,7 @@ impl Assembler {
         let identities = exact.iter().map(|(address, peer)| (*address, peer.identity)).collect();
         let numbers = cidrs.iter().map(|(net, peer)| (*net, peer.identity)).collect();
         let world = Arc::new(self.reserved(Identity::WORLD));
-        let ipcache = IpCache::new(exact, cidrs, world);
+        let ipcache = IpCache::new(exact, cidrs, world).with_names(config.names_by_address());
         Assembled { world: World { revision, ipcache, endpoints }, pods, identities, cidrs: numbers }
     }
 
@@ -236,6 +236,7 @@ impl Assembler {
             labels: labels.strings(),
             workload: workload.map(|(kind, name)| (kind.to_owned(), name.to_owned())),
             service: None,
+            names: Vec::new(),
         };
         let mut addresses: Vec<Located> = Vec::new();
         for address in described.addresses {

@@ -40,6 +40,7 @@ services:
     clusterIPs: [10.96.0.7]
     ports: [{port: 8080, targetPort: 8080}]
     selector: {app: internal-api}
+names: [{name: api.example.com, addresses: [192.0.2.7]}]
 host: {addresses: [10.77.0.1], allow: true}
 redirect: {cgroup: /sys/fs/cgroup/unified}
 proxy: {workers: 2, path: {mergeSlashes: true}, limits: {}}
@@ -190,4 +191,39 @@ fn metrics_of_records_are_checked_with_their_place() {
     assert!(error.starts_with("FILE:1:19: flow: unknown option \"x\"; write one of "), "{error}");
     let error = load("metricsSeries: 0", "metrics: 127.0.0.1:9965").unwrap_err().to_string();
     assert!(error.starts_with("FILE: flows.metricsSeries: 0 "), "{error}");
+}
+
+#[test]
+fn names_are_of_addresses_that_are_nobodys() {
+    let text = "remotes: [{pod: a/b, addresses: [10.0.0.3]}]\n";
+    let names = |names: &str| format!("{text}names: [{names}]\n");
+    let config = load_text(&names(
+        "{name: b.example.com, addresses: ['::ffff:192.0.2.1', '2001:db8::1']}, {name: a_1.example, addresses: [192.0.2.1]}",
+    ));
+    let by_address = config.unwrap().names_by_address();
+    let of = |address: &str| by_address[&address.parse::<IpAddr>().unwrap()].join(" ");
+    assert_eq!(
+        (of("192.0.2.1"), of("2001:db8::1")),
+        ("a_1.example b.example.com".to_owned(), "b.example.com".to_owned())
+    );
+    let of_many = |count: usize| {
+        let one = |number| format!("{{name: n{number}.example, addresses: [192.0.2.1]}}");
+        names(&(0..count).map(one).collect::<Vec<_>>().join(", "))
+    };
+    assert!(load_text(&of_many(16)).is_ok());
+    let problem = "names: 192.0.2.1 has 17 names, more than 16; leave out those that nobody looks for";
+    assert_eq!(refused(&of_many(17)), format!("FILE: {problem}"));
+    let problem = "FILE: names[0].addresses: 10.0.0.3 is remotes[0], which has a name; leave it out here";
+    assert_eq!(refused(&names("{name: b.example, addresses: [10.0.0.3]}")), problem);
+    assert_eq!(
+        refused(&names("{name: b.example, addresses: []}")),
+        "FILE: names[0].addresses: nobody is called so; give at least one"
+    );
+    let longest = "a.".repeat(126) + "b";
+    let long = longest.clone() + "c";
+    for name in ["", ".", "a.", "A.example", "a..b", "*.example", "a b", "é.example", &"a".repeat(64), &long] {
+        let error = refused(&names(&format!("{{name: '{name}', addresses: [192.0.2.1]}}")));
+        assert!(error.starts_with(&format!("FILE: names[0].name: {name:?} is no domain name; write ")), "{error}");
+    }
+    assert!(load_text(&names(&format!("{{name: {longest}, addresses: [192.0.2.1]}}"))).is_ok());
 }

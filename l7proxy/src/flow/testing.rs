@@ -60,11 +60,12 @@ pub(crate) fn peer() -> BoxedStrategy<Peer> {
     );
     let numbers = (prop_oneof![select(vec![0, 2, 12_345]), any::<u32>()], prop_oneof![Just(0), any::<u32>()]);
     let workload = (name(&["Deployment", "Job"]), name(&["web", "api"]));
-    let rest = (prop::option::of(workload), prop::option::of(service));
+    let domain = name(&["api.example.com", "example.com", "a.b.example.org"]);
+    let rest = (prop::option::of(workload), prop::option::of(service), prop::collection::vec(domain, 0..3));
     (numbers, names, rest)
-        .prop_map(|((identity, id), (cluster, namespace, pod, mut labels), (workload, service))| {
+        .prop_map(|((identity, id), (cluster, namespace, pod, mut labels), (workload, service, names))| {
             labels.sort();
-            Peer { identity, id, cluster, namespace, pod, labels, workload, service }
+            Peer { identity, id, cluster, namespace, pod, labels, workload, service, names }
         })
         .boxed()
 }

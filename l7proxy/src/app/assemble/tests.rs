@@ -203,3 +203,21 @@ fn who_is_behind_a_service() {
     assert_eq!(behind("10.96.0.2"), None, "without a selector nobody knows");
     assert_eq!(world.ipcache.lookup("10.96.0.2".parse().unwrap()).identity(), Identity::WORLD);
 }
+
+#[test]
+fn a_name_changes_nothing_but_what_an_address_is_called() {
+    let policy = policies(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\nspec:\n  endpointSelector: {}\n  \
+         egress: [{toCIDR: [192.0.2.0/24]}]\n",
+    );
+    let names = "names: [{name: api.example.com, addresses: [192.0.2.7, 198.51.100.1]}]\n";
+    let [without, with] = [PODS.to_owned(), format!("{PODS}{names}")]
+        .map(|text| Assembler::default().assemble(&config(&text), &policy, 1));
+    for address in ["192.0.2.7", "::ffff:192.0.2.7", "198.51.100.1"] {
+        let [plain, called] = [&without, &with].map(|made| made.world.ipcache.lookup(address.parse().unwrap()));
+        assert_eq!(called.names, ["api.example.com"], "{address}");
+        assert_eq!(Peer { names: Vec::new(), ..Peer::clone(called) }, **plain, "{address}");
+    }
+    assert!(with.world.ipcache.lookup("192.0.2.8".parse().unwrap()).names.is_empty());
+    assert_eq!((with.identities, with.cidrs), (without.identities, without.cidrs), "nothing of the kernel's");
+}

@@ -4,16 +4,20 @@
 
 use hubble_api::flow::FlowFilter;
 
-use super::{Conditions, go, regexp::Budget, when};
+use super::{Conditions, go, regexp::Budget, view::SIDES, when};
 use crate::flow::NodeNames;
 
-/// `source_fqdn`, `destination_fqdn` and `dns_query`: no flow of ours has names of domains or is of DNS.
+/// `source_fqdn`, `destination_fqdn` and `dns_query`: no flow of ours is of DNS.
 pub(super) fn domains(filter: &FlowFilter, budget: &mut Budget, all: &mut Conditions) -> Result<(), String> {
-    for patterns in [&filter.source_fqdn, &filter.destination_fqdn] {
-        for pattern in patterns {
-            Pattern::read(pattern)?;
-        }
-        when(patterns, all, |_| Box::new(|_| false));
+    for (patterns, side) in [&filter.source_fqdn, &filter.destination_fqdn].into_iter().zip(SIDES) {
+        let patterns = patterns.iter().map(|pattern| Pattern::read(pattern)).collect::<Result<Vec<_>, _>>()?;
+        when(&patterns, all, |patterns| {
+            let patterns = patterns.to_vec();
+            Box::new(move |view| {
+                let names = &view.peer(side).names;
+                names.iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name)))
+            })
+        });
     }
     for pattern in &filter.dns_query {
         budget

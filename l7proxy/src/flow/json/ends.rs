@@ -33,6 +33,8 @@ pub(super) fn ends(
             peers.write(&end.0, 0, out, peer);
         });
     }
+    kept.field(tag::SOURCE_NAMES, out, |out| names("source_names", &from.0, out));
+    kept.field(tag::DESTINATION_NAMES, out, |out| names("destination_names", &to.0, out));
     kept.field(tag::SOURCE_SERVICE, out, |out| service("source_service", &from.0, out));
     kept.field(tag::DESTINATION_SERVICE, out, |out| service("destination_service", &to.0, out));
 }
@@ -67,6 +69,14 @@ fn ports(from: &End, to: &End, (layer4, flags): (&str, u8), out: &mut Vec<u8>) {
         out.push(b'}');
     }
     out.extend_from_slice(b"}}");
+}
+
+fn names(field: &str, peer: &Peer, out: &mut Vec<u8>) {
+    if peer.names.is_empty() {
+        return;
+    }
+    raw([",\"", field, "\":"], out);
+    list(&peer.names, out, |name, out| text(name, out));
 }
 
 fn service(field: &str, peer: &Peer, out: &mut Vec<u8>) {

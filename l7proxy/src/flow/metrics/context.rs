@@ -80,8 +80,7 @@ fn called(identifier: Identifier, end: &End) -> String {
         Identifier::Namespace => peer.namespace.clone(),
         Identifier::Pod => within(peer, peer.pod.clone()),
         Identifier::PodName => peer.pod.clone(),
-        // Flows of this version know no DNS names.
-        Identifier::Dns => String::new(),
+        Identifier::Dns => peer.names.join(","),
         Identifier::Ip => ip(end),
         Identifier::ReservedIdentity => reserved(peer),
         Identifier::Workload => match workload(peer) {

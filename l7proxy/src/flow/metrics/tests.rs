@@ -28,6 +28,7 @@ fn pod(namespace: &str, workload: &str, address: [u8; 4]) -> End {
         pod: format!("{workload}-1"),
         labels: vec![format!("k8s:app={workload}-app"), format!("k8s:io.kubernetes.pod.namespace={namespace}")],
         workload: Some(("Deployment".to_owned(), workload.to_owned())),
+        names: vec!["b.example.com".to_owned(), format!("{workload}.example.com")],
         ..Peer::default()
     };
     (Arc::new(peer), (Ipv4Addr::from(address), 8080).into())

@@ -224,16 +224,16 @@ fn policy(policy: &Arc<PolicyKey>, part: Part<'_>) {
 
 fn peers(ends: [&End; 2], part: Part<'_>) {
     for (peer, _) in ends {
-        let Peer { cluster, namespace, pod, labels, workload, service, .. } = &**peer;
+        let Peer { identity: _, id: _, cluster, namespace, pod, labels, workload, service, names } = &**peer;
         let texts = [cluster, namespace, pod].map(String::capacity).iter().sum::<usize>();
-        let labels: usize = labels.iter().map(text).sum();
+        let lists: usize = labels.iter().chain(names).map(text).sum();
         let workload = workload.as_ref().map_or(0, |(kind, name)| kind.capacity() + name.capacity());
         let service = service.as_ref().map_or(0, |service| {
             let backends = service.backends.iter().map(|backend| size_of_val(backend) + backend.pod.capacity());
             let own = size_of_val(&**service) + service.namespace.capacity() + service.name.capacity();
             EACH + own + service.ports.len() * size_of::<(rules::Protocol, u16)>() + backends.sum::<usize>()
         });
-        let bytes = size_of::<Peer>() + texts + labels + workload + service;
+        let bytes = size_of::<Peer>() + texts + lists + workload + service;
         part(Arc::as_ptr(peer).addr(), EACH + bytes);
     }
 }

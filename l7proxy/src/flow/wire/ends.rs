@@ -30,6 +30,9 @@ pub(super) fn endpoints(
             peers.write(&end.0, 0, out, |peer, out| delimited(out, |out| endpoint(peer, out)));
         });
     }
+    for (field, end) in [(tag::SOURCE_NAMES, from), (tag::DESTINATION_NAMES, to)] {
+        kept.field(field, out, |out| end.0.names.iter().for_each(|name| element(field, name, out)));
+    }
     for (field, end) in [(tag::SOURCE_SERVICE, from), (tag::DESTINATION_SERVICE, to)] {
         if let Some(service) = &end.0.service {
             kept.field(field, out, |out| pair(field, [&service.name, &service.namespace], out));

@@ -159,6 +159,8 @@ fn shown(flow: &api::Flow) -> Value {
         ("l4", layer4(flow.l4.as_ref())),
         ("source_service", service(flow.source_service.as_ref())),
         ("destination_service", service(flow.destination_service.as_ref())),
+        ("source_names", json!(flow.source_names)),
+        ("destination_names", json!(flow.destination_names)),
         ("l7", layer7(flow.l7.as_ref())),
         ("drop_reason", json!(flow.drop_reason)),
         ("drop_reason_desc", reason),
@@ -254,7 +256,7 @@ proptest! {
     }
 }
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 21] = [
     "time",
     "verdict",
     "IP",
@@ -275,4 +277,5 @@ const PATHS: [&str; 20] = [
     "extensions",
     "egress_denied_by",
     "source_service",
+    "destination_names",
 ];

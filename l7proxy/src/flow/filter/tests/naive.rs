@@ -115,12 +115,8 @@ fn ends(filter: &FlowFilter, flow: &api::Flow) -> bool {
         && any(&filter.source_ip_xlated, |wanted| is_address(wanted, &ip.source_xlated))
         && any(&filter.source_service, |wanted| is_service(wanted, flow.source_service.as_ref()))
         && any(&filter.destination_service, |wanted| is_service(wanted, flow.destination_service.as_ref()))
-        && any(&filter.source_fqdn, |pattern| {
-            flow.source_names.iter().any(|name| glob(pattern.as_bytes(), name.as_bytes()))
-        })
-        && any(&filter.destination_fqdn, |pattern| {
-            flow.destination_names.iter().any(|name| glob(pattern.as_bytes(), name.as_bytes()))
-        })
+        && any(&filter.source_fqdn, |pattern| is_called(pattern, &flow.source_names))
+        && any(&filter.destination_fqdn, |pattern| is_called(pattern, &flow.destination_names))
         && source(filter, flow.source.as_ref())
         && destination(filter, flow.destination.as_ref())
 }
@@ -141,6 +137,11 @@ fn destination(filter: &FlowFilter, end: Option<&api::Endpoint>) -> bool {
         && any(&filter.destination_cluster_name, |name| *name == own.cluster_name)
         && any(&filter.destination_workload, |wanted| is_workload(wanted, &own.workloads))
         && any(&filter.destination_label, |selector| selects(selector, &own.labels))
+}
+
+fn is_called(pattern: &str, names: &[String]) -> bool {
+    let pattern = pattern.trim_end_matches('.').to_lowercase();
+    names.iter().any(|name| glob(pattern.as_bytes(), name.as_bytes()))
 }
 
 fn is_workload(wanted: &api::Workload, own: &[api::Workload]) -> bool {

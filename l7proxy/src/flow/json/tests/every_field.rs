@@ -160,6 +160,11 @@ fn wanted(record: &HttpRecord, is_reply: bool, id: &Value) -> Value {
     if is_reply {
         flow["reply"] = true.into();
     }
+    for (field, peer) in [("source_names", &from.0), ("destination_names", &to.0)] {
+        if !peer.names.is_empty() {
+            flow[field] = json!(peer.names);
+        }
+    }
     for (field, peer) in [("source_service", &from.0), ("destination_service", &to.0)] {
         if let Some(service) = &peer.service {
             flow[field] = json!({"name": service.name, "namespace": service.namespace});

@@ -22,14 +22,14 @@ fn each_identifier_is_what_hubble_makes_of_it() {
         ("namespace", "shop"),
         ("pod", "shop/web-1"),
         ("pod-name", "web-1"),
-        ("dns", ""),
+        ("dns", "b.example.com,web.example.com"),
         ("ip", "10.0.0.1"),
         ("reserved-identity", ""),
         ("workload", "shop/web"),
         ("workload-name", "web"),
         ("app", "web-app"),
         // The first that is not empty.
-        ("dns|reserved-identity|namespace|pod", "shop"),
+        ("reserved-identity|namespace|pod", "shop"),
     ] {
         let option = format!("sourceContext={identifier}");
         assert_eq!(label(&option, "{protocol=\"HTTP\",source", Direction::Egress), wanted, "{identifier}");

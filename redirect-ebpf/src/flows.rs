@@ -143,10 +143,10 @@ pub fn is_wanted(interface: u32, remote: &Addr, ports: u32) -> bool {
     WANTED.get(sum & 1023).is_some_and(|slot| *slot == sum)
 }
 
-/// Never 0, which is an empty slot.
+/// Of somebody's flow, to find it again by. Never 0, which is an empty slot.
 #[inline(always)]
-fn sum(interface: u32, remote: &Addr, ports: u32) -> u32 {
-    let mut sum = interface ^ ports.wrapping_mul(0x9e37_79b1);
+pub fn sum(whose: u32, remote: &Addr, ports: u32) -> u32 {
+    let mut sum = whose ^ ports.wrapping_mul(0x9e37_79b1);
     sum = (sum ^ remote[0] ^ remote[1]).wrapping_mul(0x85eb_ca6b);
     sum = (sum ^ sum >> 15 ^ remote[2] ^ remote[3]).wrapping_mul(0xc2b2_ae35);
     (sum ^ sum >> 13) | 1 << 31

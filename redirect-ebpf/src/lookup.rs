@@ -5,7 +5,7 @@ use redirect_abi::{
     ALLOW, AUDIT, Addr, BACKSTOP, ConnKey, EGRESS, EGRESS_ENFORCED, EGRESS_PORTS, FLOW_IN, FLOW_PLAIN, FlowKey,
     HOST_ALLOWED, IDENTITY_HOST, INGRESS, INGRESS_ENFORCED, LISTENER_EGRESS, LISTENER_V6, Pod, REASON_AUDIT,
     REASON_NO_PROXY, REASON_NO_REDIRECT, REASON_NOT_REDIRECTED, REASON_POLICY, REASON_UNKNOWN_ADDRESS, REDIRECT,
-    ReplyKey,
+    ReplyKey, stat,
 };
 
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
     event::{Refused, report_packet},
     flows,
     headers::{TCP, UDP},
-    maps::{ADDRESSES, CONNS, LISTENERS, REPLIES, pod},
+    late::is_late,
+    maps::{ADDRESSES, CONNS, LISTENERS, REPLIES, count, pod},
     verdict::{Verdict, identity, is_loopback, own_address, verdict},
 };
 
@@ -53,12 +54,17 @@ pub fn lookup(ctx: SkLookupContext) -> u32 {
     ingress(&ctx, packet, cookie, pod, &remote)
 }
 
-/// A connection that the connect hook sent here, and only such a one, goes to the egress listener.
+/// A connection that the connect hook sent here, and only such a one, goes to the egress listener. What comes of one that is
+/// over finds no socket any more, and gets here too.
 #[inline(always)]
 fn egress(ctx: &SkLookupContext, packet: Lookup, cookie: u64, pod: &Pod, remote: &Addr) -> u32 {
     let key =
         ConnKey { cookie, source: *remote, source_port: packet.remote_port(), port: packet.local_port(), pad: [0; 4] };
     if CONNS.get_ptr(key).is_none() {
+        if is_late(&key) {
+            count(stat::LATE);
+            return SK_DROP;
+        }
         return refuse(packet, cookie, pod.endpoint, 0, REASON_NOT_REDIRECTED, 0);
     }
     match LISTENERS.redirect_sk_lookup(ctx, cookie | LISTENER_EGRESS | family(packet), 0) {

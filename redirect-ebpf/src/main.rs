@@ -11,6 +11,7 @@ mod datagram;
 mod event;
 mod flows;
 mod headers;
+mod late;
 mod lookup;
 mod maps;
 mod origin;

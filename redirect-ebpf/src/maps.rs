@@ -87,6 +87,11 @@ pub static POLICY_PREFIX: LpmTrie<PolicyKey, PolicyValue, POLICY_ENTRIES> = LpmT
 #[btf_map]
 pub static CONNS: LruHashMap<ConnKey, Peer, 65_536> = LruHashMap::new();
 
+/// Sums of connections that left `CONNS` at their end, and when (seconds since boot): what still comes of them is dropped
+/// without a record. sock_ops writes, sk_lookup reads; a mistake here only leaves out the record of a packet that is dropped.
+#[btf_map]
+pub static ENDED: Array<u64, 4096> = Array::new();
+
 /// The proxy's connections to an application that were not accepted yet → the true client. sock_ops writes before the
 /// SYN, from the `SEEN` of the proxy's socket, and moves it to the `SEEN` of the application's. Shared.
 #[btf_map]

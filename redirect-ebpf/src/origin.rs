@@ -20,6 +20,7 @@ use crate::{
     ctx::{SockAddr, SockOps, source_port},
     flows,
     headers::TCP,
+    late,
     maps::{CONNS, OWN, PEERS, SEEN, pod},
     stranger,
 };
@@ -138,9 +139,13 @@ fn forget(ops: SockOps) {
         return;
     }
     let is_leg = !sock.is_null() && SEEN.get(sock).is_some_and(|seen| seen.flags & LEG != 0);
-    let removed = if is_leg { PEERS.remove(client_key(ops)) } else { CONNS.remove(client_key(ops)) };
-    if removed.is_err() {
-        // Evicted before, or taken by the application's socket: nothing is left to do.
+    let key = client_key(ops);
+    if is_leg {
+        if PEERS.remove(key).is_err() {
+            // Taken by the application's socket: nothing is left to do.
+        }
+    } else if CONNS.remove(key).is_ok() {
+        late::ended(&key);
     }
 }
 

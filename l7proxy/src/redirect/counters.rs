@@ -5,7 +5,7 @@ use redirect_abi::stat;
 /// Name, place in the programs' map, and what it counts.
 type Row = (&'static str, u32, &'static str);
 
-pub(super) const OF_PROGRAMS: [Row; 11] = [
+pub(super) const OF_PROGRAMS: [Row; 12] = [
     ("kernel_redirected_connects", stat::REDIRECTED, "Connections that pods opened and that were sent to the proxy."),
     ("kernel_refused", stat::REFUSED, "Connections, calls and packets that the kernel refused."),
     ("kernel_backstop_dropped", stat::BACKSTOP_DROPPED, "Packets that the backstop dropped; also counted as refused."),
@@ -31,6 +31,11 @@ pub(super) const OF_PROGRAMS: [Row; 11] = [
         "unenrolled_calls_refused",
         stat::UNENROLLED,
         "Calls of namespaces that no pod is enrolled for that were refused.",
+    ),
+    (
+        "kernel_late_packets",
+        stat::LATE,
+        "Packets for the proxy of connections that were over; dropped, without a record.",
     ),
     ("unenrolled_packets_held", stat::HELD, "Packets of namespaces that no pod is enrolled for that were dropped."),
 ];

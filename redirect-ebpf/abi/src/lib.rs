@@ -336,6 +336,8 @@ pub mod stat {
     pub const HELD: u32 = 9;
     /// Beginnings and ends of connections that found no room in `CONNECTIONS`.
     pub const CONNECTIONS_LOST: u32 = 10;
-    /// Number of indexes in use.
+    /// Packets of redirected connections that were over: dropped, and not refused.
+    pub const LATE: u32 = 11;
+    /// Room for indexes.
     pub const COUNT: u32 = 16;
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use conformance::skipped;
+use conformance::{client::curl, eventually, skipped};
 
 use super::*;
 
@@ -79,6 +79,49 @@ fn the_proxy_s_ports_themselves() -> Result<()> {
     let told = stage.node.wait_flows(0, 2, |flow| flow.verdict() == "DROPPED" && flow.pid().is_none())?;
     assert!(told.iter().all(|flow| flow.reason() == "egress-port-without-redirection"), "{told:#?}");
     assert!(stage.web.seen()?.is_empty());
+    Ok(())
+}
+
+/// What still comes of a connection that was redirected and is over is dropped, and nobody is said to have been refused.
+#[test]
+fn what_comes_late_to_the_proxy_s_ports() -> Result<()> {
+    const PORTS: std::ops::RangeInclusive<u16> = 15001..=15064;
+    let stage = Stage::new()?;
+    let own = stage.client.v4;
+    let answer = curl(&stage.client, &[], &format!("http://{}:8080/read/a", stage.api.v4))?;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let send = |port, flags| -> Result<()> {
+        let ip = Ipv4::new(own, own, TCP);
+        let packet = ip.with(&packet::tcp_checked(&ip, answer.local_port, port, flags));
+        assert_eq!(sniffer::packet(&stage.client, own, &packet)?.result, "sent");
+        Ok(())
+    };
+    let counted = || -> Result<[u64; 2]> {
+        let counters = stage.node.status()?.counters;
+        Ok(["kernel_late_packets", "kernel_refused"].map(|name| counters[name]))
+    };
+    // It went to one of them. The proxy's end may be there a moment longer.
+    let its_own = eventually("a packet that comes late", || {
+        for port in PORTS {
+            let [late, refused] = counted()?;
+            send(port, ACK)?;
+            match counted()? {
+                [now, same] if (now, same) == (late + 1, refused) => return Ok(Some(port)),
+                [same, now] => assert!(same == late && now <= refused + 1, "{port}"),
+            }
+        }
+        Ok(None)
+    })?;
+    // Nothing can be made of it either, and what has no such connection behind it is told.
+    let [late, refused] = counted()?;
+    send(its_own, SYN)?;
+    assert_eq!(counted()?, [late + 1, refused]);
+    send(if its_own == 15001 { 15002 } else { 15001 }, SYN)?;
+    assert_eq!(counted()?, [late + 1, refused + 1]);
+    stage.node.wait_told(refused + 1)?;
+    let told = stage.dropped()?;
+    assert!(told.iter().all(|flow| flow.reason() == "egress-port-without-redirection"), "{told:#?}");
+    assert_eq!(stage.web.seen()?.len(), 1);
     Ok(())
 }
 

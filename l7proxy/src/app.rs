@@ -138,6 +138,9 @@ pub fn run(config: &Path, take_over: bool) -> Result<(), RunError> {
         .map_err(|error| RunError::of(&error))?;
     let workers = Workers::start(&input.config, &redirect, &flows, &counters)?;
     scraped.add(workers.open_connections());
+    if let Some(calls) = api.calls() {
+        scraped.add(calls);
+    }
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| RunError::of(&error))?;
     // What counts is read again, once changes are watched for.
     drop(input);

@@ -29,6 +29,7 @@ use crate::{
 
 mod agent;
 mod call;
+mod calls;
 mod connection;
 mod get_flows;
 mod lost;
@@ -39,6 +40,7 @@ mod tls;
 mod window;
 
 pub use agent::{AgentEvent, AgentEvents, EndpointEvent, PolicyEvent};
+pub use calls::Calls;
 
 use self::{
     connection::Accepting,
@@ -111,6 +113,7 @@ pub struct Hubble {
     state: Mutex<State>,
     connections: Places,
     streams: Places,
+    calls: Calls,
 }
 
 #[derive(Debug)]
@@ -178,7 +181,8 @@ impl Hubble {
         let observer = Arc::new(Observer::new(config, sources, Arc::clone(&counters), stop.clone()));
         let (service, health) = Service::new(observer, limits, Arc::clone(&counters))
             .map_err(|error| HubbleError(format!("the Hubble API's reflection: {error}; this is a defect")))?;
-        let (connections, streams) = (Places::new(limits.connections), service.streams.clone());
+        let (connections, streams, calls) =
+            (Places::new(limits.connections), service.streams.clone(), service.calls.clone());
         let accepting = Accepting { service, places: connections.clone(), limits, counters, stop };
         let (sender, commands) = mpsc::channel(COMMANDS);
         let serving = Serving { accepting, health, tls };
@@ -187,7 +191,7 @@ impl Hubble {
             .spawn(move || serving.run(runtime, commands))
             .map_err(|error| failed(&error))?;
         let state = State { commands: Some(sender), thread: Some(thread), file: None };
-        Ok(Self { flows: config.flows.clone(), state: Mutex::new(state), connections, streams })
+        Ok(Self { flows: config.flows.clone(), state: Mutex::new(state), connections, streams, calls })
     }
 
     /// Answers from now on. What another process has is an error, unless that one is `taken` over from: then the socket is ours
@@ -238,6 +242,12 @@ impl Hubble {
     #[must_use]
     pub fn open(&self) -> (usize, usize) {
         (self.connections.taken(), self.streams.taken())
+    }
+
+    /// Calls, for metrics.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.calls.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

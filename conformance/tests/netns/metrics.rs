@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use conformance::{
     Node, Pod,
-    client::{curl, promtool},
+    client::{
+        curl,
+        hubble::{Cli, Target},
+        promtool,
+    },
     eventually, missing, server,
 };
 use serde_json::json;
@@ -32,6 +36,7 @@ impl Stage {
         // Nobody else of this namespace asks for a port by its number.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         node.set("admin", json!({ "socket": "admin.sock", "metrics": address.to_string() }));
+        node.set("flows", json!({ "file": { "path": "flows.jsonl" }, "socket": "hubble.sock" }));
         node.write_manifest("policy.yaml", READ_ONLY)?;
         Ok(Self { node, client, api, address })
     }
@@ -95,6 +100,14 @@ fn what_happens_is_told_and_prometheus_can_read_it() -> Result<()> {
     ] {
         assert!(text.lines().any(|line| line.starts_with(begin) && line.ends_with(end)), "{begin} … {end}\n{text}");
     }
+    let Some(cli) = Cli::find() else { return missing("the Hubble CLI") };
+    let said = cli.run(&Target::unix(&stage.node.path("hubble.sock")), &["observe", "--last", "3"])?;
+    assert_eq!((said.exit, said.lines().len()), (Some(0), 3), "{said:#?}");
+    let of_flows = "grpc_method=\"GetFlows\",grpc_service=\"observer.Observer\",grpc_type=\"server_stream\"}";
+    stage.wait(&format!("grpc_server_handled_total{{grpc_code=\"OK\",{of_flows}"), " 1")?;
+    stage.wait(&format!("grpc_server_msg_sent_total{{{of_flows}"), " 3")?;
+    // Two requests and two answers, and what was decided and became of the connection.
+    let text = stage.wait("l7proxy_hubble_records ", " 6")?;
     if promtool::program().is_none() {
         return missing("promtool");
     }

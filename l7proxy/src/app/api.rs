@@ -11,7 +11,7 @@ use super::{RunError, records};
 use crate::{
     config::{Config, Flows},
     flow::{Namespaces, RingConfig, RingStats, Rings},
-    hubble::{AgentEvent, AgentEvents, EndpointEvent, Hubble, Limits, PolicyEvent, Sources},
+    hubble::{AgentEvent, AgentEvents, Calls, EndpointEvent, Hubble, Limits, PolicyEvent, Sources},
     metrics::Counters,
 };
 
@@ -49,6 +49,11 @@ impl Api {
         self.0.as_ref().map(|served| &served.sources)
     }
 
+    /// Its calls, for metrics.
+    pub(super) fn calls(&self) -> Option<Calls> {
+        self.0.as_ref().map(|served| served.hubble.calls())
+    }
+
     /// Answers from now on; with `taken` in the place of the process before.
     pub(super) fn listen(&self, taken: bool) -> Result<(), RunError> {
         self.each(|hubble| hubble.listen(taken))
@@ -73,7 +78,7 @@ impl Api {
     pub(super) fn status(&self, flows: &Flows) -> Option<ApiStatus> {
         let Served { hubble, sources } = self.0.as_ref()?;
         let (connections, streams) = hubble.open();
-        let RingStats { readable, seen, bytes, .. } = sources.rings.stats();
+        let RingStats { readable, seen, evicted, bytes, .. } = sources.rings.stats();
         Some(ApiStatus {
             socket: flows.socket.as_ref().map(|path| path.display().to_string()),
             listen: flows.listen.map(|address| address.to_string()),
@@ -82,6 +87,7 @@ impl Api {
             streams,
             records: readable,
             records_seen: seen,
+            records_forgotten: evicted,
             bytes,
         })
     }
@@ -105,7 +111,9 @@ pub struct ApiStatus {
     pub records: u64,
     /// Records since the start.
     pub records_seen: u64,
-    /// Bytes that they take.
+    /// Records that newer ones took the place of.
+    pub records_forgotten: u64,
+    /// Bytes that those take that can be read.
     pub bytes: usize,
 }
 

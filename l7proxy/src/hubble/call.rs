@@ -24,7 +24,7 @@ use tonic::{
 use crate::metrics::{Counters, count};
 
 /// In front of each message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// What goes out.
 #[derive(Debug)]

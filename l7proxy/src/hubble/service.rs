@@ -10,10 +10,12 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Status, body::Body};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_reflection::server as reflection;
 
 use super::{
     Limits, Places, agent,
     call::{self, Bounded, Held},
+    calls::Calls,
     get_flows,
     observer::Observer,
     peers,
@@ -29,6 +31,14 @@ const STREAMS: [&str; 3] = [
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// Of every service that there is.
+const DESCRIPTORS: [&[u8]; 4] = [
+    hubble_api::DESCRIPTORS,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
 ];
 
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -52,6 +62,7 @@ pub(super) struct Service {
     reflection: Handler,
     reflection_alpha: Handler,
     pub(super) streams: Places,
+    pub(super) calls: Calls,
     limits: Limits,
     counters: Arc<Counters>,
 }
@@ -65,12 +76,8 @@ impl Service {
     ) -> Result<(Self, Health), String> {
         let (health, service) = tonic_health::server::health_reporter();
         let described = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(hubble_api::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
-                .include_reflection_service(false)
+            let reflection = reflection::Builder::configure().include_reflection_service(false);
+            DESCRIPTORS.into_iter().fold(reflection, reflection::Builder::register_encoded_file_descriptor_set)
         };
         let service = Self {
             observer,
@@ -78,6 +85,7 @@ impl Service {
             reflection: handler(described().build_v1().map_err(|error| error.to_string())?),
             reflection_alpha: handler(described().build_v1alpha().map_err(|error| error.to_string())?),
             streams: Places::new(limits.streams),
+            calls: Calls::new(&DESCRIPTORS).map_err(|error| error.to_string())?,
             limits,
             counters,
         };
@@ -97,8 +105,18 @@ impl Service {
             return Ok(response);
         }
         let (limit, counters) = (self.limits.request_bytes, Arc::clone(&self.counters));
-        let request = request.map(|body| Body::new(Bounded::new(body, limit, counters)));
+        let method = self.calls.of(request.uri().path());
+        let request = request.map(|body| {
+            let body = Bounded::new(body, limit, counters);
+            match &method {
+                Some(method) => Body::new(method.begin(body)),
+                None => Body::new(body),
+            }
+        });
         let mut response = self.answer(request).await.unwrap_or_else(Status::into_http);
+        if let Some(method) = &method {
+            response = method.answer(response);
+        }
         response.headers_mut().insert("hubble-server-version", API_LEVEL);
         Ok(response)
     }

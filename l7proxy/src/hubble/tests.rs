@@ -9,6 +9,7 @@ use tonic::{Code, Streaming, transport::Channel};
 use super::*;
 
 mod bounds;
+mod calls;
 mod flows;
 mod others;
 mod stage;

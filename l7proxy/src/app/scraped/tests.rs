@@ -11,7 +11,7 @@ use rules::Direction;
 
 use super::*;
 use crate::{
-    app::{DirectionStatus, EndpointStatus, KernelStatus, Status},
+    app::{ApiStatus, DirectionStatus, EndpointStatus, KernelStatus, Status},
     drain,
     endpoint::Peer,
     flow::{Ends, FlowGuard, HttpInfo, RawHeaders},
@@ -68,7 +68,7 @@ fn status() -> Status {
             policy_standbys: 0,
             policy_entries: 9,
         },
-        hubble: None,
+        hubble: Some(api()),
         path_relaxed: Vec::new(),
         not_enforced: vec!["x".to_owned(), "y".to_owned()],
         counters: BTreeMap::from([
@@ -82,6 +82,20 @@ fn status() -> Status {
             ("kernel_connection_events_lost", 0),
             ("kernel_policy_writes", 0),
         ]),
+    }
+}
+
+fn api() -> ApiStatus {
+    ApiStatus {
+        socket: None,
+        listen: None,
+        tls: false,
+        connections: 1,
+        streams: 2,
+        records: 3,
+        records_seen: 7,
+        records_forgotten: 4,
+        bytes: 5,
     }
 }
 
@@ -244,6 +258,11 @@ fn status_is_told_in_numbers() {
         "l7proxy_kernel_refused_total 8",
         "l7proxy_existing_pods_pending 6",
         "l7proxy_connections_open 0",
+        "l7proxy_hubble_connections 1",
+        "l7proxy_hubble_streams 2",
+        "l7proxy_hubble_records 3",
+        "l7proxy_hubble_records_bytes 5",
+        "l7proxy_hubble_records_forgotten_total 4",
         // By the process' own counter, not by what status made of it before.
         "l7proxy_requests_denied_total 0",
     ] {

@@ -1,6 +1,6 @@
 //! What `l7proxy status` shows, as metrics: states and sums, never a line's text.
 
-use super::{EndpointStatus, Status};
+use super::{ApiStatus, EndpointStatus, Status};
 use crate::{
     metrics::{Family, Source},
     redirect,
@@ -49,6 +49,7 @@ impl Source for Status {
         families.extend([self.pods(), self.policies_by_state(), self.audited()]);
         families.extend(self.directions());
         families.extend(self.kernel());
+        families.extend(self.hubble.iter().flat_map(of_api));
         families
     }
 }
@@ -128,6 +129,17 @@ impl Status {
         }
         families
     }
+}
+
+fn of_api(api: &ApiStatus) -> [Family; 5] {
+    let help = "Records in memory that newer ones took the place of.";
+    [
+        gauge("hubble_connections", "Connections to the Hubble API.", sum(api.connections)),
+        gauge("hubble_streams", "Streams of the Hubble API that are open.", sum(api.streams)),
+        gauge("hubble_records", "Records in memory that the Hubble API can answer with.", api.records),
+        gauge("hubble_records_bytes", "Bytes that they take.", sum(api.bytes)),
+        Family::own_counter("hubble_records_forgotten", help, api.records_forgotten),
+    ]
 }
 
 fn gauge(name: &str, help: &str, value: u64) -> Family {

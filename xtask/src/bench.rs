@@ -51,6 +51,13 @@ pub(crate) fn run(repo: &Repo, names: &[Bench]) -> Result<bool> {
     if names.contains(&Bench::Rules) && !count::is_installed() {
         bail!("valgrind is not in PATH, and without it no instruction is counted; run `cargo xtask setup --bench`");
     }
+    if names.contains(&Bench::Hubble) && hubble::program(repo).is_none() {
+        bail!("Hubble's command line is not in {}; run `cargo xtask setup`", repo.tools().display());
+    }
+    // First what may say that something else is missing.
+    if names.iter().any(|name| *name != Bench::Rules) {
+        build::run(repo)?;
+    }
     repo::run(repo.cargo().args(["build", "--release", "--package", "benches"]))?;
     let results = repo.target().join("bench");
     fs::create_dir_all(&results).with_context(|| format!("{}: cannot be made", results.display()))?;
@@ -59,18 +66,9 @@ pub(crate) fn run(repo: &Repo, names: &[Bench]) -> Result<bool> {
     for name in names {
         kept &= match name {
             Bench::Rules => rules::run(&bencher, envoy::find(repo).as_deref())?,
-            Bench::Redirect => {
-                build::run(repo)?;
-                redirect::run(repo, &bencher)?
-            }
-            Bench::Http => {
-                build::run(repo)?;
-                http::run(repo, &bencher)?
-            }
-            Bench::Hubble => {
-                build::run(repo)?;
-                hubble::run(repo, &bencher)?
-            }
+            Bench::Redirect => redirect::run(repo, &bencher)?,
+            Bench::Http => http::run(repo, &bencher)?,
+            Bench::Hubble => hubble::run(repo, &bencher)?,
         };
     }
     Ok(kept)

@@ -2,6 +2,8 @@
 //!
 //! Owns the limits. Start at [`run`].
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -23,13 +25,14 @@ const LONG: &str = "120";
 /// How many times the CPU time of a request may be what it is with nobody looking.
 const MOST: [(&str, f64); 2] = [("follower", 1.10), ("export", 1.25)];
 
+/// Hubble's command line, if it is installed.
+pub(super) fn program(repo: &Repo) -> Option<PathBuf> {
+    Some(repo.tools().join("bin/hubble")).filter(|program| program.is_file())
+}
+
 /// Whether every limit is kept.
 pub(super) fn run(repo: &Repo, bencher: &Bencher) -> Result<bool> {
-    let hubble = repo.tools().join("bin/hubble");
-    if !hubble.is_file() {
-        say("Hubble's command line is not installed: nothing is measured (`cargo xtask setup` builds it with Go)")?;
-        return Ok(false);
-    }
+    let hubble = program(repo).context("Hubble's command line is not there")?;
     let (hubble, peers) = (hubble.display().to_string(), repo.path("benches/peers").display().to_string());
     let mut judged = Vec::new();
     say(format_args!("\n5,000 requests a second for {SECONDS} s, {ROUNDS} times each; then followed for {LONG} s"))?;

@@ -4,6 +4,7 @@
 
 pub mod autobahn;
 pub mod curl;
+pub mod ghz;
 pub mod go;
 pub mod grpc;
 pub mod grpcurl;

@@ -1,9 +1,9 @@
-//! grpcurl, which knows nothing of us but what reflection tells.
+//! grpcurl and ghz, which know nothing of us but what reflection tells.
 
 use anyhow::Result;
 use conformance::{
     client::{
-        grpcurl,
+        ghz, grpcurl,
         hubble::{Cli, Said},
     },
     missing,
@@ -41,6 +41,22 @@ fn the_api_is_found_by_reflection() -> Result<()> {
             grpcurl::run(&[options, data, at, &call].concat())
         })?;
     }
+    Ok(())
+}
+
+#[test]
+fn many_calls_at_once_are_answered() -> Result<()> {
+    if ghz::program().is_none() {
+        return missing("ghz");
+    }
+    let Some(served) = Served::new(None)? else { return missing("gRPC's interoperability client and server") };
+    let address = served.address.to_string();
+    for (call, data, number) in [("ServerStatus", "{}", 2000), ("GetFlows", "{\"number\":\"3\"}", 500)] {
+        let calls = ghz::run(&address, &format!("observer.Observer/{call}"), data, number)?;
+        assert_eq!((calls.count, calls.status_code_distribution.get("OK")), (number, Some(&number)), "{calls:?}");
+    }
+    let refused = ghz::run(&address, "observer.Observer/GetFlows", "{\"first\":true,\"follow\":true}", 100)?;
+    assert_eq!(refused.status_code_distribution.get("InvalidArgument"), Some(&100), "{refused:?}");
     Ok(())
 }
 

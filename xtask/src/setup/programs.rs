@@ -1,5 +1,5 @@
 //! Programs in Go that `conformance/programs` pins, versions and checksums of all they are made of: Hubble's CLI in two
-//! versions, its Relay, grpcurl and promtool.
+//! versions, its Relay, grpcurl, ghz and promtool.
 //!
 //! Must never fail for want of Go or of its module proxy: the tests that need a program say that it is missing. Start at
 //! [`install`].
@@ -31,7 +31,7 @@ struct Program {
     tags: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         name: "hubble",
         module: "hubble",
@@ -67,6 +67,15 @@ const PROGRAMS: [Program; 5] = [
         package: "cmd/grpcurl",
         version: "main.version={}",
         tell: "-version",
+        tags: "",
+    },
+    Program {
+        name: "ghz",
+        module: "ghz",
+        from: "github.com/bojand/ghz",
+        package: "cmd/ghz",
+        version: "main.version={}",
+        tell: "--version",
         tags: "",
     },
     Program {

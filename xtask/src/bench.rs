@@ -109,6 +109,14 @@ fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
     numbers
 }
 
+/// Of numbers that are sorted the least and the most.
+fn range(sorted: &[f64], digits: usize) -> String {
+    match (sorted.first(), sorted.last()) {
+        (Some(least), Some(most)) => format!("{least:.digits$}–{most:.digits$}"),
+        _ => "no".to_owned(),
+    }
+}
+
 /// Of numbers that are sorted the median.
 fn middle(sorted: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()

@@ -24,11 +24,21 @@ const MAX_PATHS: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask(Fields);
 
+/// What is kept of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Fields {
+pub(super) enum Fields {
+    /// All of it.
     All,
-    /// By number, sorted, and what is kept of each.
-    Of(Vec<(u32, Fields)>),
+    /// These, sorted by number.
+    Of(Vec<Path>),
+}
+
+/// A field, and what is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    number: u32,
+    name: String,
+    fields: Fields,
 }
 
 impl Mask {
@@ -49,10 +59,15 @@ impl Mask {
         let messages = messages(&files);
         let mut fields = Fields::Of(Vec::new());
         for path in paths {
-            let numbers = numbers(&messages, path).ok_or_else(invalid)?;
-            fields.add(&numbers);
+            let steps = steps(&messages, path).ok_or_else(invalid)?;
+            fields.add(&steps);
         }
         Ok(Self(fields))
+    }
+
+    /// By number or by name.
+    pub(super) fn fields(&self) -> &Fields {
+        &self.0
     }
 
     /// Appends what is kept of an encoded `flow.Flow`. What cannot be read, and all behind it, is left out.
@@ -89,14 +104,17 @@ fn messages(files: &FileDescriptorSet) -> HashMap<String, &DescriptorProto> {
     messages
 }
 
-/// Numbers of the fields on the way.
-fn numbers(messages: &HashMap<String, &DescriptorProto>, path: &str) -> Option<Vec<u32>> {
+/// Number and name of a field.
+type Step<'p> = (u32, &'p str);
+
+/// Each field on the way.
+fn steps<'p>(messages: &HashMap<String, &DescriptorProto>, path: &'p str) -> Option<Vec<Step<'p>>> {
     let mut message = messages.get(FLOW).copied();
-    let step = |name: &str| -> Option<u32> {
+    let step = |name: &'p str| -> Option<Step<'p>> {
         let field = message?.field.iter().find(|field| field.name() == name)?;
         // Scalars have no message, and lists have none that a path may go into.
         message = (!is_list(field)).then(|| messages.get(field.type_name()).copied()).flatten();
-        u32::try_from(field.number()).ok()
+        Some((u32::try_from(field.number()).ok()?, name))
     };
     path.split('.').map(step).collect()
 }
@@ -107,29 +125,38 @@ fn is_list(field: &FieldDescriptorProto) -> bool {
 
 impl Fields {
     /// A path that is the beginning of another one keeps all of it.
-    fn add(&mut self, numbers: &[u32]) {
-        let Self::Of(fields) = self else { return };
-        let Some((number, rest)) = numbers.split_first() else {
+    fn add(&mut self, steps: &[Step<'_>]) {
+        let Self::Of(paths) = self else { return };
+        let Some(((number, name), rest)) = steps.split_first() else {
             *self = Self::All;
             return;
         };
-        let index = fields.binary_search_by_key(number, |(number, _)| *number);
+        let index = paths.binary_search_by_key(number, |path| path.number);
         let index = index.unwrap_or_else(|index| {
-            fields.insert(index, (*number, Self::Of(Vec::new())));
+            let (number, name, fields) = (*number, (*name).to_owned(), Self::Of(Vec::new()));
+            paths.insert(index, Path { number, name, fields });
             index
         });
-        if let Some((_, inner)) = fields.get_mut(index) {
-            inner.add(rest);
+        if let Some(path) = paths.get_mut(index) {
+            path.fields.add(rest);
         }
     }
 
     fn of(&self, number: u64) -> Option<&Self> {
         match self {
             Self::All => Some(self),
-            Self::Of(fields) => {
-                let index = fields.binary_search_by_key(&number, |(number, _)| u64::from(*number)).ok()?;
-                fields.get(index).map(|(_, inner)| inner)
+            Self::Of(paths) => {
+                let index = paths.binary_search_by_key(&number, |path| path.number.into()).ok()?;
+                paths.get(index).map(|path| &path.fields)
             }
+        }
+    }
+
+    /// What is kept of the field of this name, if anything is.
+    pub(super) fn named(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::All => Some(self),
+            Self::Of(paths) => paths.iter().find(|path| path.name == name).map(|path| &path.fields),
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Bencher, envoy,
     gate::{self, Judged},
-    middle,
+    middle, range,
     redirect::isolated,
     sorted,
 };
@@ -121,10 +121,7 @@ fn table(found: &Value, load: &Load) -> Result<()> {
     for peer in found.as_object().into_iter().flatten().map(|(name, _)| name) {
         let numbers = numbers(found, peer, load.figure);
         let own = middle(&numbers);
-        let range = match (own, numbers.first(), numbers.last()) {
-            (Some(own), Some(least), Some(most)) => format!("{own:.2} ({least:.2}–{most:.2})"),
-            _ => String::new(),
-        };
+        let range = own.map(|own| format!("{own:.2} ({})", range(&numbers, 2))).unwrap_or_default();
         let ratio = own.zip(envoy).map(|(own, envoy)| format!("{:.2}", own / envoy));
         let of = |name, digits: usize| {
             median(found, peer, name).map(|number| format!("{number:.digits$}")).unwrap_or_default()

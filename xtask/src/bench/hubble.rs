@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Bencher,
     gate::{self, Judged},
-    middle,
+    middle, range,
     redirect::isolated,
     sorted,
 };
@@ -49,24 +49,15 @@ fn costs(found: &Value) -> Result<Vec<Judged>> {
     let of = |name: &str| numbers(found, name, "cpuMicroseconds").collect::<Vec<_>>();
     let alone: Vec<f64> =
         of("alone").as_chunks().0.iter().map(|[before, after]| f64::midpoint(*before, *after)).collect();
-    say(format_args!("with nobody looking: {} µs of CPU per request", shown(&alone, 1)))?;
+    say(format_args!("with nobody looking: {} µs of CPU per request", range(&sorted(alone.iter().copied()), 1)))?;
     let judge = |(name, most): (&str, f64)| -> Result<Judged> {
         let ratios = sorted(of(name).into_iter().zip(&alone).map(|(cost, alone)| cost / alone));
         let ratio = middle(&ratios).with_context(|| format!("nothing of {name}"))?;
-        let all = shown(&ratios, 2);
+        let all = range(&ratios, 2);
         let text = format!("{name}: {ratio:.2} times the CPU of a request with nobody looking ({all}), most {most:.2}");
         Ok(Judged { text, kept: ratio <= most, decides: true })
     };
     MOST.into_iter().map(judge).collect()
-}
-
-/// The least and the most.
-fn shown(figures: &[f64], digits: usize) -> String {
-    let figures = sorted(figures.iter().copied());
-    match (figures.first(), figures.last()) {
-        (Some(least), Some(most)) => format!("{least:.digits$}–{most:.digits$}"),
-        _ => "no".to_owned(),
-    }
 }
 
 fn losses(found: &Value, seconds: &str) -> Result<Judged> {

@@ -224,6 +224,15 @@ impl Messages {
     fn pass(&mut self, mut bytes: &[u8]) -> u64 {
         let mut ended = 0;
         while !bytes.is_empty() {
+            // Nearly all of them are whole.
+            if let ([_, a, b, c, d, rest @ ..], 0) = (bytes, self.known) {
+                let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
+                if let Some(behind) = rest.get(length..) {
+                    bytes = behind;
+                    ended += 1;
+                    continue;
+                }
+            }
             let rest = self.prefix.get_mut(self.known..).unwrap_or_default();
             let taken = rest.len().min(bytes.len());
             for (to, from) in rest.iter_mut().zip(bytes) {

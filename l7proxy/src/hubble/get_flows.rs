@@ -28,8 +28,11 @@ use super::{
 };
 use crate::flow::{Encoder, Filters, Flow, Item, LostRecord, Mask, Reader, Record, Start};
 
-/// Bytes that go out at once.
-const PIECE: usize = 32 << 10;
+/// Bytes that go out at once: four frames of HTTP/2, which are full (RFC 9113 section 4.2). Each write wakes the reader, which
+/// costs as much as some records; a frame of what is left would be one more.
+const PIECE: usize = 4 * (16 << 10);
+/// The last record goes over it.
+const ROOM: usize = PIECE + PIECE / 8;
 /// How long a stream may look through records before others have their turn.
 const TURN: Duration = Duration::from_millis(1);
 /// What comes so soon after the last record waits for more: to wake whoever follows costs as much as many records.
@@ -177,12 +180,12 @@ impl Stream {
             if let Some(lost) = self.losses.take(Instant::now()) {
                 self.write_lost(&lost);
             }
-            self.send(to).await?;
+            self.send(matches!(turn, Turn::Full), to).await?;
             match turn {
                 Turn::Over => return Ok(ControlFlow::Break(())),
                 Turn::AllRead => return Ok(ControlFlow::Continue(())),
-                Turn::More if to.is_closed() => return Err(Gone),
-                Turn::More => task::yield_now().await,
+                Turn::Full | Turn::More if to.is_closed() => return Err(Gone),
+                Turn::Full | Turn::More => task::yield_now().await,
             }
         }
     }
@@ -197,10 +200,10 @@ impl Stream {
             }
             read += 1;
             if read.is_multiple_of(BETWEEN_LOOKS) && began.elapsed() >= TURN {
-                break;
+                return Turn::More;
             }
         }
-        Turn::More
+        Turn::Full
     }
 
     fn take(&mut self, item: Item) -> ControlFlow<()> {
@@ -234,8 +237,7 @@ impl Stream {
     /// Appends a record to the piece.
     fn write(&mut self, flow: &Flow) {
         if self.out.is_empty() {
-            // What was full is on its way; the last record goes over it.
-            self.out.reserve(PIECE + PIECE / 8);
+            self.out.reserve(ROOM);
         }
         call::frame(&mut self.out, |out| self.encoder.answer(flow, out));
     }
@@ -244,13 +246,18 @@ impl Stream {
         call::frame(&mut self.out, |out| self.encoder.answer_lost(lost, out));
     }
 
-    /// Hands the piece over, when the one before was taken.
-    async fn send(&mut self, to: &mpsc::Sender<Piece>) -> Result<(), Gone> {
-        if self.out.is_empty() {
-            return Ok(());
+    /// Hands over what there is, when what was before was taken; or `whole` pieces of it, and the rest begins the next one.
+    async fn send(&mut self, whole: bool, to: &mpsc::Sender<Piece>) -> Result<(), Gone> {
+        while self.out.len() >= if whole { PIECE } else { 1 } {
+            let mut piece = mem::take(&mut self.out);
+            if let Some(rest) = piece.get(PIECE..).filter(|rest| !rest.is_empty()) {
+                self.out.reserve(ROOM);
+                self.out.extend_from_slice(rest);
+            }
+            piece.truncate(PIECE);
+            to.send(Piece::Messages(piece.into())).await.map_err(|_| Gone)?;
         }
-        let messages = mem::take(&mut self.out).into();
-        to.send(Piece::Messages(messages)).await.map_err(|_| Gone)
+        Ok(())
     }
 
     /// What is missing is told, however soon after the last time.
@@ -259,13 +266,15 @@ impl Stream {
             self.write_lost(&lost);
         }
         // Whoever is gone needs no more.
-        drop(self.send(to).await);
+        drop(self.send(false, to).await);
     }
 }
 
 /// How a turn ended.
 enum Turn {
-    /// There is more.
+    /// There is more, and a piece of it is full.
+    Full,
+    /// There is more, and others have waited long enough.
     More,
     /// All that there is was read.
     AllRead,

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{repo::Repo, say};
 
-/// Of each load, and how often.
-const SECONDS: &str = "10";
-const ROUNDS: &str = "7";
+/// Of each load, and how often: a machine's pace changes within a minute, so short ones side by side.
+const SECONDS: &str = "5";
+const ROUNDS: &str = "13";
 /// The long look: seconds of following alone.
 const LONG: &str = "120";
 

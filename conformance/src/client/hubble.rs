@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Longer than any answer takes that ends by itself.
-const SECONDS: &str = "20";
+pub(super) const SECONDS: &str = "20";
 
 /// One version of the command line.
 #[derive(Clone, Debug)]
@@ -82,6 +82,13 @@ impl Target {
 }
 
 impl Said {
+    /// Runs a command to its end.
+    pub(super) fn of(command: &mut Command) -> Result<Self> {
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} cannot be started"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Self { exit: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+    }
+
     /// Lines of standard output.
     #[must_use]
     pub fn lines(&self) -> Vec<&str> {
@@ -117,10 +124,7 @@ impl Cli {
     /// Runs a command to its end.
     pub fn run(&self, target: &Target, arguments: &[impl AsRef<OsStr>]) -> Result<Said> {
         let mut command = plain("timeout");
-        command.arg(SECONDS).arg(&self.program).args(arguments).args(&target.0).stdin(Stdio::null());
-        let output = command.output().context("the Hubble CLI cannot be started")?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Said { exit: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+        Said::of(command.arg(SECONDS).arg(&self.program).args(arguments).args(&target.0))
     }
 
     /// Starts one that goes on until it is ended.

@@ -2,12 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::hubble::Said;
+use super::hubble::{SECONDS, Said};
 
 /// A directory of programs of our own.
 pub(super) fn clients(name: &str) -> PathBuf {
@@ -22,9 +22,5 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
 
 /// Runs one to its end, which comes soon.
 pub(super) fn run(program: &Path, arguments: &[&str]) -> Result<Said> {
-    let mut command = Command::new("timeout");
-    command.arg("20").arg(program).args(arguments).stdin(Stdio::null());
-    let output = command.output().with_context(|| format!("{}: cannot be started", program.display()))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(Said { exit: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) })
+    Said::of(Command::new("timeout").arg(SECONDS).arg(program).args(arguments))
 }

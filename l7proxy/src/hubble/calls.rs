@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use prost::{DecodeError, Message};
 use prost_types::FileDescriptorSet;
 use tonic::{Code, Status, body::Body};
@@ -99,9 +100,17 @@ fn kind(client_streams: bool, server_streams: bool) -> &'static str {
 
 impl Method {
     /// A call begins: what its client sends is counted.
-    pub(super) fn begin<B>(self: &Arc<Self>, body: B) -> Asked<B> {
+    pub(super) fn begin<B: HttpBody<Data = Bytes>>(
+        self: &Arc<Self>,
+        body: B,
+    ) -> impl HttpBody<Data = Bytes, Error = B::Error> + use<B> {
         count(&self.started);
-        Asked { body, method: Arc::clone(self), messages: Messages::default() }
+        let (method, mut messages) = (Arc::clone(self), Messages::default());
+        body.map_frame(move |frame| {
+            let ended = frame.data_ref().map_or(0, |bytes| messages.pass(bytes));
+            method.received.fetch_add(ended, Ordering::Relaxed);
+            frame
+        })
     }
 
     /// It is answered: what is sent is counted, and how it ends.
@@ -115,39 +124,7 @@ impl Method {
     }
 }
 
-/// What a client sends.
-pub(super) struct Asked<B> {
-    body: B,
-    method: Arc<Method>,
-    messages: Messages,
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Asked<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-            let messages = self.messages.pass(bytes);
-            self.method.received.fetch_add(messages, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What is sent to it.
+/// What is sent to a client.
 struct Answered {
     body: Body,
     ending: Ending,
